@@ -1,0 +1,1 @@
+"""Records of TensorStack Asset Hub, enough to be the input or output of a run."""

@@ -1,0 +1,190 @@
+"""Every error that this library raises on purpose.
+
+::
+
+    EMError (RuntimeError)
+    ├── InvalidInput (ValueError)         the caller's value cannot be used; nothing was changed
+    │   ├── InvalidName                   name of a run, artifact or folder
+    │   ├── InvalidKey                    key of an object
+    │   ├── InvalidURI                    backend URI
+    │   │   ├── UnknownScheme             no installed backend serves it
+    │   │   └── SecretInURI               credentials do not belong into a URI
+    │   ├── InvalidStrategy               conflict strategy
+    │   ├── InvalidMetric                 type, name, value, step or epoch
+    │   ├── InvalidHparams                hyperparameters that JSON cannot hold
+    │   ├── InvalidConfig                 run config or T9k config file
+    │   ├── KeyCollision                  two keys that some file system takes for one
+    │   └── SymlinkError                  a link out of its directory, dangling, or in a loop
+    ├── LocalError                        the files on this machine
+    │   ├── NotALocalNode                 the directory holds neither a run nor an artifact
+    │   ├── CorruptLocalData              a file of a run or artifact cannot be understood
+    │   └── SourceChanged                 a file changed while it was read
+    ├── NotFound (LookupError)            no such node, object or version
+    │   └── FolderNotFound                the folder to upload into is missing
+    ├── Conflict (FileExistsError)        the name is taken
+    │   └── NameCollision                 taken by a name that differs only by case or Unicode form
+    ├── NotLoggedIn                       no backend was chosen
+    ├── BackendError                      the place that keeps the data
+    │   ├── BackendUnavailable            it did not answer, or said "later"; the outcome is unknown
+    │   ├── BackendPermissionError (PermissionError)
+    │   ├── BackendFull                   no space, or over quota
+    │   ├── UnsafeStore                   it cannot keep a record without overwriting another
+    │   ├── CommitUnknown                 whether the upload was published could not be learned
+    │   ├── UploadFenced                  the collector removed files of an upload paused for too long
+    │   └── CorruptData                   bytes or records that are not what was uploaded
+    │       └── CorruptManifest           the record of a node or its list of files
+    ├── UploadFailed                      some of several directories could not be uploaded
+    └── MissingExtra (ImportError)        an optional library is not installed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class EMError(RuntimeError):
+    """Root of all errors of this library; the message says what to do next."""
+
+
+class InvalidInput(EMError, ValueError):
+    """A value given by the caller cannot be used; nothing was changed."""
+
+
+class InvalidName(InvalidInput):
+    """A name that a run, artifact or folder cannot have."""
+
+
+class InvalidKey(InvalidInput):
+    """A key that an object cannot have."""
+
+
+class InvalidURI(InvalidInput):
+    """A URI that names no backend."""
+
+
+class UnknownScheme(InvalidURI):
+    """No installed backend serves the scheme of a URI."""
+
+
+class SecretInURI(InvalidURI):
+    """A URI holds credentials, which would end up in logs and files."""
+
+
+class InvalidStrategy(InvalidInput):
+    """A conflict strategy other than 'skip', 'error', 'new' and 'replace'."""
+
+
+class InvalidMetric(InvalidInput):
+    """A metric that cannot be logged: its type, name, value, step or epoch."""
+
+
+class InvalidHparams(InvalidInput):
+    """Hyperparameters that JSON cannot hold."""
+
+
+class InvalidConfig(InvalidInput):
+    """A run config file or T9k config file that cannot be used."""
+
+
+class KeyCollision(InvalidInput):
+    """Two keys of one artifact that some file system takes for the same."""
+
+
+class SymlinkError(InvalidInput):
+    """A symbolic link that leaves its directory, dangles, loops, or stands in the way."""
+
+
+class LocalError(EMError):
+    """Something about the files of a run or artifact on this machine."""
+
+
+class NotALocalNode(LocalError):
+    """A directory that holds neither a run nor an artifact."""
+
+
+class CorruptLocalData(LocalError):
+    """A file of a local run or artifact cannot be understood."""
+
+
+class SourceChanged(LocalError):
+    """A file changed while it was read, so that its checksum means nothing."""
+
+
+class NotFound(EMError, LookupError):
+    """No such node, object or version."""
+
+
+class FolderNotFound(NotFound):
+    """The folder to upload into does not exist."""
+
+
+class Conflict(EMError, FileExistsError):
+    """The name is taken by another node."""
+
+
+class NameCollision(Conflict):
+    """The name is taken by one that differs only by case or Unicode form."""
+
+
+class NotLoggedIn(EMError):
+    """No backend was chosen by `login` or by a URI."""
+
+
+class BackendError(EMError):
+    """The place that keeps the data could not do what it was asked."""
+
+
+class BackendUnavailable(BackendError):
+    """The backend did not answer or asks to come later; a write may or may not have happened."""
+
+
+class BackendPermissionError(BackendError, PermissionError):
+    """The backend refuses: no permission, or it is read-only."""
+
+
+class BackendFull(BackendError):
+    """No space left where the data is kept, or a quota is reached."""
+
+
+class UnsafeStore(BackendError):
+    """The store cannot create a record without overwriting another writer's."""
+
+
+class CommitUnknown(BackendError):
+    """Whether an upload was published could not be learned; nothing was deleted."""
+
+
+class UploadFenced(BackendError):
+    """The collector removed files of an upload that was paused for too long."""
+
+
+class CorruptData(BackendError):
+    """Stored bytes are not those that were uploaded."""
+
+
+class CorruptManifest(CorruptData):
+    """The record of a node, or its list of files, is damaged or hostile."""
+
+
+class UploadFailed(EMError):
+    """Some of several directories could not be uploaded.
+
+    Attributes:
+        failures: Local directory -> what went wrong there.
+    """
+
+    def __init__(self, message: str, failures: Mapping[str, Exception]) -> None:
+        super().__init__(message)
+        self.failures = dict(failures)
+
+
+class MissingExtra(EMError, ImportError):
+    """An optional library is not installed; the message names the extra."""
+
+
+class RecoveredDataWarning(UserWarning):
+    """A damaged tail of a local file was left out; everything before it was read."""
+
+
+class IncompleteWarning(UserWarning):
+    """Something optional (git, platform, output) could not be recorded; the run goes on."""
