@@ -28,6 +28,7 @@
     │   ├── BackendUnavailable            it did not answer, or said "later"; the outcome is unknown
     │   ├── BackendPermissionError (PermissionError)
     │   ├── BackendFull                   no space, or over quota
+    │   ├── AlreadyExists (FileExistsError)  put-if-absent: an object is there
     │   ├── UnsafeStore                   it cannot keep a record without overwriting another
     │   ├── CommitUnknown                 whether the upload was published could not be learned
     │   ├── UploadFenced                  the collector removed files of an upload paused for too long
@@ -144,6 +145,10 @@ class BackendPermissionError(BackendError, PermissionError):
 
 class BackendFull(BackendError):
     """No space left where the data is kept, or a quota is reached."""
+
+
+class AlreadyExists(BackendError, FileExistsError):
+    """A conditional write found an object under its key, perhaps this writer's own."""
 
 
 class UnsafeStore(BackendError):

@@ -1,0 +1,295 @@
+"""The two ports: `Backend`, a tree of named nodes, and `ObjectStore`, a flat place for bytes.
+
+A new place to keep bytes implements `ObjectStore` and gets everything else from the tree backend; a service that
+decides names, conflicts and permissions itself implements `Backend`. `t9k.em.testing` holds a test suite for each.
+
+Both ports: every method may be called from any thread. A constructor only stores its arguments; connections, pools
+and threads start on first use or in `open()` and end in `close()`, which may be called again. All errors are
+`t9k.em.errors.EMError`; a driver's own never come through.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from t9k.em.records import Body, FileEntry, FileSpec, Garbage, Node, ObjectInfo, Outcome, UploadRequest
+    from t9k.em.uris import URI
+
+
+class _Closable:
+    """What both ports share: `with` opens and closes."""
+
+    def open(self) -> None:
+        """Acquires what the first use would acquire; may be called again."""
+
+    def close(self) -> None:
+        """Releases connections, pools and threads; may be called again. Use after it opens again."""
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ObjectStore(_Closable, ABC):
+    """A flat set of keys with bytes, strongly consistent: what was put is listed and read by everybody at once.
+
+    Keys are valid in the sense of `names.check_key`, but for `.em` components, which stores treat as any other.
+    A prefix is '' or ends with '/'.
+    """
+
+    @classmethod
+    @abstractmethod
+    def from_uri(cls, uri: URI) -> Self:
+        """Makes the store that a URI names, without any I/O.
+
+        Raises:
+            InvalidURI: The URI lacks something, or an option is unknown.
+        """
+
+    @abstractmethod
+    def get(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yields the bytes [start, end) of an object in chunks of at most some megabytes.
+
+        An end past the object's is its end. The first chunk is fetched before this returns, so that a missing object
+        raises here and not in the caller's loop.
+
+        Raises:
+            NotFound: There is no such object.
+            BackendUnavailable: The store did not answer.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yields every object below a prefix, each once, in any order.
+
+        An object that is put or deleted meanwhile may be there or not. A prefix without objects is not an error.
+        """
+
+    @abstractmethod
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> ObjectInfo:
+        """Writes a whole object; readers see the old one or the new one and nothing between. Durable on return.
+
+        Args:
+            key: Its key.
+            body: Its bytes; the store reads them through `Body.chunks`, or clones `Body.path` and verifies.
+            if_absent: Whether an object that is there must not be touched. Of many writers exactly one succeeds.
+
+        Raises:
+            AlreadyExists: With `if_absent`: an object is there. It may be this caller's own, when a driver repeats
+                requests by itself.
+            SourceChanged: The bytes are not those of the body's size and checksum; nothing was written.
+            BackendUnavailable: The outcome is unknown; the write may even happen later.
+            BackendFull: There is no space.
+        """
+
+    @abstractmethod
+    def delete(self, keys: Iterable[str]) -> None:
+        """Deletes objects; those that are not there are no error. Not atomic over several keys."""
+
+    def put_many(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
+        """Writes many objects, each as by `put`; after an error some may be there.
+
+        The default puts one after the other. Override it where a batch costs less.
+        """
+        return [self.put(key, body) for key, body in items]
+
+    def copy(self, source: str, target: str, body: Body) -> ObjectInfo:
+        """Copies an object within the store.
+
+        The default sends the bytes again. Override it where the store copies by itself.
+
+        Args:
+            source: Key of the object to copy.
+            target: Key of the copy.
+            body: The same bytes from the caller, for stores that cannot copy.
+
+        Raises:
+            NotFound: There is no source; only where the store copies by itself.
+        """
+        del source
+        return self.put(target, body)
+
+
+@runtime_checkable
+class SweepsTemporary(Protocol):
+    """A store whose own interrupted writes leave something behind that no listing shows."""
+
+    def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
+        """Yields what interrupted writes left and is older than so many seconds by the store's clock."""
+
+    def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
+        """Removes what `sweep` yielded."""
+
+
+class Upload(ABC):
+    """One upload under way: put what is `missing`, then `commit`; start over while that says None.
+
+    `put` may be called from several threads at once, everything else by one.
+
+    Attributes:
+        outcome: None while it is open. Set before any byte moves when there is nothing to do.
+        node: The node that was published or found, once `outcome` is set.
+    """
+
+    outcome: Outcome | None = None
+    node: Node | None = None
+
+    @property
+    @abstractmethod
+    def missing(self) -> Sequence[FileSpec]:
+        """The files that have to be put before the next `commit`; may change after each `commit`."""
+
+    @abstractmethod
+    def put(self, items: Sequence[tuple[FileSpec, Body]]) -> None:
+        """Sends files; a batch may cost less than one by one. Sending one again is harmless.
+
+        Raises:
+            SourceChanged: The bytes are not those that were announced.
+            BackendUnavailable: Try again.
+        """
+
+    @abstractmethod
+    def commit(self) -> Node | None:
+        """Publishes the node as one whole.
+
+        Returns:
+            The node; None when somebody else published first and the plan has changed: look at `missing` again.
+
+        Raises:
+            Conflict: The name was taken meanwhile and the strategy is 'error'.
+            CommitUnknown: Whether it was published could not be learned. Running the same upload again finds out.
+            UploadFenced: The collector took files of this upload away; start again with a new op.
+        """
+
+
+class Backend(_Closable, ABC):
+    """A tree of nodes, each with generations; the newest is what a path means, 'path@3' is an older one.
+
+    Paths are absolute. A node is seen whole or not at all. `/`, the user's home `/<user>` and `/<user>/default`
+    always exist.
+
+    Attributes:
+        uri: What `login` was given, without options; recorded in the history of what was uploaded where.
+    """
+
+    uri: str
+
+    @classmethod
+    @abstractmethod
+    def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
+        """Makes the backend that a URI names, without any I/O.
+
+        Args:
+            uri: The root and its options.
+            api_key: For backends with accounts; others leave it.
+            timeout_s: How long to wait for an answer, for backends on a network; None for the backend's default.
+
+        Raises:
+            InvalidURI: The URI lacks something, or an option is unknown.
+        """
+
+    @abstractmethod
+    def whoami(self) -> str:
+        """The name of the current user, the first component of their paths."""
+
+    @abstractmethod
+    def stat(self, path: str) -> Node:
+        """Looks up a node.
+
+        Raises:
+            NotFound: There is none, it was deleted, or there is no such generation.
+        """
+
+    @abstractmethod
+    def list(self, path: str) -> Sequence[Node]:
+        """The children of a folder, by name. Each is whole; deleted ones are left out.
+
+        Raises:
+            NotFound: There is no such folder.
+        """
+
+    @abstractmethod
+    def versions(self, path: str) -> Sequence[Node]:
+        """All generations under a name, the newest first, deletions included.
+
+        Raises:
+            NotFound: The name was never used.
+        """
+
+    @abstractmethod
+    def make_folder(self, path: str) -> Node:
+        """Makes a folder and its parents as needed; one that is there is fine.
+
+        Raises:
+            Conflict: A run or artifact has that name.
+        """
+
+    @abstractmethod
+    def begin(self, request: UploadRequest) -> Upload:
+        """Starts or resumes an upload; conflicts that are there already are decided before any byte moves.
+
+        Raises:
+            FolderNotFound: The folder is missing and is not to be made.
+            Conflict: The name is taken and the strategy is 'error', or it cannot be replaced.
+            NameCollision: It is taken by a name that differs only by case or Unicode form (not with 'new').
+            UploadFenced: See `Upload.commit`.
+            UnsafeStore: The store cannot take part in a safe commit.
+        """
+
+    @abstractmethod
+    def files(self, node: Node) -> Sequence[FileEntry]:
+        """The files of a node that `stat`, `list` or `versions` gave.
+
+        Raises:
+            CorruptManifest: The list is damaged or hostile.
+        """
+
+    @abstractmethod
+    def read(self, node: Node, file: FileEntry, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yields the bytes [start, end) of a file of a node; the caller compares size and checksum.
+
+        Raises:
+            NotFound: The bytes are gone, because the generation was collected.
+        """
+
+    @abstractmethod
+    def delete(self, path: str, *, recursive: bool = False) -> None:
+        """Deletes a node; its generations stay readable as versions until they are collected.
+
+        Args:
+            path: The node.
+            recursive: Whether a folder may be deleted with all below it.
+
+        Raises:
+            NotFound: There is no such node.
+            Conflict: A folder that is not empty, without `recursive`.
+        """
+
+
+@runtime_checkable
+class Collects(Protocol):
+    """A backend whose unreferenced files the client itself collects."""
+
+    def collect(
+        self, path: str = "/", *, grace_s: float = 72 * 3600.0, keep_versions: int = 1, apply: bool = False
+    ) -> Garbage:
+        """Finds, and with `apply` deletes, what no kept generation refers to.
+
+        Args:
+            path: Folder or node to look below.
+            grace_s: Only what is older than so many seconds, by the store's own clock.
+            keep_versions: How many generations of each node to keep beside those younger than the grace.
+            apply: Whether to delete.
+        """

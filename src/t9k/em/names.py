@@ -1,0 +1,210 @@
+"""Names of nodes, keys of objects and paths of folders: what is allowed, and their one canonical form.
+
+Names and keys have to mean the same on every store and every system, so the rules of POSIX and Windows hold
+everywhere: https://learn.microsoft.com/windows/win32/fileio/naming-a-file lists the latter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import unicodedata
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from urllib.parse import quote
+
+from t9k.em.errors import InvalidKey, InvalidName, InvalidStrategy, KeyCollision
+
+MAX_KEY_BYTES = 1024
+MAX_COMPONENT_BYTES = 255
+RESERVED = ".em"
+STRATEGIES = ("skip", "error", "new", "replace")
+
+_DEVICES = frozenset(["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "123456789¹²³")])
+_OP = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-z]{10}")
+_VERSION = re.compile(r"@(\d{1,8})$")
+_DRIVE = re.compile(r"[A-Za-z]:")
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+_LONGEST_ENCODED = 200
+
+
+def _flaw(component: str) -> str | None:
+    """What is wrong with one component of a path, or None."""
+    if not component:
+        return "is empty"
+    if component in (".", ".."):
+        return "is '.' or '..'"
+    if "/" in component or "\\" in component:
+        return "holds a slash or backslash"
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in component):
+        return "holds a control character or a lone surrogate"
+    if component[-1] in ". ":
+        return "ends with a dot or a space, which Windows drops"
+    if component.split(".")[0].rstrip(" ").casefold() in _DEVICES:
+        return "is the name of a device on Windows"
+    if len(component.encode()) > MAX_COMPONENT_BYTES:
+        return f"is longer than {MAX_COMPONENT_BYTES} bytes of UTF-8"
+    return None
+
+
+def check_name(name: object, *, what: str = "name") -> str:
+    """Returns the name of a run, artifact or folder, if it can be one.
+
+    Args:
+        name: The name, one component of a path.
+        what: How an error calls it.
+
+    Raises:
+        InvalidName: It is not a str, empty, '.' or '..', holds '/', '\\' or a control character, is longer than
+            255 bytes of UTF-8, is reserved by a file system or by this library, or looks like a version ('x@3').
+    """
+    if not isinstance(name, str):
+        raise InvalidName(f"{what} must be a str, not {type(name).__name__}")
+    flaw = _flaw(name)
+    if flaw is None and name.casefold() == RESERVED:
+        flaw = "is reserved"
+    if flaw is None and _DRIVE.match(name):
+        flaw = "starts like a drive of Windows"
+    if flaw is None and _VERSION.search(name):
+        flaw = "ends like a version, '@' and digits"
+    if flaw is None and is_op(name):
+        flaw = "has the form that this library gives to uploads"
+    if flaw is not None:
+        raise InvalidName(f"{what} {name!r} {flaw}; choose another name")
+    return name
+
+
+def check_key(key: object) -> str:
+    """Returns the key of an object, if it can be one: components joined by '/', none of them special anywhere.
+
+    Raises:
+        InvalidKey: The key climbs out of its directory, is absolute, is not portable, or is reserved ('.em/...').
+    """
+    if not isinstance(key, str):
+        raise InvalidKey(f"object key must be a str, not {type(key).__name__}")
+    components = key.split("/")
+    flaw = next(filter(None, map(_flaw, components)), None)
+    if flaw is not None:
+        flaw = f"has a component that {flaw}"
+    elif _DRIVE.match(key):
+        flaw = "starts like a drive of Windows"
+    elif components[0].casefold() == RESERVED:
+        flaw = f"lies under {RESERVED!r}, which is reserved"
+    elif len(key.encode()) > MAX_KEY_BYTES:
+        flaw = f"is longer than {MAX_KEY_BYTES} bytes of UTF-8"
+    if flaw is not None:
+        raise InvalidKey(f"object key {key!r} {flaw}; use a relative path like 'weights/model.pt'")
+    return key
+
+
+def fold(name: str) -> str:
+    """The form in which two names are compared: alike but for case or Unicode form means equal."""
+    folded = unicodedata.normalize("NFC", name).casefold()
+    return unicodedata.normalize("NFC", folded)
+
+
+def check_collisions(keys: Iterable[str]) -> None:
+    """Refuses keys that some file system cannot keep apart.
+
+    Raises:
+        KeyCollision: Two keys differ only by case or Unicode form, are equal, or one is a directory of the other.
+    """
+    files: dict[str, str] = {}
+    directories: dict[str, str] = {}
+    for key in keys:
+        folded = fold(key)
+        if folded in files:
+            raise KeyCollision(f"objects {files[folded]!r} and {key!r} have the same key on some file systems")
+        files[folded] = key
+        end = folded.find("/")
+        while end >= 0:
+            directories.setdefault(folded[:end], key)
+            end = folded.find("/", end + 1)
+    for folded in files.keys() & directories.keys():
+        raise KeyCollision(f"object {files[folded]!r} would have to be a directory for {directories[folded]!r}")
+
+
+def encode_component(text: str) -> str:
+    """Percent-encodes a text into one portable path component of at most 200 characters.
+
+    A longer one is cut and ends with '%-' and the start of its SHA-256, which percent-encoding cannot yield.
+    """
+    encoded = quote(text, safe="")
+    if len(encoded) <= _LONGEST_ENCODED:
+        return encoded
+    return f"{encoded[:160]}%-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def new_op(now: datetime | None = None) -> str:
+    """Mints the id of one upload: UTC time with microseconds and 10 random characters; sorts by time.
+
+    Args:
+        now: The time to use, with a time zone; the system's clock by default.
+    """
+    moment = (now or datetime.now(timezone.utc)).astimezone(timezone.utc)
+    return f"{moment:%Y%m%dT%H%M%S.%f}Z-{random_text(10)}"
+
+
+def is_op(text: str) -> bool:
+    """Whether a text has the form of an upload's id."""
+    return _OP.fullmatch(text) is not None
+
+
+def random_text(length: int) -> str:
+    """Random characters of a-z0-9."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def alternative_name(name: str, now: datetime | None = None) -> str:
+    """Makes the name that is unique to one run or artifact: `<name>_<yymmdd>_<hhmmss>_<6 of a-z0-9>`, in local time.
+
+    A name too long for the suffix is cut.
+    """
+    suffix = f"_{now or datetime.now():%y%m%d_%H%M%S}_{random_text(6)}"
+    room = MAX_COMPONENT_BYTES - len(suffix)
+    return name.encode()[:room].decode(errors="ignore") + suffix
+
+
+def check_strategy(strategy: str) -> str:
+    """Returns a conflict strategy, if it is one.
+
+    Raises:
+        InvalidStrategy: It is none of 'skip', 'error', 'new', 'replace'.
+    """
+    if strategy not in STRATEGIES:
+        raise InvalidStrategy(f"conflict strategy {strategy!r} is unknown; use one of {', '.join(map(repr, STRATEGIES))}")
+    return strategy
+
+
+def split_version(path: str) -> tuple[str, int | None]:
+    """Splits 'path@3' into the path and the generation; without '@3' the generation is None."""
+    match = _VERSION.search(path)
+    return (path, None) if match is None else (path[: match.start()], int(match[1]))
+
+
+def absolute(path: str, user: str) -> str:
+    """Resolves the path of a node: relative ones lie under `/<user>/`; a slash at the end is dropped.
+
+    Raises:
+        InvalidName: A component of the path cannot be a name.
+    """
+    if path.endswith("/") and path != "/":
+        path = path[:-1]
+    if not path.startswith("/"):
+        path = f"/{user}/{path}" if path else f"/{user}"
+    bare, generation = split_version(path)
+    for component in bare[1:].split("/") if bare != "/" else ():
+        check_name(component, what=f"path {path!r}: component")
+    return bare if generation is None else f"{bare}@{generation}"
+
+
+def parent_and_name(path: str) -> tuple[str, str]:
+    """Splits an absolute path into its folder ('/' for a child of the root) and its last component."""
+    parent, _, name = path.rpartition("/")
+    return parent or "/", name
+
+
+def join(folder: str, name: str) -> str:
+    """The path of a child of a folder."""
+    return f"/{name}" if folder == "/" else f"{folder}/{name}"

@@ -1,0 +1,268 @@
+"""The records that travel between domain, transfer and backends: plain, frozen, validated where they are made."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from attrs import field, frozen
+
+from t9k.em.errors import SourceChanged
+from t9k.em.names import check_collisions, check_key, check_name, check_strategy, is_op
+
+CHUNK_BYTES = 1 << 20
+FOLDER, RUN, ARTIFACT = "Folder", "Run", "Artifact"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def utc_text(moment: datetime | None = None) -> str:
+    """A time as text, UTC with microseconds: `2023-08-17T08:05:24.390002Z`; now by default."""
+    return f"{(moment or datetime.now(timezone.utc)).astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def parse_utc(text: str) -> datetime:
+    """The reverse of `utc_text`."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+
+
+def _valid_key(_: object, __: object, value: str) -> None:
+    check_key(value)
+
+
+def _valid_size(_: object, __: object, value: int) -> None:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"size must be a non-negative int, not {value!r}")
+
+
+def _valid_sha256(_: object, __: object, value: str) -> None:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise ValueError(f"sha256 must be 64 lower-case hexadecimal digits, not {value!r}")
+
+
+@frozen(kw_only=True)
+class FileSpec:
+    """One file of a node by what it holds.
+
+    Attributes:
+        key: Its key within the node, components joined by '/'.
+        size: In bytes.
+        sha256: Of its bytes, 64 lower-case hexadecimal digits.
+    """
+
+    key: str = field(validator=_valid_key)
+    size: int = field(validator=_valid_size)
+    sha256: str = field(validator=_valid_sha256)
+
+
+@frozen(kw_only=True)
+class Body:
+    """The bytes of one file on their way into a store, read again from the start on each `chunks()`.
+
+    Attributes:
+        size: In bytes.
+        sha256: Of all bytes, hexadecimal.
+        open: Opens the bytes for reading; may be called more than once and from any thread.
+        path: A local file that holds exactly these bytes, where there is one: a store may clone it. Otherwise None.
+        what: How errors call the source.
+    """
+
+    size: int
+    sha256: str
+    open: Callable[[], BinaryIO]
+    path: Path | None = None
+    what: str = "the data"
+
+    @classmethod
+    def of(cls, data: bytes) -> Body:
+        """A body that is in memory already."""
+        import io
+
+        return cls(size=len(data), sha256=hashlib.sha256(data).hexdigest(), open=lambda: io.BytesIO(data))
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yields the bytes; after the last of them, size and checksum have been compared with the plan.
+
+        Raises:
+            SourceChanged: The bytes are not those that were planned; what was made of them must be thrown away.
+        """
+        digest = hashlib.sha256()
+        left = self.size
+        with self.open() as stream:
+            while left and (chunk := stream.read(min(left, CHUNK_BYTES))):
+                left -= len(chunk)
+                digest.update(chunk)
+                yield chunk
+        if left or digest.hexdigest() != self.sha256:
+            raise SourceChanged(f"{self.what} changed while it was uploaded; upload again when nothing writes to it")
+
+    def read(self) -> bytes:
+        """All bytes, checked.
+
+        Raises:
+            SourceChanged: See `chunks`.
+        """
+        return b"".join(self.chunks())
+
+
+@frozen(kw_only=True)
+class Draft:
+    """A node that somebody wants to publish.
+
+    Attributes:
+        kind: 'Run' or 'Artifact'.
+        name: The name it should get.
+        alternative_name: The name it gets under the strategy 'new' when the other is taken.
+        id: UUID of the run or artifact; an upload with the id of the node that is there is an update of that node.
+        metadata: What listings and `load` show without reading files; JSON types only.
+    """
+
+    kind: str
+    name: str = field(validator=lambda _, __, value: check_name(value) and None)
+    alternative_name: str = field(validator=lambda _, __, value: check_name(value, what="alternative name") and None)
+    id: str
+    metadata: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class UploadRequest:
+    """All that a backend needs to know before the first byte moves.
+
+    Attributes:
+        folder: Absolute path of the folder to upload into.
+        draft: The node to publish.
+        files: Everything that the node consists of.
+        strategy: 'skip', 'error', 'new' or 'replace', for a name that another node has.
+        make_folder: Whether to make the folder and its parents when missing.
+        op: Unique to this upload, see `names.new_op`; the same one again resumes it.
+        resumed: Whether `op` was used before, by a process that did not finish.
+        prefer_alternative: Whether the node was uploaded here under its alternative name before.
+    """
+
+    folder: str
+    draft: Draft
+    files: tuple[FileSpec, ...]
+    strategy: str = field(default="new", validator=lambda _, __, value: check_strategy(value) and None)
+    make_folder: bool = False
+    op: str = field()
+    resumed: bool = False
+    prefer_alternative: bool = False
+
+    @files.validator
+    def _distinct(self, _: object, value: tuple[FileSpec, ...]) -> None:
+        check_collisions(file.key for file in value)
+
+    @op.validator
+    def _well_formed(self, _: object, value: str) -> None:
+        if not is_op(value):
+            raise ValueError(f"op {value!r} was not made by names.new_op")
+
+
+class Outcome(enum.Enum):
+    """What became of an upload."""
+
+    PUBLISHED = "published"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"
+
+
+@frozen(kw_only=True)
+class FileEntry:
+    """One file of a published node.
+
+    Attributes:
+        key: Its key within the node.
+        op: The upload that brought its bytes; they lie under that prefix.
+        size: In bytes.
+        sha256: Of its bytes, hexadecimal.
+        etag: What the store called its content, where it says so; '' otherwise.
+    """
+
+    key: str = field(validator=_valid_key)
+    op: str
+    size: int = field(validator=_valid_size)
+    sha256: str = field(validator=_valid_sha256)
+    etag: str = ""
+
+    @property
+    def spec(self) -> FileSpec:
+        """The file without where it lies."""
+        return FileSpec(key=self.key, size=self.size, sha256=self.sha256)
+
+
+@frozen(kw_only=True)
+class Node:
+    """One generation of a node, as `stat` and listings give it.
+
+    Attributes:
+        path: Absolute path, without the generation.
+        kind: 'Folder', 'Run' or 'Artifact'.
+        id: UUID of the run, artifact or folder.
+        generation: Counts the publications under this name from 1; 0 for a folder that always exists.
+        modified: When this generation was published, UTC by the writer's clock, see `utc_text`.
+        writer: User that published it.
+        metadata: As given in `Draft`; a listing may leave out large values.
+        file_count: Number of files.
+        size: Of all files together, in bytes.
+        deleted: Whether this generation says that the node was deleted.
+        handle: The backend's own; callers pass it back and do not look inside.
+    """
+
+    path: str
+    kind: str
+    id: str
+    generation: int
+    modified: str = ""
+    writer: str = ""
+    metadata: Mapping[str, Any] = field(factory=dict)
+    file_count: int = 0
+    size: int = 0
+    deleted: bool = False
+    handle: Any = field(default=None, repr=False, eq=False)
+
+    @property
+    def name(self) -> str:
+        """The last component of the path; '' for the root."""
+        return self.path.rpartition("/")[2]
+
+
+@frozen(kw_only=True)
+class ObjectInfo:
+    """One object of a store.
+
+    Attributes:
+        key: Its key.
+        size: In bytes.
+        modified: POSIX time of its last change in seconds, by the store's own clock.
+        etag: The store's name for its content; '' where there is none.
+        sha256: Of its bytes, hexadecimal, where the store keeps it; '' otherwise.
+    """
+
+    key: str
+    size: int
+    modified: float
+    etag: str = ""
+    sha256: str = ""
+
+
+@frozen(kw_only=True)
+class Garbage:
+    """What a collection found.
+
+    Attributes:
+        objects: Everything that no kept generation refers to and that is old enough.
+        applied: Whether it was deleted.
+    """
+
+    objects: tuple[ObjectInfo, ...]
+    applied: bool
+
+    @property
+    def size(self) -> int:
+        """Of all objects together, in bytes."""
+        return sum(found.size for found in self.objects)

@@ -1,0 +1,60 @@
+"""Finds the backend for a URI among those that installed packages declare.
+
+A package adds a scheme by an entry point in the group `t9k.em.backends`: its name is the scheme, its value a class
+that implements `t9k.em.backend.Backend`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from t9k.em.errors import UnknownScheme
+from t9k.em.uris import URI, parse
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+
+GROUP = "t9k.em.backends"
+
+
+@cache
+def _declared() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def schemes() -> list[str]:
+    """The URI schemes that installed packages serve, sorted."""
+    return sorted(_declared())
+
+
+def backend_class(scheme: str) -> type[Backend]:
+    """Loads the backend class for a scheme.
+
+    Raises:
+        UnknownScheme: No installed package serves it.
+        MissingExtra: It needs an optional library that is not installed.
+    """
+    point = _declared().get(scheme)
+    if point is None:
+        raise UnknownScheme(
+            f"no installed backend serves {scheme}://; installed are: {', '.join(f'{name}://' for name in schemes())}"
+        )
+    loaded: type[Backend] = point.load()
+    return loaded
+
+
+def open_backend(uri: str | URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Backend:
+    """Makes the backend that a URI or a local path names; nothing is connected yet.
+
+    Args:
+        uri: For example 'file:///data/em', '/data/em', 'memory://test'.
+        api_key: For backends with accounts.
+        timeout_s: How long to wait for an answer, for backends on a network.
+
+    Raises:
+        InvalidURI: It names no backend.
+    """
+    parsed = parse(uri) if isinstance(uri, str) else uri
+    return backend_class(parsed.scheme).from_uri(parsed, api_key=api_key, timeout_s=timeout_s)

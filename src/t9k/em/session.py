@@ -1,0 +1,76 @@
+"""The backend that `login` chose for this process, and what a folder argument means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from t9k.em.errors import NotLoggedIn
+from t9k.em.names import absolute
+from t9k.em.registry import open_backend
+from t9k.em.uris import is_uri, parse
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+
+DEFAULT_FOLDER = "default"
+
+_current: Backend | None = None
+_by_uri: dict[str, Backend] = {}
+
+
+def login(uri: str, *, api_key: str | None = None, timeout_s: float | None = None) -> Backend:
+    """Opens a backend and makes it the one that paths without a URI mean.
+
+    Args:
+        uri: URI or local path of the backend.
+        api_key: For backends with accounts.
+        timeout_s: Seconds to wait for an answer.
+    """
+    global _current  # noqa: PLW0603 - the session is one per process, as the API reference has it
+    backend = open_backend(uri, api_key=api_key, timeout_s=timeout_s)
+    backend.open()
+    backend.whoami()
+    logout()
+    _current = backend
+    return backend
+
+
+def logout() -> None:
+    """Closes the session's backend; without one nothing happens."""
+    global _current  # noqa: PLW0603 - see login
+    if _current is not None:
+        _current.close()
+    _current = None
+
+
+def current() -> Backend:
+    """The backend that `login` chose.
+
+    Raises:
+        NotLoggedIn: None was chosen.
+    """
+    if _current is None:
+        raise NotLoggedIn("no backend is chosen; call em.login('file:///data/em') first, or give a URI instead of a path")
+    return _current
+
+
+def resolve(place: str) -> tuple[Backend, str]:
+    """Finds the backend and the absolute path that a folder or node argument means.
+
+    Args:
+        place: A path in the session's backend, or a URI whose fragment is a path in another backend, which is used
+            for this call only. Relative paths lie under `/<user>/`. A URI without a fragment means the default folder.
+
+    Raises:
+        NotLoggedIn: It is a path and no backend was chosen.
+        InvalidURI, InvalidName: It cannot be used.
+    """
+    if not is_uri(place):
+        backend = current()
+        return backend, absolute(place, backend.whoami())
+    uri = parse(place)
+    key = f"{uri.text}?{sorted(uri.options.items())}"
+    if key not in _by_uri:
+        _by_uri[key] = open_backend(uri)
+    backend = _by_uri[key]
+    return backend, absolute(DEFAULT_FOLDER if uri.folder is None else uri.folder, backend.whoami())

@@ -1,0 +1,95 @@
+"""URIs of backends: `scheme://place?options#folder`, or a plain local path.
+
+The part before `?` and `#` names the root of a store, options go to its backend, and the fragment (RFC 3986, 3.5) is
+a path inside the store: `file:///data/em#/alice/mnist`. A plain path is the root of a local store, taken literally.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from attrs import field, frozen
+
+from t9k.em.errors import InvalidURI, SecretInURI
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SECRET_OPTION = re.compile(r"(^|[_-])(secret|password|passwd|token|apikey|key|credentials?|sig|signature)$", re.IGNORECASE)
+
+
+@frozen(kw_only=True)
+class URI:
+    """A URI in its parts.
+
+    Attributes:
+        scheme: Lower case.
+        text: The root of the store as a URI, without options and fragment; equal for equal roots of one scheme.
+        netloc: What stands between `//` and the next slash: bucket, host, or name.
+        path: The rest, percent-decoded for `file`; '' or starts with '/'.
+        options: The query as a mapping.
+        folder: The fragment, percent-decoded; None without one.
+    """
+
+    scheme: str
+    text: str
+    netloc: str
+    path: str
+    options: Mapping[str, str] = field(factory=dict)
+    folder: str | None = None
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text has a scheme, so that it is not a path."""
+    return _SCHEME.match(text) is not None
+
+
+def parse(text: str) -> URI:
+    """Takes a URI or a plain local path apart.
+
+    Raises:
+        InvalidURI: It is neither.
+        SecretInURI: It holds credentials; the message does not.
+    """
+    if not text or "\0" in text:
+        raise InvalidURI(f"{text!r} is no backend; use a URI like 'file:///data/em' or a local path")
+    if not is_uri(text):
+        return _local(Path(os.path.abspath(os.path.expanduser(text))))
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise InvalidURI("the URI of the backend has an unusable host") from error
+    scheme = parts.scheme.lower()
+    _refuse_secrets(scheme, parts.netloc, parts.query)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    folder = unquote(parts.fragment) if parts.fragment else None
+    if scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise InvalidURI(f"{text!r} names a host; a local path has three slashes: 'file:///{parts.netloc}{parts.path}'")
+        if not parts.path:
+            raise InvalidURI(f"{text!r} has no path; write it like 'file:///data/em'")
+        local = _local(Path(os.path.normpath(unquote(parts.path))))
+        return URI(scheme=scheme, text=local.text, netloc="", path=local.path, options=options, folder=folder)
+    if not parts.netloc:
+        raise InvalidURI(f"{text!r} names no bucket or host; write it like '{scheme}://name/root'")
+    path = parts.path.rstrip("/")
+    root = f"{scheme}://{parts.netloc}{path}"
+    return URI(scheme=scheme, text=root, netloc=parts.netloc, path=path, options=options, folder=folder)
+
+
+def _local(path: Path) -> URI:
+    return URI(scheme="file", text=f"file://{quote(str(path))}", netloc="", path=str(path))
+
+
+def _refuse_secrets(scheme: str, netloc: str, query: str) -> None:
+    userinfo, at, host = netloc.rpartition("@")
+    secret_options = [name for name, _ in parse_qsl(query, keep_blank_values=True) if _SECRET_OPTION.search(name)]
+    if at and ":" in userinfo:
+        raise SecretInURI(f"the URI {scheme}://...@{host} holds a password; {_WHERE}")
+    if secret_options:
+        raise SecretInURI(f"the URI {scheme}://{host}/... holds the option {secret_options[0]!r}; {_WHERE}")
+
+
+_WHERE = "leave it out and use the environment, a profile or the T9k config, which never end up in a log"
