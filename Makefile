@@ -1,0 +1,116 @@
+# Needs git, make, and either uv or python3 >= 3.10 with venv. Each target installs what it needs into .venv, once.
+#   make test ARGS="-k commit"    arguments for pytest
+#   make test JOBS=0              in one process
+#   make PYTHON=python3.12 demo   another Python
+#   make UV= test                 with pip although uv is on the PATH
+
+PYTHON ?= python3
+UV ?= $(if $(shell command -v uv 2>/dev/null),uv)
+JOBS ?= auto
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+FRAMEWORKS := .venv-frameworks
+PINS := pyproject.toml uv.lock constraints.txt
+
+# What makes an interpreter usable: 3.10 or later, and for the way without uv the modules that create an environment.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
+CAN_VENV := import ensurepip, venv
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-frameworks coverage coverage-report lint format docs lock clean distclean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.has-demo ## train a small model, keep it, load it back and show it
+	$(BIN)/em demo
+
+test: $(VENV)/.has-test ## run the tests
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+test-frameworks: $(FRAMEWORKS)/.has-frameworks ## run the tests that need PyTorch and TensorFlow (about 1 GB)
+	$(FRAMEWORKS)/bin/python -m pytest $(ARGS) tests/frameworks
+
+coverage: ## run the tests and say which branches they miss
+	$(MAKE) test ARGS="--cov --cov-report= $(ARGS)"
+	$(MAKE) coverage-report
+
+coverage-report: $(VENV)/.has-test
+	$(BIN)/python -m coverage report --fail-under=95
+	$(BIN)/python -m coverage report --include='backends/t9k_em_backends/tree/*' --fail-under=100
+
+lint: $(VENV)/.has-lint ## check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.has-lint ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+docs: $(VENV)/.has-docs ## build the site into site/, strictly
+	$(BIN)/mkdocs build --strict
+
+lock: ## resolve every pin anew, whatever index this machine is set to (needs uv)
+	@test -n "$(UV)" || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
+	env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS $(UV) lock --upgrade --no-config
+	echo '# Written by "make lock" from uv.lock: the same versions for pip.' > constraints.txt
+	$(UV) export --frozen --no-header --no-hashes --no-annotate --all-extras --all-groups --no-emit-project >> constraints.txt
+
+clean: ## remove what was built
+	rm -rf build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src backends tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environments too
+	rm -rf $(VENV) $(FRAMEWORKS)
+
+# --- environments ----------------------------------------------------------------------------------------------------
+# A file .has-X says that X was installed from the present pins.
+
+$(VENV)/.has-demo: WANT_UV = --no-default-groups --extra demo
+$(VENV)/.has-demo: WANT_PIP = -e '.[demo]'
+$(VENV)/.has-test: WANT_UV = --no-default-groups --group test
+$(VENV)/.has-test: WANT_PIP = -e '.[demo,testing]' --group test
+$(VENV)/.has-lint: WANT_UV = --no-default-groups --group test --group lint
+$(VENV)/.has-lint: WANT_PIP = -e '.[demo,testing]' --group test --group lint
+$(VENV)/.has-docs: WANT_UV = --no-default-groups --group docs
+$(VENV)/.has-docs: WANT_PIP = -e . --group docs
+
+$(VENV)/.has-%: $(VENV)/.created $(PINS)
+ifneq ($(UV),)
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(UV) sync --quiet --frozen --inexact $(WANT_UV)
+else
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(WANT_PIP)
+endif
+	@touch $@
+
+$(VENV)/.created:
+ifneq ($(UV),)
+	@if $(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null; \
+	then $(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV); \
+	else $(UV) venv --quiet --allow-existing --python '>=3.10' $(VENV); fi
+else
+	$(call create-with-pip,$(VENV))
+endif
+	@touch $@
+
+# PyTorch by pip and by its exact version: uv and version ranges bring gigabytes of CUDA.
+$(FRAMEWORKS)/.has-frameworks: $(PINS)
+	$(call create-with-pip,$(FRAMEWORKS))
+	$(FRAMEWORKS)/bin/python -m pip install --quiet torch==2.13.0
+	$(FRAMEWORKS)/bin/python -m pip install --quiet 'tensorflow-cpu==2.21.*' numpy
+	$(FRAMEWORKS)/bin/python -m pip install --quiet -e '.[testing]' --group test-base
+	@touch $@
+
+define create-with-pip
+@command -v $(PYTHON) >/dev/null 2>&1 \
+|| { echo "$(PYTHON) is not on the PATH: install Python 3.10 or later, or uv, or say make PYTHON=..." >&2; exit 1; }
+@$(PYTHON) -c '$(NEW_ENOUGH)' \
+|| { echo "$$($(PYTHON) --version) is too old: this needs 3.10 or later; install one and say make PYTHON=python3.x, or install uv" >&2; exit 1; }
+@$(PYTHON) -c '$(CAN_VENV)' 2>/dev/null \
+|| { echo "$(PYTHON) cannot create environments: install its venv module (Debian, Ubuntu: apt install python3-venv), or uv" >&2; exit 1; }
+$(PYTHON) -m venv $(1)
+$(1)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+endef
