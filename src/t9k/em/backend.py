@@ -105,21 +105,17 @@ class ObjectStore(_Closable, ABC):
         """
         return [self.put(key, body) for key, body in items]
 
-    def copy(self, source: str, target: str, body: Body) -> ObjectInfo:
-        """Copies an object within the store.
 
-        The default sends the bytes again. Override it where the store copies by itself.
+@runtime_checkable
+class CopiesObjects(Protocol):
+    """A store that copies an object without the bytes passing through the client."""
 
-        Args:
-            source: Key of the object to copy.
-            target: Key of the copy.
-            body: The same bytes from the caller, for stores that cannot copy.
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """Copies an object; an existing target is replaced. Durable on return.
 
         Raises:
-            NotFound: There is no source; only where the store copies by itself.
+            NotFound: There is no source.
         """
-        del source
-        return self.put(target, body)
 
 
 @runtime_checkable

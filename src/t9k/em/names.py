@@ -61,18 +61,30 @@ def check_name(name: object, *, what: str = "name") -> str:
     """
     if not isinstance(name, str):
         raise InvalidName(f"{what} must be a str, not {type(name).__name__}")
-    flaw = _flaw(name)
-    if flaw is None and name.casefold() == RESERVED:
-        flaw = "is reserved"
-    if flaw is None and _DRIVE.match(name):
-        flaw = "starts like a drive of Windows"
-    if flaw is None and _VERSION.search(name):
-        flaw = "ends like a version, '@' and digits"
-    if flaw is None and is_op(name):
-        flaw = "has the form that this library gives to uploads"
+    flaw = _name_flaw(name)
     if flaw is not None:
         raise InvalidName(f"{what} {name!r} {flaw}; choose another name")
     return name
+
+
+def is_name(name: str) -> bool:
+    """Whether `check_name` would accept a text."""
+    return _name_flaw(name) is None
+
+
+def _name_flaw(name: str) -> str | None:
+    flaw = _flaw(name)
+    if flaw is not None:
+        return flaw
+    if name.casefold() == RESERVED:
+        return "is reserved"
+    if _DRIVE.match(name):
+        return "starts like a drive of Windows"
+    if _VERSION.search(name):
+        return "ends like a version, '@' and digits"
+    if is_op(name):
+        return "has the form that this library gives to uploads"
+    return None
 
 
 def check_key(key: object) -> str:

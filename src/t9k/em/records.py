@@ -146,7 +146,7 @@ class UploadRequest:
 
     folder: str
     draft: Draft
-    files: tuple[FileSpec, ...]
+    files: tuple[FileSpec, ...] = field()
     strategy: str = field(default="new", validator=lambda _, __, value: check_strategy(value) and None)
     make_folder: bool = False
     op: str = field()

@@ -1,0 +1,310 @@
+"""`file:///data/em` and plain paths: a tree of plain files in a directory, shared by all who can write there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from t9k.em.backend import ObjectStore
+from t9k.em.errors import (
+    AlreadyExists,
+    BackendError,
+    BackendFull,
+    BackendPermissionError,
+    BackendUnavailable,
+    InvalidKey,
+    InvalidURI,
+    NotFound,
+    UnsafeStore,
+)
+from t9k.em.local.disk import sync_dir
+from t9k.em.local.reflink import reflink
+from t9k.em.names import random_text
+from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo
+
+from t9k_em_backends.tree import TreeBackend
+
+if TYPE_CHECKING:
+    from t9k.em.uris import URI
+
+TEMPORARY = ".em/tmp"
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_RETRIES = 10
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+
+
+class LocalStore(ObjectStore):
+    """Objects as files below a directory, which is made on the first write.
+
+    A write goes to a temporary file, which is synced and then renamed, or for a conditional write hard-linked, to its
+    name; linking is the one way to create a file with its content that fails when the name is taken.
+
+    Args:
+        root: The directory, absolute.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @classmethod
+    def from_uri(cls, uri: URI) -> LocalStore:
+        """The store in the directory that a `file` URI names."""
+        if uri.options:
+            raise InvalidURI(f"{uri.text} takes no option {next(iter(uri.options))!r}")
+        return cls(Path(uri.path))
+
+    def open(self) -> None:
+        """Looks whether the root can be a directory.
+
+        Raises:
+            InvalidURI: It is something else.
+        """
+        if os.path.lexists(self._root) and not self._root.is_dir():
+            raise InvalidURI(f"{self._root} is no directory; choose a directory for the store")
+
+    def get(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """See the port."""
+        with self._translated(key):
+            chunks = _read(self._path(key), start, end)
+            first = next(chunks, b"")
+        return itertools.chain([first] if first else [], chunks)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See the port."""
+        pending = [prefix.rstrip("/")]
+        while pending:
+            directory = pending.pop()
+            if directory == TEMPORARY:
+                continue
+            for entry in self._scan(directory):
+                key = f"{directory}/{entry.name}" if directory else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(key)
+                elif entry.is_file(follow_symlinks=False):
+                    with contextlib.suppress(FileNotFoundError):
+                        yield _info(key, entry.stat(follow_symlinks=False))
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> ObjectInfo:
+        """See the port."""
+        return self._write(key, partial(_fill, body), if_absent=if_absent)
+
+    def put_many(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
+        """See the port; syncs files and directories together, which costs a fraction of one by one."""
+        infos = []
+        with contextlib.ExitStack() as stack:
+            written = []
+            for key, body in items:
+                stack.enter_context(self._translated(key))
+                written.append((key, *stack.enter_context(self._temporary(partial(_fill, body)))))
+            for key, _, fd in written:
+                os.fsync(fd)
+                infos.append(_info(key, os.fstat(fd)))
+            for key, temporary, _ in written:
+                self._name(temporary, self._path(key), if_absent=False)
+            for directory in {self._path(key).parent for key, _ in items}:
+                sync_dir(directory)
+        return infos
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See the port; directories that become empty go too."""
+        for key in keys:
+            path = self._path(key)
+            with self._translated(key), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+            self._prune(path.parent)
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """See `t9k.em.backend.CopiesObjects`."""
+        return self._write(target, partial(_duplicate, self._path(source)), if_absent=False)
+
+    def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
+        """See `t9k.em.backend.SweepsTemporary`."""
+        before = time.time() - older_than_s
+        for entry in self._scan(TEMPORARY):
+            info = _info(f"{TEMPORARY}/{entry.name}", entry.stat(follow_symlinks=False))
+            if info.modified <= before:
+                yield info
+
+    def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
+        """See `t9k.em.backend.SweepsTemporary`."""
+        for info in found:
+            with self._translated(info.key), contextlib.suppress(FileNotFoundError):
+                (self._root / info.key).unlink()
+
+    def _write(self, key: str, fill: Callable[[int], None], *, if_absent: bool) -> ObjectInfo:
+        path = self._path(key)
+        with self._translated(key), self._temporary(fill) as (temporary, fd):
+            os.fsync(fd)
+            info = _info(key, os.fstat(fd))
+            self._name(temporary, path, if_absent=if_absent)
+            sync_dir(path.parent)
+        return info
+
+    def _path(self, key: str) -> Path:
+        if not key or "\0" in key or any(component in ("", ".", "..") for component in key.split("/")):
+            raise InvalidKey(f"{key!r} is no key of an object")
+        return self._root / key
+
+    def _scan(self, directory: str) -> Sequence[os.DirEntry[str]]:
+        """The entries of a directory; none for one that is not there (any more)."""
+        try:
+            with self._translated(directory), os.scandir(self._root / directory) as entries:
+                return list(entries)
+        except NotFound:
+            return []
+
+    @contextlib.contextmanager
+    def _temporary(self, fill: Callable[[int], None]) -> Iterator[tuple[Path, int]]:
+        """A file that `fill` has written, and its descriptor; it goes when it got no other name."""
+        directory = self._root / TEMPORARY
+        temporary = directory / random_text(20)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW
+        try:
+            fd = os.open(temporary, flags, 0o666)
+        except FileNotFoundError:
+            _make_dirs(directory)
+            fd = os.open(temporary, flags, 0o666)
+        try:
+            try:
+                fill(fd)
+                yield temporary, fd
+            finally:
+                os.close(fd)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+
+    def _name(self, temporary: Path, path: Path, *, if_absent: bool) -> None:
+        """Gives a temporary file its name."""
+        for _ in range(_RETRIES):
+            try:
+                if if_absent:
+                    os.link(temporary, path, follow_symlinks=False)
+                else:
+                    os.replace(temporary, path)
+            except FileNotFoundError:
+                # The directory is missing, or somebody's `delete` found it empty a moment ago.
+                _make_dirs(path.parent)
+            except FileExistsError as error:
+                raise AlreadyExists(f"{path} is there already") from error
+            except OSError as error:
+                if if_absent and error.errno in _NO_LINKS:
+                    raise UnsafeStore(
+                        f"{self._root} lies on a file system without hard links, which a safe store needs; use another "
+                        "directory, or the option '?unsafe_single_writer=true' when only one process ever writes"
+                    ) from error
+                raise
+            else:
+                return
+        raise BackendUnavailable(f"{path.parent} disappears again and again; look at who deletes it")
+
+    def _prune(self, directory: Path) -> None:
+        with contextlib.suppress(OSError):  # ENOTEMPTY mostly; whatever it is, an empty directory does no harm
+            while directory != self._root:
+                directory.rmdir()
+                directory = directory.parent
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """The one place where the system's errors become this library's."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no {key!r} in {self._root}") from error
+        except (NotADirectoryError, IsADirectoryError) as error:
+            raise NotFound(f"there is no object {key!r} in {self._root}, a file or directory is in its way") from error
+        except (BackendError, InvalidKey, NotFound):
+            raise
+        except OSError as error:
+            raise _translate(error, f"{self._root}/{key}") from error
+
+
+def _translate(error: OSError, place: str) -> BackendError:
+    reason = os.strerror(error.errno or 0)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return BackendFull(f"{place}: {reason}; make room and run the same command again, it goes on where it stopped")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP):
+        return BackendPermissionError(f"{place}: {reason}; check who may write there")
+    return BackendUnavailable(f"{place}: {reason}; run the same command again when this is mended")
+
+
+def _read(path: Path, start: int, end: int | None) -> Iterator[bytes]:
+    fd = os.open(path, os.O_RDONLY | _NO_FOLLOW)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        end = status.st_size if end is None else min(end, status.st_size)
+        while start < end and (chunk := os.pread(fd, min(CHUNK_BYTES, end - start), start)):
+            start += len(chunk)
+            yield chunk
+    finally:
+        os.close(fd)
+
+
+def _fill(body: Body, fd: int) -> None:
+    """Writes the bytes of a body to an empty file, as a clone of its source where the file system can."""
+    if body.path is not None and body.size and _clone(body, fd):
+        return
+    for chunk in body.chunks():
+        _write_all(fd, chunk)
+
+
+def _clone(body: Body, fd: int) -> bool:
+    """Shares the source's blocks, and checks that they are what was planned."""
+    with body.open() as source:
+        if not reflink(source.fileno(), fd):
+            return False
+    cloned = Body(size=body.size, sha256=body.sha256, open=lambda: os.fdopen(os.dup(fd), "rb"), what=body.what)
+    os.lseek(fd, 0, os.SEEK_SET)
+    if os.fstat(fd).st_size > body.size:
+        os.ftruncate(fd, body.size)
+    for _ in cloned.chunks():
+        pass
+    return True
+
+
+def _duplicate(source: Path, fd: int) -> None:
+    source_fd = os.open(source, os.O_RDONLY | _NO_FOLLOW)
+    try:
+        if not reflink(source_fd, fd):
+            while chunk := os.read(source_fd, CHUNK_BYTES):
+                _write_all(fd, chunk)
+    finally:
+        os.close(source_fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _make_dirs(directory: Path) -> None:
+    """Makes a directory and those above it, durably."""
+    missing = []
+    while not directory.is_dir():
+        missing.append(directory)
+        directory = directory.parent
+    for path in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+        sync_dir(path.parent)
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(key=key, size=status.st_size, modified=status.st_mtime)
+
+
+class LocalBackend(TreeBackend):
+    """A tree in a directory."""
+
+    store_class = LocalStore

@@ -1,0 +1,323 @@
+"""`TreeBackend`: the Backend port over any ObjectStore."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, ClassVar
+from uuid import uuid4
+
+from attrs import evolve
+
+from t9k.em.backend import Backend, ObjectStore, Upload
+from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision, NotFound
+from t9k.em.names import check_name, join, parent_and_name, split_version
+from t9k.em.records import FOLDER, FileEntry, Garbage, Node, ObjectInfo, UploadRequest, utc_text
+
+from t9k_em_backends.tree.collect import Collector
+from t9k_em_backends.tree.generations import Generations
+from t9k_em_backends.tree.heads import (
+    MAX_MANIFEST_BYTES,
+    Head,
+    decode_manifest,
+    dump_json,
+    file_key,
+    heads_prefix,
+    manifest_key,
+    to_node,
+)
+from t9k_em_backends.tree.listing import children
+from t9k_em_backends.tree.probe import SingleWriterStore, require_put_if_absent
+from t9k_em_backends.tree.upload import TreeUpload
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from t9k.em.uris import URI
+
+MAX_METADATA_BYTES = 1 << 20
+UNSAFE = "unsafe_single_writer"
+
+
+class TreeBackend(Backend):
+    """A tree of nodes over an object store; see `docs/formats/store.md` for what it writes.
+
+    A place to keep bytes becomes a backend by a subclass that names its store::
+
+        class LocalBackend(TreeBackend):
+            store_class = LocalStore
+
+    The current user is the environment variable `EM_USER`, else the operating system's name for the user.
+
+    Args:
+        store: Where everything lies.
+        uri: What `login` was given.
+        unsafe_single_writer: Whether to use a store that cannot create a record without overwriting another. With two
+            writers at once, one of them loses what it uploaded.
+        clock: The writer's clock, with a time zone; what it says is shown and never relied on.
+        sleep: Waits so many seconds between two tries.
+    """
+
+    store_class: ClassVar[type[ObjectStore]]
+    upload_class: ClassVar[type[TreeUpload]] = TreeUpload
+    collector_class: ClassVar[type[Collector]] = Collector
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        uri: str,
+        *,
+        unsafe_single_writer: bool = False,
+        clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.store = SingleWriterStore(store) if unsafe_single_writer else store
+        self.uri = uri
+        self.clock = clock
+        self.sleep = sleep
+        self._probed = unsafe_single_writer
+        self._probing = threading.Lock()
+
+    @classmethod
+    def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
+        """Opens the store that the URI names; the option `unsafe_single_writer=true` is the tree's own."""
+        del api_key, timeout_s
+        options = dict(uri.options)
+        unsafe = options.pop(UNSAFE, "false").lower() == "true"
+        return cls(cls.store_class.from_uri(evolve(uri, options=options)), uri.text, unsafe_single_writer=unsafe)
+
+    def open(self) -> None:
+        """See the port."""
+        self.store.open()
+
+    def close(self) -> None:
+        """See the port."""
+        self.store.close()
+
+    def whoami(self) -> str:
+        """See the port."""
+        return check_name(os.environ.get("EM_USER") or getpass.getuser(), what="user (environment variable EM_USER)")
+
+    # Reading.
+
+    def stat(self, path: str) -> Node:
+        """See the port."""
+        path, wanted = split_version(path)
+        if path == "/":
+            return _implicit(path)
+        folder, name = parent_and_name(path)
+        generations = self.generations(folder, name)
+        generation, head = generations.newest()
+        if wanted is not None and head is not None:
+            self._check_collected(path, wanted, generation, head)
+            generation, head = wanted, generations.read(wanted)
+        if head is not None and head.ready and head.name == name:
+            return to_node(folder, generation, head)
+        if wanted is None and (head is None or not head.ready) and self._always_exists(path):
+            return _implicit(path)
+        raise NotFound(f"there is no {_version(path, wanted)} in {self.uri}{_hint(name, wanted, head)}")
+
+    def list(self, path: str) -> Sequence[Node]:
+        """See the port."""
+        self._require_folder(path)
+        return children(self.store, path, self.sleep)
+
+    def versions(self, path: str) -> Sequence[Node]:
+        """See the port."""
+        folder, name = parent_and_name(path)
+        generations = self.generations(folder, name)
+        heads = {generation: generations.read(generation) for generation in reversed(generations.listed())}
+        found = [to_node(folder, generation, head) for generation, head in heads.items() if head and head.name == name]
+        if not found:
+            raise NotFound(f"there was never a {path} in {self.uri}")
+        return found
+
+    def files(self, node: Node) -> Sequence[FileEntry]:
+        """See the port."""
+        return sorted(self.entries(parent_and_name(node.path)[0], self._head(node)).values(), key=lambda file: file.key)
+
+    def read(self, node: Node, file: FileEntry, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """See the port."""
+        folder, name = parent_and_name(node.path)
+        return self.store.get(file_key(folder, name, file), start, end)
+
+    def entries(self, folder: str, head: Head) -> dict[str, FileEntry]:
+        """The files of a head by key, from the head or from the list that it names."""
+        files = head.files
+        if head.manifest is not None:
+            key = manifest_key(folder, head.name, head.manifest)
+            files = decode_manifest(b"".join(self.store.get(key, 0, MAX_MANIFEST_BYTES)), head, key)
+        return {file.key: file for file in files}
+
+    def sha256(self, key: str, info: ObjectInfo) -> str:
+        """The checksum of an object: what the store says, else of the bytes themselves."""
+        if info.sha256:
+            return info.sha256
+        digest = hashlib.sha256()
+        for chunk in self.store.get(key):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def generations(self, folder: str, name: str) -> Generations:
+        """The heads of one name."""
+        return Generations(store=self.store, prefix=heads_prefix(folder, name), sleep=self.sleep)
+
+    # Writing.
+
+    def make_folder(self, path: str) -> Node:
+        """See the port."""
+        if path == "/":
+            return _implicit(path)
+        self._require_safe_store()
+        folder, name = parent_and_name(path)
+        self.make_folder(folder)
+        generations = self.generations(folder, name)
+        generation, head = generations.newest()
+        while head is None or not head.ready:
+            draft = self._folder_head(name, head)
+            if generations.publish(generation + 1, draft):
+                return to_node(folder, generation + 1, draft)
+            generation, head = generations.newest(generation + 1)
+        if head.name != name:
+            raise NameCollision(f"{join(folder, head.name)} is there, whose name differs only by case or Unicode form; use it")
+        if head.kind != FOLDER:
+            raise Conflict(f"{path} is there and is a {head.kind}; use another name for the folder")
+        return to_node(folder, generation, head)
+
+    def begin(self, request: UploadRequest) -> Upload:
+        """See the port."""
+        size = len(dump_json(request.draft.metadata))
+        if size > MAX_METADATA_BYTES:
+            raise InvalidInput(f"the metadata of {request.draft.name!r} takes {size} bytes of JSON, of {MAX_METADATA_BYTES}")
+        self._require_safe_store()
+        if request.make_folder or self._always_exists(request.folder):
+            folder_node = self.make_folder(request.folder)
+        else:
+            folder_node = self._require_folder(request.folder)
+        upload = self.upload_class(self, request, folder_node.generation)
+        upload.start()
+        return upload
+
+    def keep_folder(self, folder: str, generation: int) -> None:
+        """Makes a folder again that somebody deleted while a node was published in it.
+
+        Whoever deletes a folder looks for new children after that, and whoever publishes a child looks at the folder
+        after that: one of them sees the other.
+        """
+        if folder != "/" and max(self.generations(*parent_and_name(folder)).listed(), default=0) != generation:
+            self.make_folder(folder)
+
+    def delete(self, path: str, *, recursive: bool = False) -> None:
+        """See the port."""
+        if path.count("/") < 2:  # noqa: PLR2004 - '/' and '/<user>'
+            raise InvalidInput(f"{path} always exists and cannot be deleted; delete what is in it")
+        node = self.stat(path)
+        folder, name = parent_and_name(path)
+        if node.kind == FOLDER:
+            self._empty(path, recursive=recursive)
+        generations = self.generations(folder, name)
+        generation, head = generations.newest()
+        while head is not None and head.ready:
+            draft = self._deleted_head(head)
+            if generations.publish(generation + 1, draft):
+                break
+            generation, head = generations.newest(generation + 1)
+        if node.kind == FOLDER and children(self.store, path, self.sleep):
+            self.make_folder(path)
+            raise Conflict(f"something was uploaded to {path} meanwhile, so it stays; look at it and delete again")
+
+    def collect(
+        self, path: str = "/", *, grace_s: float = 72 * 3600.0, keep_versions: int = 1, apply: bool = False
+    ) -> Garbage:
+        """See `t9k.em.backend.Collects`."""
+        if apply:
+            self._require_safe_store()
+        return self.collector_class(self, grace_s=grace_s, keep_versions=keep_versions, apply=apply).collect(path)
+
+    # Inside.
+
+    def _require_safe_store(self) -> None:
+        with self._probing:
+            if not self._probed:
+                require_put_if_absent(self.store, self.uri)
+                self._probed = True
+
+    def _always_exists(self, path: str) -> bool:
+        home = f"/{self.whoami()}"
+        return path in ("/", home, f"{home}/default")
+
+    def _require_folder(self, path: str) -> Node:
+        try:
+            node = self.stat(path)
+        except NotFound as error:
+            raise FolderNotFound(f"{error}; make it with make_folder=True or choose another folder") from error
+        if node.kind != FOLDER:
+            raise FolderNotFound(f"{path} is a {node.kind} and no folder; choose another folder")
+        return node
+
+    def _empty(self, path: str, *, recursive: bool) -> None:
+        inside = children(self.store, path, self.sleep)
+        if inside and not recursive:
+            raise Conflict(f"the folder {path} holds {len(inside)} nodes; delete them first, or delete with recursive=True")
+        for child in inside:
+            self.delete(child.path, recursive=True)
+
+    def _head(self, node: Node) -> Head:
+        if isinstance(node.handle, Head):
+            return node.handle
+        head = self.generations(*parent_and_name(node.path)).read(node.generation)
+        if head is None:
+            raise NotFound(f"there is no {_version(node.path, node.generation)} in {self.uri}")
+        return head
+
+    def _check_collected(self, path: str, wanted: int, newest: int, head: Head) -> None:
+        if wanted <= head.collected and wanted != newest:
+            raise NotFound(f"{_version(path, wanted)} was collected; the versions after {head.collected} can be read")
+
+    def _folder_head(self, name: str, below: Head | None) -> Head:
+        head = Head(
+            write_id=uuid4().hex,
+            kind=FOLDER,
+            state="ready",
+            name=name,
+            id=str(uuid4()),
+            writer=self.whoami(),
+            time=utc_text(self.clock()),
+        )
+        return head if below is None else evolve(head, fenced=below.fenced, collected=below.collected)
+
+    def _deleted_head(self, head: Head) -> Head:
+        return evolve(
+            head,
+            write_id=uuid4().hex,
+            op=None,
+            state="deleted",
+            files=(),
+            manifest=None,
+            file_count=0,
+            size=0,
+            writer=self.whoami(),
+            time=utc_text(self.clock()),
+        )
+
+
+def _implicit(path: str) -> Node:
+    return Node(path=path, kind=FOLDER, id="", generation=0)
+
+
+def _version(path: str, generation: int | None) -> str:
+    return path if generation is None else f"{path}@{generation}"
+
+
+def _hint(name: str, wanted: int | None, head: Head | None) -> str:
+    """What a reader should try instead."""
+    if head is None:
+        return "" if wanted is None else "; `versions` lists those there are"
+    if not head.ready:
+        return "; it was deleted, and `versions` lists what it was" if wanted is None else "; that version is a deletion"
+    return f"; there is {head.name!r}, whose name differs from {name!r} by case or Unicode form"

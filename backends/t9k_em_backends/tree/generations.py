@@ -1,0 +1,109 @@
+"""The generations of one name: finding the newest head and publishing the next, the only subtle call there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from t9k.em.backend import ObjectStore
+from t9k.em.errors import AlreadyExists, BackendUnavailable, CommitUnknown, CorruptData, CorruptManifest, NotFound
+from t9k.em.records import Body, ObjectInfo
+
+from t9k_em_backends.tree.heads import MAX_HEAD_BYTES, Head, decode_head, encode_head, head_key, split_head_key
+
+ATTEMPTS = 6
+FIRST_PAUSE_S = 0.05
+
+
+@frozen(kw_only=True)
+class Generations:
+    """All heads of one name in one folder.
+
+    Attributes:
+        store: Where they lie.
+        prefix: Below which they lie, from `heads.heads_prefix`.
+        sleep: Waits so many seconds.
+    """
+
+    store: ObjectStore
+    prefix: str
+    sleep: Callable[[float], object]
+
+    def listed(self) -> dict[int, ObjectInfo]:
+        """The generations that a listing shows, in ascending order."""
+        found = {}
+        for info in self.store.list(self.prefix):
+            parts = split_head_key(info.key)
+            if parts is not None:
+                found[parts[2]] = info
+        return dict(sorted(found.items()))
+
+    def read(self, generation: int) -> Head | None:
+        """One head, or None when it is not there.
+
+        Raises:
+            CorruptManifest: What is there is no head.
+        """
+        key = head_key(self.prefix, generation)
+        try:
+            data = b"".join(self.store.get(key, 0, MAX_HEAD_BYTES + 1))
+        except NotFound:
+            return None
+        if len(data) > MAX_HEAD_BYTES:
+            raise CorruptManifest(f"the record {key} is larger than {MAX_HEAD_BYTES} bytes")
+        return decode_head(data, key)
+
+    def newest(self, floor: int = 0) -> tuple[int, Head | None]:
+        """The newest generation and its head; 0 and None for a name that was never used.
+
+        Args:
+            floor: A generation that is known to be there although a stale listing may not show it.
+
+        Raises:
+            CorruptData: A generation is listed but cannot be read.
+        """
+        for attempt in range(ATTEMPTS):
+            generation = max(floor, *self.listed(), 0)
+            if generation == 0:
+                return 0, None
+            head = self.read(generation)
+            if head is not None:
+                return generation, head
+            self.sleep(FIRST_PAUSE_S * 2**attempt)
+        raise CorruptData(f"{head_key(self.prefix, generation)} is listed but cannot be read; list again later")
+
+    def publish(self, generation: int, head: Head) -> bool:
+        """Creates the next generation, unless another writer already did.
+
+        A conditional write whose reply was lost, or that a driver repeated by itself, looks like another writer's
+        success; only the `write_id` of what is there tells. A write that seems lost may still arrive later, so the
+        same record is sent until its fate is known.
+
+        Returns:
+            Whether the record that is there now is this one.
+
+        Raises:
+            CommitUnknown: Neither could be learned; nothing must be deleted.
+        """
+        key = head_key(self.prefix, generation)
+        body = Body.of(encode_head(head))
+        trouble: Exception | None = None
+        for attempt in range(ATTEMPTS):
+            try:
+                self.store.put(key, body, if_absent=True)
+            except (AlreadyExists, BackendUnavailable) as error:
+                trouble = error
+            else:
+                return True
+            try:
+                there = self.read(generation)
+            except BackendUnavailable as error:
+                trouble, there = error, None
+            if there is not None:
+                return there.write_id == head.write_id
+            self.sleep(FIRST_PAUSE_S * 2**attempt)
+        raise CommitUnknown(
+            f"whether {key} was published is not known, because the store does not answer; "
+            "run the same command again, it finds out and does nothing twice"
+        ) from trouble

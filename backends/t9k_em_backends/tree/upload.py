@@ -1,0 +1,261 @@
+"""One upload to a tree: decide, plan, put, verify, publish, and plan again when somebody else was faster.
+
+The rules that keep data safe, each of which a test removes and sees fail:
+
+- A head refers to files of its own upload and of the very head that it is published on top of, never of any other:
+  the collector keeps what the newest head needs, and publishes a generation before it deletes.
+- A writer whose upload the collector has fenced does not publish, and every head carries the fences on.
+- An upload whose op some head names is published, whoever wrote that head; it is never published again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from attrs import evolve
+
+from t9k.em.backend import CopiesObjects, Upload
+from t9k.em.errors import Conflict, CorruptData, NameCollision, UploadFenced
+from t9k.em.names import join
+from t9k.em.records import Body, FileEntry, FileSpec, Node, ObjectInfo, Outcome, UploadRequest, utc_text
+
+from t9k_em_backends.tree.heads import (
+    FILES_IN_HEAD_BYTES,
+    Head,
+    ManifestRef,
+    dump_json,
+    encode_head,
+    encode_manifest,
+    manifest_key,
+    to_node,
+    upload_prefix,
+    with_files,
+)
+
+if TYPE_CHECKING:
+    from t9k_em_backends.tree.backend import TreeBackend
+
+
+class TreeUpload(Upload):
+    """See `t9k.em.backend.Upload`; made by `TreeBackend.begin`."""
+
+    def __init__(self, tree: TreeBackend, request: UploadRequest, folder_generation: int) -> None:
+        self._tree = tree
+        self._request = request
+        self._draft = request.draft
+        self._folder_generation = folder_generation
+        self._name = request.draft.name
+        self._generation = 0
+        self._head: Head | None = None
+        self._base: dict[str, FileEntry] = {}
+        self._sent: dict[str, FileEntry] = {}
+        self._lost: set[str] = set()
+        self._may_be_published = request.resumed
+
+    def start(self) -> None:
+        """Looks at what is there and decides."""
+        if self._request.strategy == "new" and (self._request.prefer_alternative or self._request.resumed):
+            self._name = self._draft.alternative_name
+            self._look()
+            if self.outcome is None and not self._is_update():
+                self._name = self._draft.name
+                self._generation = 0
+        if self.outcome is None and self._name == self._draft.name:
+            self._look()
+        if self.outcome is None and self._request.resumed:
+            self._find_sent()
+
+    @property
+    def missing(self) -> Sequence[FileSpec]:
+        """See the port."""
+        return [file for file in self._request.files if self._entry(file) is None]
+
+    def put(self, items: Sequence[tuple[FileSpec, Body]]) -> None:
+        """See the port."""
+        prefix = upload_prefix(self._request.folder, self._name, self._request.op)
+        infos = self._tree.store.put_many([(prefix + file.key, body) for file, body in items])
+        for (file, _), info in zip(items, infos, strict=True):
+            self._sent[file.key] = self._own(file, info)
+
+    def commit(self) -> Node | None:
+        """See the port."""
+        if self.outcome is not None:
+            return self.node
+        files = tuple(sorted(filter(None, map(self._entry, self._request.files)), key=lambda file: file.key))
+        if len(files) < len(self._request.files) or not self._verify(files):
+            self._look(self._generation)
+            return self.node
+        head = self._shorten(with_files(self._make_head(), files))
+        generations = self._tree.generations(self._request.folder, self._name)
+        if generations.publish(self._generation + 1, head):
+            self._finish(Outcome.PUBLISHED, self._generation + 1, head)
+            self._tree.keep_folder(self._request.folder, self._folder_generation)
+        else:
+            self._look(self._generation + 1)
+        return self.node
+
+    # What is there, and what it means.
+
+    def _look(self, floor: int = 0) -> None:
+        """Reads the newest head and decides what this upload is in its light."""
+        seen = self._generation
+        generations = self._tree.generations(self._request.folder, self._name)
+        generation, head = generations.newest(floor)
+        published = self._published_since(seen, generation, head) if self._may_be_published else None
+        self._may_be_published = True
+        if published is not None:
+            self._finish(Outcome.PUBLISHED, *published)
+            return
+        if head is not None:
+            self._check_fence(head)
+        self._generation, self._head = generation, head
+        self._base = {}
+        if head is None or not head.ready:
+            return
+        if head.name != self._name or head.id != self._draft.id or head.kind != self._draft.kind:
+            self._resolve(head)
+        if self.outcome is None and self._head is head:
+            self._base = self._tree.entries(self._request.folder, head)
+            if self._is_update() and self._is_same(head):
+                self._finish(Outcome.UNCHANGED, generation, head)
+
+    def _published_since(self, seen: int, generation: int, head: Head | None) -> tuple[int, Head] | None:
+        """The generation that this upload published already, by a lost reply or another process with the same op."""
+        generations = self._tree.generations(self._request.folder, self._name)
+        for number in range(generation, seen, -1):
+            record = head if number == generation else generations.read(number)
+            if record is not None and record.op == self._request.op:
+                return number, record
+        return None
+
+    def _check_fence(self, head: Head) -> None:
+        """Refuses to go on when the collector may have taken files of this upload."""
+        if self._request.op in head.fenced:
+            raise UploadFenced(
+                f"the upload of {self._name!r} to {self._request.folder} was paused for so long that the collector "
+                "removed its files; upload again"
+            )
+
+    def _resolve(self, head: Head) -> None:
+        """Applies the strategy to a name that another node has."""
+        strategy = self._request.strategy
+        path = join(self._request.folder, head.name)
+        if strategy == "new" and self._name != self._draft.alternative_name:
+            self._move_to_alternative()
+        elif head.name != self._name:
+            raise NameCollision(
+                f"{path} is there, and {self._name!r} differs from it only by case or Unicode form; "
+                "use another name, or conflict_strategy='new'"
+            )
+        elif head.kind != self._draft.kind and strategy != "error":
+            raise Conflict(f"{path} is a {head.kind}, not a {self._draft.kind}; use another name or folder")
+        elif strategy == "skip":
+            self._finish(Outcome.SKIPPED, self._generation, head)
+        elif strategy != "replace":
+            raise Conflict(f"{path} is there already; use another name, or conflict_strategy='new', 'replace' or 'skip'")
+
+    def _move_to_alternative(self) -> None:
+        """Goes on under the alternative name, with what was sent so far where the store can copy it."""
+        folder, op, sent = self._request.folder, self._request.op, self._sent
+        source = upload_prefix(folder, self._name, op)
+        self._name, self._generation, self._sent = self._draft.alternative_name, 0, {}
+        self._look()
+        if self.outcome is None and isinstance(self._tree.store, CopiesObjects):
+            target = upload_prefix(folder, self._name, op)
+            for file in sent.values():
+                self._sent[file.key] = self._own(file.spec, self._tree.store.copy(source + file.key, target + file.key))
+
+    def _is_update(self) -> bool:
+        head = self._head
+        return head is not None and head.ready and (head.id, head.kind) == (self._draft.id, self._draft.kind)
+
+    def _is_same(self, head: Head) -> bool:
+        """Whether a new generation would say what the newest one says."""
+        return (
+            dump_json(head.metadata) == dump_json(self._draft.metadata)
+            and len(self._base) == len(self._request.files)
+            and all(file.key in self._base and self._base[file.key].spec == file for file in self._request.files)
+        )
+
+    # What was sent.
+
+    def _entry(self, file: FileSpec) -> FileEntry | None:
+        """Where a file lies: in the head below, if that has the same bytes, or in this upload; None if it is missing."""
+        there = self._base.get(file.key)
+        if there is not None and there.spec == file:
+            return there
+        return self._sent.get(file.key)
+
+    def _own(self, file: FileSpec, info: ObjectInfo) -> FileEntry:
+        return FileEntry(key=file.key, op=self._request.op, size=file.size, sha256=file.sha256, etag=info.etag)
+
+    def _listed(self) -> dict[str, ObjectInfo]:
+        """What lies under the prefix of this upload, by key within the node."""
+        prefix = upload_prefix(self._request.folder, self._name, self._request.op)
+        return {info.key[len(prefix) :]: info for info in self._tree.store.list(prefix)}
+
+    def _find_sent(self) -> None:
+        """Resumes: what an earlier process sent completely need not be sent again."""
+        listed = self._listed()
+        prefix = upload_prefix(self._request.folder, self._name, self._request.op)
+        for file in self.missing:
+            info = listed.get(file.key)
+            if info is not None and info.size == file.size and self._tree.sha256(prefix + file.key, info) == file.sha256:
+                self._sent[file.key] = self._own(file, info)
+
+    def _verify(self, files: Sequence[FileEntry]) -> bool:
+        """Compares the store with the plan; what is not there, or not whole, is missing again.
+
+        Raises:
+            CorruptData: The same file was lost twice, so that sending it a third time is no help.
+        """
+        own = [file for file in files if file.op == self._request.op]
+        listed = self._listed() if own else {}
+        bad = [file for file in own if not _is_whole(file, listed.get(file.key))]
+        for file in bad:
+            if file.key in self._lost:
+                raise CorruptData(f"{self._tree.uri} does not keep {file.key!r} as it was sent; look at the store")
+            self._lost.add(file.key)
+            del self._sent[file.key]
+        return not bad
+
+    # What is published.
+
+    def _make_head(self) -> Head:
+        return Head(
+            write_id=uuid4().hex,
+            op=self._request.op,
+            kind=self._draft.kind,
+            state="ready",
+            name=self._name,
+            id=self._draft.id,
+            metadata=self._draft.metadata,
+            fenced=self._fenced(),
+            collected=0 if self._head is None else self._head.collected,
+            writer=self._tree.whoami(),
+            time=utc_text(self._tree.clock()),
+        )
+
+    def _fenced(self) -> tuple[str, ...]:
+        """The fences of the head below, which every later head has to carry."""
+        return () if self._head is None else self._head.fenced
+
+    def _shorten(self, head: Head) -> Head:
+        """Moves a long list of files out of the head, into an object of its own that is named for its content."""
+        if len(encode_head(head)) <= FILES_IN_HEAD_BYTES:
+            return head
+        data = encode_manifest(head.files)
+        manifest = ManifestRef(op=self._request.op, sha256=hashlib.sha256(data).hexdigest())
+        self._tree.store.put(manifest_key(self._request.folder, self._name, manifest), Body.of(data))
+        return evolve(head, files=(), manifest=manifest)
+
+    def _finish(self, outcome: Outcome, generation: int, head: Head) -> None:
+        self.outcome = outcome
+        self.node = to_node(self._request.folder, generation, head)
+
+
+def _is_whole(file: FileEntry, info: ObjectInfo | None) -> bool:
+    return info is not None and info.size == file.size and info.sha256 in ("", file.sha256)
