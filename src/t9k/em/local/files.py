@@ -1,0 +1,244 @@
+"""Durable primitives on the local disk: files that are whole or not there, and private."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from t9k.em.errors import LocalError, SourceChanged, SymlinkError
+from t9k.em.local.appender import LineAppender
+from t9k.em.local.disk import explained, sync_dir
+from t9k.em.local.reflink import reflink
+
+__all__ = [
+    "TEMP_PREFIX",
+    "FileIdentity",
+    "LineAppender",
+    "copy_hashed",
+    "identity",
+    "make_private_dir",
+    "make_safe_parents",
+    "sync_dir",
+    "write_atomic",
+]
+
+TEMP_PREFIX = ".em-tmp-"
+"""First characters of a temporary file's name; one that stays after a crash may be deleted."""
+
+_CHUNK_BYTES = 1 << 20
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+# Opening a pipe must not wait for its other end.
+_READ = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
+
+
+@attrs.frozen(kw_only=True)
+class FileIdentity:
+    """What changes when a file is replaced, resized or written to.
+
+    Attributes:
+        ino: Inode number.
+        size_bytes: Length.
+        mtime_ns: Time of the last write, nanoseconds since the epoch.
+        ctime_ns: Time of the last change of content or inode; cannot be set back by `os.utime`.
+    """
+
+    ino: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def identity(file: int | str | os.PathLike[str]) -> FileIdentity:
+    """Return the identity of a file.
+
+    Args:
+        file: An open descriptor, or a path (links are followed).
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    status = os.stat(file)
+    return FileIdentity(
+        ino=status.st_ino, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns
+    )
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[int]:
+    """Give a descriptor of a temporary file that takes the place of `path` when the block succeeds."""
+    temp = path.parent / (TEMP_PREFIX + secrets.token_hex(8))
+    fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _NO_FOLLOW, 0o600)
+    try:
+        try:
+            yield fd
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temp, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temp)
+        raise
+    sync_dir(path.parent)
+
+
+def _write_all(fd: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it holds either the old or the new content, whatever happens.
+
+    The file is 0600. When this returns, the content survives a power cut. A link at `path` is replaced, not
+    followed. Safe to call from several threads and processes: the last one wins.
+
+    Args:
+        path: The file; its directory must exist.
+        data: The whole content.
+
+    Raises:
+        LocalError: Disk full, over quota, no permission or read-only; nothing was changed.
+        OSError: Any other failure; nothing was changed.
+    """
+    with explained("write", path), _replacing(path) as fd:
+        _write_all(fd, data)
+
+
+def make_private_dir(path: Path, *, exist_ok: bool) -> None:
+    """Make a directory that only its owner can read (0700), and those above it that are missing.
+
+    Args:
+        path: The directory. One that exists keeps its permissions.
+        exist_ok: Whether it may exist already.
+
+    Raises:
+        FileExistsError: It exists and may not, or something else has its name.
+        LocalError: Disk full, over quota, no permission or read-only.
+        OSError: Any other failure.
+    """
+    missing = []
+    parent = path.parent
+    while not parent.is_dir() and parent != parent.parent:
+        missing.append(parent)
+        parent = parent.parent
+    for directory in reversed(missing):
+        _make_dir(directory, exist_ok=True)
+    _make_dir(path, exist_ok=exist_ok)
+
+
+def _make_dir(path: Path, *, exist_ok: bool) -> None:
+    try:
+        with explained("make", path):
+            os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not (exist_ok and path.is_dir()):
+            raise
+        return
+    sync_dir(path.parent)
+
+
+def make_safe_parents(root: Path, target: Path) -> None:
+    """Make the directories between `root` and a file inside it, and refuse links among them.
+
+    To be called before a file is written to `target`, so that nothing can be written outside of `root`. It guards
+    against links that are there, not against somebody who swaps directories meanwhile.
+
+    Args:
+        root: A directory that exists; it may itself be reached through links.
+        target: The file to be written, a path that starts with `root`.
+
+    Raises:
+        ValueError: `target` does not lie inside `root`.
+        SymlinkError: A directory on the way is a symbolic link.
+        LocalError: Disk full, over quota, no permission or read-only.
+        OSError: Any other failure, for example a file where a directory should be.
+    """
+    parts = target.relative_to(root).parts
+    if not parts or ".." in parts:
+        raise ValueError(f"{target} does not lie inside {root}")
+    directory = root
+    for part in parts[:-1]:
+        directory = directory / part
+        if directory.is_symlink():
+            raise SymlinkError(
+                f"{directory} is a symbolic link, and writing through it could leave {root}; remove the link first"
+            )
+        _make_dir(directory, exist_ok=True)
+
+
+def copy_hashed(source: Path, target: Path, *, follow_symlinks: bool = False) -> tuple[int, str]:
+    """Copy a file durably, and return what was copied.
+
+    Where the file system can (btrfs, XFS, ...), source and copy share their blocks until one changes. The copy is
+    0600. A link at `target` is replaced, not followed; for links above it see `make_safe_parents`.
+
+    Args:
+        source: A regular file.
+        target: Where the copy goes; its directory must exist, a file there is replaced.
+        follow_symlinks: Whether `source` may itself be a symbolic link.
+
+    Returns:
+        Size of the copy in bytes, and its SHA-256 in hexadecimal.
+
+    Raises:
+        SymlinkError: `source` is a link and may not be, or one that dangles or loops.
+        SourceChanged: `source` was written to or replaced meanwhile; `target` is as it was.
+        LocalError: `source` is not a regular file; disk full, over quota, no permission or read-only; `target` is
+            as it was.
+        OSError: Any other failure, for example FileNotFoundError; `target` is as it was.
+    """
+    source_fd = _open_source(source, follow_symlinks=follow_symlinks)
+    try:
+        with explained("write", target), _replacing(target) as target_fd:
+            before = identity(source_fd)
+            if reflink(source_fd, target_fd):
+                _check_unchanged(source, source_fd, before)
+                size_bytes, sha256 = _transfer(target_fd, None)
+            else:
+                size_bytes, sha256 = _transfer(source_fd, target_fd)
+                _check_unchanged(source, source_fd, before)
+    finally:
+        os.close(source_fd)
+    return size_bytes, sha256
+
+
+def _open_source(source: Path, *, follow_symlinks: bool) -> int:
+    try:
+        with explained("read", source):
+            fd = os.open(source, _READ if follow_symlinks else _READ | _NO_FOLLOW)
+    except OSError as error:
+        if not source.is_symlink():
+            raise
+        why = "that dangles or loops" if follow_symlinks else "which is not followed here"
+        raise SymlinkError(f"{source} is a symbolic link, {why}; give the file that it should stand for") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise LocalError(f"{source} is not a regular file; only files can be copied")
+    return fd
+
+
+def _check_unchanged(source: Path, fd: int, before: FileIdentity) -> None:
+    if identity(fd) != before:
+        raise SourceChanged(f"{source} changed while it was copied; try again when nothing writes to it")
+
+
+def _transfer(source_fd: int, target_fd: int | None) -> tuple[int, str]:
+    """Read a file to its end, hash it, and write what was read to `target_fd` if given."""
+    digest = hashlib.sha256()
+    size_bytes = 0
+    while chunk := os.read(source_fd, _CHUNK_BYTES):
+        digest.update(chunk)
+        size_bytes += len(chunk)
+        if target_fd is not None:
+            _write_all(target_fd, chunk)
+    return size_bytes, digest.hexdigest()
