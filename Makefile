@@ -3,11 +3,13 @@
 #   make test JOBS=0              in one process
 #   make PYTHON=python3.12 demo   another Python
 #   make UV= test                 with pip although uv is on the PATH
+#   make TORCH="--index-url URL torch==2.13.0" test-frameworks    PyTorch from another index, for example one without CUDA
 
 PYTHON ?= python3
 UV ?= $(if $(shell command -v uv 2>/dev/null),uv)
 JOBS ?= auto
 ARGS ?=
+TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORKS := .venv-frameworks
@@ -51,7 +53,7 @@ format: $(VENV)/.has-lint ## rewrite the code in the project's style
 	$(BIN)/ruff format
 
 docs: $(VENV)/.has-docs ## build the site into site/, strictly
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: ## resolve every pin anew, whatever index this machine is set to (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
@@ -96,10 +98,11 @@ else
 endif
 	@touch $@
 
-# PyTorch by pip and by its exact version: uv and version ranges bring gigabytes of CUDA.
+# PyTorch by pip and by its exact version, which takes a CPU wheel (2.13.0+cpu) where pip is pointed to one; uv and version
+# ranges bring gigabytes of CUDA. The frameworks decide about versions here, so constraints.txt does not.
 $(FRAMEWORKS)/.has-frameworks: $(PINS)
 	$(call create-with-pip,$(FRAMEWORKS))
-	$(FRAMEWORKS)/bin/python -m pip install --quiet torch==2.13.0
+	$(FRAMEWORKS)/bin/python -m pip install --quiet $(TORCH)
 	$(FRAMEWORKS)/bin/python -m pip install --quiet 'tensorflow-cpu==2.21.*' numpy
 	$(FRAMEWORKS)/bin/python -m pip install --quiet -e '.[testing]' --group test-base
 	@touch $@
