@@ -25,6 +25,7 @@ __all__ = [
     "identity",
     "make_private_dir",
     "make_safe_parents",
+    "replacing",
     "sync_dir",
     "write_atomic",
 ]
@@ -72,8 +73,12 @@ def identity(file: int | str | os.PathLike[str]) -> FileIdentity:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[int]:
-    """Give a descriptor of a temporary file that takes the place of `path` when the block succeeds."""
+def replacing(path: Path) -> Iterator[int]:
+    """Give the descriptor of a temporary file, 0600, that durably takes the place of `path` when the block succeeds.
+
+    Raises:
+        OSError: The disk refuses or failed; `path` is as it was.
+    """
     temp = path.parent / (TEMP_PREFIX + secrets.token_hex(8))
     fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _NO_FOLLOW, 0o600)
     try:
@@ -110,7 +115,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         LocalError: Disk full, over quota, no permission or read-only; nothing was changed.
         OSError: Any other failure; nothing was changed.
     """
-    with explained("write", path), _replacing(path) as fd:
+    with explained("write", path), replacing(path) as fd:
         _write_all(fd, data)
 
 
@@ -199,7 +204,7 @@ def copy_hashed(source: Path, target: Path, *, follow_symlinks: bool = False) ->
     """
     source_fd = _open_source(source, follow_symlinks=follow_symlinks)
     try:
-        with explained("write", target), _replacing(target) as target_fd:
+        with explained("write", target), replacing(target) as target_fd:
             before = identity(source_fd)
             if reflink(source_fd, target_fd):
                 _check_unchanged(source, source_fd, before)

@@ -1,0 +1,135 @@
+"""Fetches files of a node: into temporary files, checked, then renamed; a file that is there already is not fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from t9k.em.errors import CorruptData, NotFound, SymlinkError
+from t9k.em.local.files import make_safe_parents, replacing
+from t9k.em.records import CHUNK_BYTES, FileEntry, Node
+from t9k.em.transfer.progress import Progress, Silent
+from t9k.em.transfer.sources import verified
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+
+WORKERS = 8
+
+
+def download_files(
+    backend: Backend,
+    node: Node,
+    target: Path,
+    *,
+    keys: Collection[str] | None = None,
+    progress: Progress | None = None,
+) -> Node:
+    """Fetches files of a node into a directory, each to the path that its key says.
+
+    A generation that is collected meanwhile is read again from the newest one, once, if the caller did not ask for an
+    old one.
+
+    Args:
+        backend: Where from.
+        node: The node, from `stat` or a listing.
+        target: The directory, which exists.
+        keys: Which files; None for all.
+        progress: Told how far it is.
+
+    Returns:
+        The generation that was read.
+
+    Raises:
+        NotFound: A key or its bytes are not there.
+        CorruptData: What is there is not what was uploaded; nothing was written for that file.
+        SymlinkError: A link stands in the way.
+    """
+    return with_newest(backend, node, lambda at: _download(backend, at, target, keys, progress or Silent()))
+
+
+def with_newest(backend: Backend, node: Node, read: Callable[[Node], None]) -> Node:
+    """Reads from a node; when bytes are missing or wrong, once more from its newest generation if there is another."""
+    try:
+        read(node)
+    except (NotFound, CorruptData):
+        newest = backend.stat(node.path)
+        if newest.generation == node.generation:
+            raise
+        read(newest)
+        return newest
+    return node
+
+
+def fetch(backend: Backend, node: Node, file: FileEntry) -> Iterator[bytes]:
+    """The bytes of one file, the last of them only after all were found right.
+
+    Raises:
+        NotFound: They are not there.
+        CorruptData: They are not what was uploaded.
+    """
+    what = f"{file.key!r} of {node.path} in {backend.uri}"
+    return verified(backend.read(node, file), file.size, file.sha256, what)
+
+
+def select(files: Sequence[FileEntry], keys: Collection[str] | None, where: str) -> Sequence[FileEntry]:
+    """The files with these keys.
+
+    Raises:
+        NotFound: There is none with some key.
+    """
+    if keys is None:
+        return files
+    by_key = {file.key: file for file in files}
+    for key in keys:
+        if key not in by_key:
+            raise NotFound(f"{where} has no file {key!r}")
+    return [by_key[key] for key in keys]
+
+
+def _download(backend: Backend, node: Node, target: Path, keys: Collection[str] | None, progress: Progress) -> None:
+    files = select(backend.files(node), keys, node.path)
+    progress.start(f"downloading {node.name}", len(files), sum(file.size for file in files))
+
+    def one(file: FileEntry) -> None:
+        _download_one(backend, node, file, target)
+        progress.advance(1, file.size)
+
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="em-download")
+    try:
+        for _ in pool.map(one, files):
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _download_one(backend: Backend, node: Node, file: FileEntry, target: Path) -> None:
+    path = target.joinpath(*file.key.split("/"))
+    make_safe_parents(target, path)
+    if path.is_symlink():
+        raise SymlinkError(f"{path} is a symbolic link in the way of a download; remove it")
+    if _is_there(path, file):
+        return
+    with replacing(path) as fd:
+        for chunk in fetch(backend, node, file):
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(fd, view) :]
+
+
+def _is_there(path: Path, file: FileEntry) -> bool:
+    """Whether a file was fetched before."""
+    try:
+        if path.stat().st_size != file.size:
+            return False
+        with path.open("rb") as stream:
+            digest = hashlib.sha256()
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+    except FileNotFoundError:
+        return False
+    return digest.hexdigest() == file.sha256

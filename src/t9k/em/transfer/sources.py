@@ -1,0 +1,125 @@
+"""Bodies for the files that a node consists of: on the local disk, or in another backend."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from t9k.em.errors import CorruptData, SourceChanged
+from t9k.em.records import CHUNK_BYTES, Body
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+    from t9k.em.records import FileEntry, Node
+
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+
+
+def local_body(path: Path, size: int, sha256: str) -> Body:
+    """A local file whose size and checksum were recorded before; reading it finds out whether they still hold."""
+    return Body(size=size, sha256=sha256, open=partial(_open, path, size), path=path, what=str(path))
+
+
+def growing_body(path: Path, *, whole_lines: bool) -> Body:
+    """The present content of a file that may be appended to meanwhile: what it holds now, and no more.
+
+    Args:
+        path: The file.
+        whole_lines: Whether to leave out what follows the last newline.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        size = 0
+        tail = b""
+        while chunk := file.read(CHUNK_BYTES):
+            end = chunk.rfind(b"\n") + 1 if whole_lines else len(chunk)
+            if end:
+                digest.update(tail + chunk[:end])
+                size += len(tail) + end
+                tail = chunk[end:]
+            else:
+                tail += chunk
+    return Body(size=size, sha256=digest.hexdigest(), open=partial(_open, path, None), what=str(path))
+
+
+def remote_body(backend: Backend, node: Node, file: FileEntry) -> Body:
+    """A file of a node in a backend."""
+    return Body(
+        size=file.size,
+        sha256=file.sha256,
+        open=lambda: open_verified(backend.read(node, file), file.size, file.sha256, f"{node.path}: {file.key}"),
+        what=f"{file.key!r} of {node.path} in {backend.uri}",
+    )
+
+
+def open_verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) -> BinaryIO:
+    """Makes a stream of chunks whose end raises unless all bytes were right.
+
+    Args:
+        chunks: All bytes, in order.
+        size: How many there must be.
+        sha256: What they must hash to, hexadecimal.
+        what: How errors call them.
+
+    Returns:
+        A buffered binary stream, to be read once from start to end; its last bytes come only after the check.
+    """
+    return io.BufferedReader(_Verified(chunks, size, sha256, what), CHUNK_BYTES)
+
+
+class _Verified(io.RawIOBase):
+    """Chunks as a raw stream."""
+
+    def __init__(self, chunks: Iterator[bytes], size: int, sha256: str, what: str) -> None:
+        self._chunks = verified(chunks, size, sha256, what)
+        self._chunk = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed wants Buffer, 3.12
+        if not self._chunk:
+            self._chunk = memoryview(next(self._chunks, b""))
+        count = min(len(buffer), len(self._chunk))
+        buffer[:count] = self._chunk[:count]
+        self._chunk = self._chunk[count:]
+        return count
+
+
+def verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) -> Iterator[bytes]:
+    """Passes chunks on, the last one only after all of them were found to have the size and checksum expected.
+
+    Raises:
+        CorruptData: They have not.
+    """
+    digest = hashlib.sha256()
+    count = 0
+    held = b""
+    for chunk in chunks:
+        if held:
+            yield held
+        held = chunk
+        digest.update(chunk)
+        count += len(chunk)
+    if count != size or digest.hexdigest() != sha256:
+        raise CorruptData(f"{what} is not what was uploaded: its size or SHA-256 differs; upload it again")
+    if held:
+        yield held
+
+
+def _open(path: Path, size: int | None) -> BinaryIO:
+    try:
+        fd = os.open(path, os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise SourceChanged(f"{path} cannot be read any more: {error.strerror}; add it again") from error
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or (size is not None and status.st_size != size):
+        os.close(fd)
+        raise SourceChanged(f"{path} is not the file of {size} bytes that was added; add it again")
+    return os.fdopen(fd, "rb")

@@ -1,0 +1,149 @@
+"""Sends one node to a backend: plan, parallel puts, publish; resumes what an earlier process began."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+from t9k.em.errors import UploadFenced
+from t9k.em.names import new_op
+from t9k.em.records import Body, Draft, FileSpec, Node, Outcome, UploadRequest
+from t9k.em.transfer.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend, Upload
+
+WORKERS = 8
+BATCH_FILES = 64
+BATCH_BYTES = 8 << 20
+
+
+class Journal(Protocol):
+    """Remembers the op of an upload that is under way, so that another process can go on with it."""
+
+    def op_for(self, target: str, digest: str) -> tuple[str, bool]:
+        """The op for a target and content, and whether it was used before; durable on return."""
+
+    def done(self, target: str) -> None:
+        """Forgets the op: its upload is published or will never be."""
+
+
+class NoJournal:
+    """Each upload is a new one."""
+
+    def op_for(self, target: str, digest: str) -> tuple[str, bool]:
+        """See `Journal`."""
+        del target, digest
+        return new_op(), False
+
+    def done(self, target: str) -> None:
+        """See `Journal`."""
+
+
+def upload_node(
+    backend: Backend,
+    folder: str,
+    draft: Draft,
+    bodies: Mapping[str, Body],
+    *,
+    strategy: str,
+    make_folder: bool = False,
+    prefer_alternative: bool = False,
+    journal: Journal | None = None,
+    progress: Progress | None = None,
+) -> tuple[Outcome, Node]:
+    """Uploads a node; see `t9k.em.backend.Backend.begin` and `Upload` for what can go wrong.
+
+    Args:
+        backend: Where to.
+        folder: Absolute path of the folder.
+        draft: Name, kind, id and metadata.
+        bodies: Its files by key.
+        strategy: 'skip', 'error', 'new' or 'replace'.
+        make_folder: Whether to make the folder when it is missing.
+        prefer_alternative: Whether it was uploaded there under its alternative name before.
+        journal: Where the op is kept meanwhile.
+        progress: Told how far it is.
+
+    Returns:
+        What became of it, and the node that is there now.
+    """
+    journal = journal or NoJournal()
+    progress = progress or Silent()
+    files = tuple(FileSpec(key=key, size=body.size, sha256=body.sha256) for key, body in sorted(bodies.items()))
+    target = f"{backend.uri}#{folder}"
+    while True:
+        op, resumed = journal.op_for(target, _digest(draft, files))
+        request = UploadRequest(
+            folder=folder,
+            draft=draft,
+            files=files,
+            strategy=strategy,
+            make_folder=make_folder,
+            op=op,
+            resumed=resumed,
+            prefer_alternative=prefer_alternative,
+        )
+        try:
+            upload = backend.begin(request)
+            _run(upload, bodies, draft.name, progress)
+        except UploadFenced:
+            journal.done(target)
+            if not resumed:
+                raise
+        else:
+            break
+    journal.done(target)
+    assert upload.outcome is not None  # noqa: S101 - what _run loops for
+    assert upload.node is not None  # noqa: S101 - comes with the outcome
+    return upload.outcome, upload.node
+
+
+def _run(upload: Upload, bodies: Mapping[str, Body], name: str, progress: Progress) -> None:
+    while upload.outcome is None:
+        missing = upload.missing
+        progress.start(f"uploading {name}", len(missing), sum(file.size for file in missing))
+        _put(upload, missing, bodies, progress)
+        upload.commit()
+
+
+def _put(upload: Upload, missing: Sequence[FileSpec], bodies: Mapping[str, Body], progress: Progress) -> None:
+    def put(batch: Sequence[FileSpec]) -> None:
+        upload.put([(file, bodies[file.key]) for file in batch])
+        progress.advance(len(batch), sum(file.size for file in batch))
+
+    batches = list(_batches(missing))
+    if len(batches) < 2:  # noqa: PLR2004 - nothing to do in parallel
+        for batch in batches:
+            put(batch)
+        return
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="em-upload")
+    try:
+        for _ in pool.map(put, batches):
+            pass
+    finally:
+        # After an error or Ctrl-C what is running ends, and nothing else starts.
+        pool.shutdown(cancel_futures=True)
+
+
+def _batches(files: Sequence[FileSpec]) -> Iterator[Sequence[FileSpec]]:
+    batch: list[FileSpec] = []
+    size = 0
+    for file in files:
+        if batch and (len(batch) == BATCH_FILES or size + file.size > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += file.size
+    if batch:
+        yield batch
+
+
+def _digest(draft: Draft, files: Sequence[FileSpec]) -> str:
+    """Of what an op stands for: the same op never sends different bytes under one key."""
+    digest = hashlib.sha256(f"{draft.kind}\0{draft.name}\0{draft.alternative_name}\0{draft.id}".encode())
+    for file in files:
+        digest.update(f"\0{file.key}\0{file.size}\0{file.sha256}".encode())
+    return digest.hexdigest()
