@@ -38,7 +38,8 @@ FULL: dict[str, Any] = {
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "config.yaml"
+    path = tmp_path / "t9k" / "config.yaml"
+    path.parent.mkdir()
     monkeypatch.setenv("T9K_CONFIG", str(path))
     return path
 

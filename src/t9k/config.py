@@ -112,11 +112,11 @@ class Config(Mapping[str, "str | None"]):
         value = self[key] if key in self else None  # noqa: SIM401 - this is get
         return default if value is None else value
 
-    def update(self, new: Mapping[str, str | None], /) -> None:
+    def update(self, new: Mapping[str, Any], /) -> None:
         """Change several settings for this process: all of them, or none if one cannot be used.
 
         Args:
-            new: Name of the setting -> value, None for "not set".
+            new: Name of the setting -> str, or None for "not set".
 
         Raises:
             KeyError: There is no such setting.

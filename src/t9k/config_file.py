@@ -273,7 +273,7 @@ def _dump(path: Path, data: dict[Any, Any]) -> None:
         raise LocalError(message) from error
 
 
-def _checked_host(host: str) -> str:
+def _checked_host(host: Any) -> str:
     from t9k.em.errors import InvalidURI  # noqa: PLC0415 - t9k.em imports this module
     from t9k.em.uris import is_uri, parse  # noqa: PLC0415 - t9k.em imports this module
 
@@ -289,7 +289,7 @@ def _checked_host(host: str) -> str:
     return host
 
 
-def _check_api_key(api_key: str | None) -> None:
+def _check_api_key(api_key: Any) -> None:
     if api_key is None:
         return
     # It travels in an HTTP header.

@@ -129,7 +129,8 @@ class _Place(_Record):
 
     @name.default
     def _last_of_path(self) -> str:
-        return self.path.rpartition("/")[2] if isinstance(self.path, str) else ""
+        path: Any = self.path  # not checked yet
+        return path.rpartition("/")[2] if isinstance(path, str) else ""
 
     @name.validator
     def _check_name(self, _: object, value: str) -> None:
@@ -318,7 +319,8 @@ def from_dict(data: Mapping[str, Any]) -> Folder | Model | Dataset | Branch | Ta
         InvalidInput: The data is no record.
         InvalidName: A name or path in it cannot be one.
     """
-    kind = data.get("kind") if isinstance(data, Mapping) else None
+    given: Any = data
+    kind = given.get("kind") if isinstance(given, Mapping) else None
     cls = _KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise _invalid(f"an asset must be a mapping whose 'kind' is one of {', '.join(_KINDS)}; its kind is {kind!r}")
