@@ -1,0 +1,408 @@
+"""The hyperparameters of a run, as a dict with attribute access."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, TypeAlias
+
+from t9k.em.errors import InvalidHparams
+
+__all__ = ["Params"]
+
+_Path: TypeAlias = "tuple[str | int, ...]"
+
+_MAX_DEPTH = 100
+_MAX_INT_BITS = (
+    14_000  # Python refuses to print longer ones: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
+)
+
+
+class _State:
+    """What the parameters and all views of their nested dicts share."""
+
+    def __init__(self, upload: Callable[[dict[str, Any]], object], data: dict[str, Any]) -> None:
+        self.upload = upload
+        self.data = data
+        self.lock = threading.RLock()
+
+
+class Params(MutableMapping[str, Any]):
+    """Hyperparameters of a run; items of a dict, and attributes of an object too.
+
+    Values are str, int, float (NaN and infinities too), bool and None, lists, tuples and dicts of these, and one-element
+    arrays and tensors, which become Python numbers. Dicts and lists are copied when they come in. A nested dict comes
+    back as a view that is a `Params` too, so a change in it counts as a change of the whole; a list comes back as the
+    very list that is kept, so what is done to it shows in `as_dict`, but only the next change uploads it.
+
+    A parameter whose name is that of a method or starts with '_' is an item only, never an attribute. Safe to use from
+    several threads: changes and the uploads that follow them happen one at a time. A pickled or copied `Params` is
+    complete, but its changes are not uploaded.
+
+    Examples:
+        >>> uploaded = []
+        >>> params = Params(upload=uploaded.append)
+        >>> params.update({"batch_size": 32, "opt": {"lr": 0.1}})
+        >>> params.opt.lr = 0.01
+        >>> params["epochs"] = 10
+        >>> uploaded[-1]
+        {'batch_size': 32, 'opt': {'lr': 0.01}, 'epochs': 10}
+
+    Args:
+        upload: Called with `as_dict()` of all parameters after every change, once for each call that changes something,
+            in the thread that made the change and before any other change. What it raises reaches the caller of the
+            change, which stays made. Not called for `init_hparams`.
+        init_hparams: Initial hyperparameters.
+
+    Raises:
+        InvalidHparams: A value of `init_hparams` cannot be a hyperparameter.
+    """
+
+    __slots__ = ("_path", "_state")
+
+    _path: tuple[str, ...]
+    _state: _State
+
+    def __init__(
+        self, upload: Callable[[dict[str, Any]], object], init_hparams: Mapping[str, Any] | None = None
+    ) -> None:
+        self._bind(_State(upload, {} if init_hparams is None else _clean_dict(init_hparams)), ())
+
+    def _bind(self, state: _State, path: tuple[str, ...]) -> None:
+        object.__setattr__(self, "_state", state)
+        object.__setattr__(self, "_path", path)
+
+    def _view(self, key: str) -> Params:
+        view = type(self).__new__(type(self))
+        view._bind(self._state, (*self._path, key))  # noqa: SLF001 - of this class
+        return view
+
+    def _dict(self) -> dict[str, Any]:
+        """The kept dict that this is a view of; to be called with the lock held."""
+        node: Any = self._state.data
+        for position, key in enumerate(self._path):
+            node = node.get(key)
+            if not isinstance(node, dict):
+                gone = _where(self._path[: position + 1])
+                message = f"{gone} is no dict of hyperparameters any more; get it from the run again"
+                raise KeyError(message)
+        kept: dict[str, Any] = node
+        return kept
+
+    def _changed(self) -> None:
+        self._state.upload(_copy_dict(self._state.data))
+
+    def __getitem__(self, key: str) -> Any:
+        """Return a value; a nested dict as a view, a list as the one that is kept."""
+        with self._state.lock:
+            value = self._dict()[key]
+        return self._view(key) if isinstance(value, dict) else value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Set a value and upload.
+
+        Args:
+            key: Name of the hyperparameter.
+            value: Its value.
+
+        Raises:
+            InvalidHparams: They cannot be a hyperparameter; nothing was changed.
+        """
+        self.update({key: value})
+
+    def __delitem__(self, key: str) -> None:
+        """Remove a hyperparameter and upload.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        with self._state.lock:
+            del self._dict()[key]
+            self._changed()
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names that there are now; changes meanwhile do not disturb."""
+        with self._state.lock:
+            return iter(list(self._dict()))
+
+    def __len__(self) -> int:
+        """Return the number of hyperparameters, nested ones not counted."""
+        with self._state.lock:
+            return len(self._dict())
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the value of the hyperparameter of that name."""
+        if not name.startswith("_"):
+            try:
+                return self[name]
+            except KeyError:
+                pass
+        raise self._no_attribute(name) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set the hyperparameter of that name and upload."""
+        self._check_attribute(name)
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        """Remove the hyperparameter of that name and upload."""
+        self._check_attribute(name)
+        try:
+            del self[name]
+        except KeyError:
+            raise self._no_attribute(name) from None
+
+    def _check_attribute(self, name: str) -> None:
+        if name.startswith("_") or hasattr(type(self), name):
+            why = "starts with '_'" if name.startswith("_") else "is the name of a method"
+            message = f"{name!r} {why}, so it cannot be an attribute; write [{name!r}] instead of .{name}"
+            raise AttributeError(message)
+
+    def _no_attribute(self, name: str) -> AttributeError:
+        if name.startswith("_"):
+            message = f"{name!r} starts with '_', so it cannot be an attribute; write [{name!r}] instead of .{name}"
+        else:
+            close = difflib.get_close_matches(name, dir(self), n=1)
+            message = f"there is no hyperparameter {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+        return AttributeError(message, name=name, obj=self)
+
+    def __dir__(self) -> Iterable[str]:
+        """Return the names of methods and of hyperparameters that are attributes."""
+        with contextlib.suppress(KeyError):  # a view of what is gone
+            return [*super().__dir__(), *(key for key in self if key.isidentifier() and not key.startswith("_"))]
+        return super().__dir__()
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with any mapping; a tuple equals a list of the same values."""
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        try:
+            theirs = other.as_dict() if isinstance(other, Params) else _copy_dict(_clean_dict(other))
+        except InvalidHparams:
+            return False
+        return self.as_dict() == theirs
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        """Return the hyperparameters as Python shows a dict."""
+        with self._state.lock:
+            try:
+                return f"{type(self).__name__}({self._dict()!r})"
+            except KeyError as error:
+                return f"<{type(self).__name__}: {error.args[0]}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy the values only; the copy uploads nothing."""
+        return type(self), (_upload_nothing, self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all hyperparameters as plain dicts and lists.
+
+        Returns:
+            A new dict, of which nothing is shared; tuples are lists in it.
+
+        Raises:
+            InvalidHparams: A list was given a value that cannot be a hyperparameter.
+        """
+        with self._state.lock:
+            return _copy_dict(self._dict())
+
+    def update(  # type: ignore[override]  # the reference narrows dict.update to one dict
+        self,
+        new_params: Mapping[str, Any],
+        override: bool = True,
+    ) -> None:
+        """Set several hyperparameters, then upload once; all of them, or none if one cannot be used.
+
+        Args:
+            new_params: Name -> value.
+            override: Whether a value that is set already is replaced. If False it stays, and a nested dict gets what it
+                lacks, in the same way.
+
+        Raises:
+            InvalidHparams: A name or value cannot be that of a hyperparameter; nothing was changed.
+        """
+        new = _clean_dict(new_params, self._path)
+        with self._state.lock:
+            kept = self._dict()
+            if override:
+                kept.update(new)
+                changed = bool(new)
+            else:
+                changed = _fill(kept, new)
+            if changed:
+                self._changed()
+
+    def parse(
+        self,
+        dist_tf_strategy: Any = None,
+        dist_torch_model: Any = None,
+        dist_hvd: Any = None,
+    ) -> None:
+        """Record how training is distributed, as the hyperparameter `dist`; see `t9k.em.frameworks` for what it holds.
+
+        Args:
+            dist_tf_strategy: Strategy of `tf.distribute`.
+            dist_torch_model: PyTorch model wrapped in `DataParallel` or `DistributedDataParallel`.
+            dist_hvd: Module of Horovod, such as `horovod.torch`, after `init()`.
+
+        Raises:
+            InvalidInput: One of them is something else, or several are given; nothing was changed.
+        """
+        from t9k.em.frameworks import parse_distribution  # noqa: PLC0415 - rarely needed
+
+        found = parse_distribution(dist_tf_strategy, dist_torch_model, dist_hvd)
+        if found is not None:
+            self.update({"dist": found})
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Remove a hyperparameter, upload, and return its value.
+
+        Args:
+            key: Name of the hyperparameter.
+            *default: What to return if there is none of that name.
+
+        Returns:
+            The value; a nested dict as a plain dict.
+
+        Raises:
+            KeyError: There is none, and no default.
+        """
+        with self._state.lock:
+            kept = self._dict()
+            if key not in kept and default:
+                return default[0]
+            value = kept.pop(key)
+            self._changed()
+            return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the hyperparameter that was added last, upload, and return its name and value.
+
+        Raises:
+            KeyError: There are none.
+        """
+        with self._state.lock:
+            item = self._dict().popitem()
+            self._changed()
+            return item
+
+    def clear(self) -> None:
+        """Remove all hyperparameters, then upload once."""
+        with self._state.lock:
+            kept = self._dict()
+            if kept:
+                kept.clear()
+                self._changed()
+
+
+def _upload_nothing(_: object) -> None:
+    """Stand for `upload` in a copy."""
+
+
+def _fill(kept: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Add what is missing; tell whether anything was."""
+    changed = False
+    for key, value in new.items():
+        if key not in kept:
+            kept[key] = value
+            changed = True
+        elif isinstance(kept[key], dict) and isinstance(value, dict):
+            changed = _fill(kept[key], value) or changed
+    return changed
+
+
+def _copy_dict(kept: dict[str, Any]) -> dict[str, Any]:
+    """Copy with lists for tuples; checks again, for lists may have been changed in place."""
+    copied: dict[str, Any] = _listed(_clean_dict(kept))
+    return copied
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _listed(element) for key, element in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_listed(element) for element in value]
+    return value
+
+
+def _clean_dict(params: object, path: _Path = ()) -> dict[str, Any]:
+    if not isinstance(params, Mapping):
+        raise _invalid(path, f"must be a dict, not {type(params).__name__}; use vars() for an argparse.Namespace")
+    cleaned: dict[str, Any] = _clean(params, path, ())
+    return cleaned
+
+
+def _clean(value: Any, path: _Path, parents: tuple[int, ...]) -> Any:
+    """Copy a value into exact built-in types, or refuse it."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _clean_str(value, path)
+    if isinstance(value, int):
+        return _clean_int(value, path)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if not isinstance(value, (list, tuple, Mapping)):
+        return _clean_number(value, path)
+    if isinstance(value, Params):
+        return value.as_dict()
+    if id(value) in parents:
+        raise _invalid(path, "contains itself; break the cycle")
+    if len(parents) >= _MAX_DEPTH:
+        raise _invalid(path, f"is nested more than {_MAX_DEPTH} deep; make it flatter")
+    parents = (*parents, id(value))
+    if isinstance(value, Mapping):
+        return {_clean_key(key, path): _clean(element, (*path, key), parents) for key, element in value.items()}
+    elements = [_clean(element, (*path, index), parents) for index, element in enumerate(value)]
+    return tuple(elements) if isinstance(value, tuple) else elements
+
+
+def _clean_key(key: object, path: _Path) -> str:
+    if not isinstance(key, str):
+        raise _invalid(path, f"has the key {key!r}, a {type(key).__name__}; keys must be str")
+    return _clean_str(key, (*path, key))
+
+
+def _clean_str(value: str, path: _Path) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        message = "holds a lone surrogate, which no file can keep; decode the text properly or remove it"
+        raise _invalid(path, message) from None
+    return str.__str__(value)  # the exact type for a subclass, such as that of NumPy
+
+
+def _clean_int(value: int, path: _Path) -> int:
+    if value.bit_length() > _MAX_INT_BITS:
+        raise _invalid(path, f"is an int of more than {_MAX_INT_BITS} bits; use a str or a float")
+    return int.__int__(value)
+
+
+def _clean_number(value: Any, path: _Path) -> Any:
+    """Take the number out of a one-element array or tensor."""
+    number = value
+    try:
+        if callable(getattr(number, "numpy", None)) and not hasattr(number, "item"):  # a TensorFlow tensor
+            number = number.numpy()
+        if callable(getattr(number, "item", None)):
+            number = number.item()
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        number = value
+    if isinstance(number, (bool, int, float, str)):
+        return _clean(number, path, ())
+    what = f"is a {type(value).__module__}.{type(value).__qualname__}"
+    raise _invalid(
+        path, f"{what}; use str, int, float, bool, None, or lists and dicts of these, such as str(value) or .tolist()"
+    )
+
+
+def _invalid(path: _Path, problem: str) -> InvalidHparams:
+    return InvalidHparams(f"{_where(path)} {problem}")
+
+
+def _where(path: _Path) -> str:
+    return "hparams" + "".join(f"[{part!r}]" for part in path)
