@@ -91,8 +91,8 @@ endif
 $(VENV)/.created:
 ifneq ($(UV),)
 	@if $(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null; \
-	then $(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV); \
-	else $(UV) venv --quiet --allow-existing --python '>=3.10' $(VENV); fi
+	then $(UV) venv --quiet --seed --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV); \
+	else $(UV) venv --quiet --seed --allow-existing --python '>=3.10' $(VENV); fi
 else
 	$(call create-with-pip,$(VENV))
 endif
