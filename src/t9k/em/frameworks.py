@@ -4,7 +4,8 @@ The result is one dict, kept as the hyperparameter `dist`. Three keys are always
 
 - `framework`: 'tf.distribute', 'torch.distributed', 'torch.nn' (DP works in one process), or Horovod's module name;
 - `type`: name of the strategy's class, 'DDP' or 'DP', or 'Horovod';
-- `world_size`: number of replicas of the model that train together.
+- `world_size`: number of replicas of the model that train in sync (1 with parameter servers, whose workers `cluster`
+  counts).
 
 More where it is known: `cluster` (task type -> number of tasks) and `task_type`, `task_id` of this process (TensorFlow);
 `backend` and `device_ids` (PyTorch); `local_size` and `cross_size`, the processes on this machine and the machines
@@ -84,6 +85,8 @@ def describe_tf_strategy(strategy: Any) -> dict[str, Any]:
         "world_size": int(strategy.num_replicas_in_sync),
     }
     resolver: Any = getattr(strategy, "cluster_resolver", None)
+    if resolver is None:  # ParameterServerStrategy keeps it where the property does not look (TensorFlow 2.21)
+        resolver = getattr(strategy, "_cluster_resolver", None)
     tasks = {} if resolver is None else resolver.cluster_spec().as_dict()
     if tasks:
         found["cluster"] = {str(task_type): len(addresses) for task_type, addresses in tasks.items()}
