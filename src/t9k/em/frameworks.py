@@ -90,10 +90,8 @@ def describe_tf_strategy(strategy: Any) -> dict[str, Any]:
     tasks = {} if resolver is None else resolver.cluster_spec().as_dict()
     if tasks:
         found["cluster"] = {str(task_type): len(addresses) for task_type, addresses in tasks.items()}
-        if resolver.task_type is not None:
-            found["task_type"] = str(resolver.task_type)
-        if resolver.task_id is not None:
-            found["task_id"] = int(resolver.task_id)
+        tells = {"task_type": resolver.task_type, "task_id": resolver.task_id}
+        found |= {name: value for name, value in tells.items() if value is not None}
     return found
 
 
@@ -130,7 +128,7 @@ def describe_torch_model(model: Any) -> dict[str, Any]:
         raise InvalidInput(message) from error
     found = {"framework": "torch.distributed", "type": "DDP", "world_size": world_size, "backend": backend}
     if model.device_ids is not None:
-        found["device_ids"] = [_device_index(device) for device in model.device_ids]
+        found["device_ids"] = [int(device) for device in model.device_ids]
     return found
 
 
@@ -163,11 +161,6 @@ def describe_horovod(module: Any) -> dict[str, Any]:
 
 def _derives_from(value: object, module_prefix: str, name: str) -> bool:
     return any(cls.__name__ == name and cls.__module__.startswith(module_prefix) for cls in type(value).__mro__)
-
-
-def _device_index(device: Any) -> int | str:
-    index = getattr(device, "index", device)
-    return index if isinstance(index, int) else str(device)
 
 
 def _refuse(argument: str, expected: str, value: object) -> NoReturn:
