@@ -1,1 +1,19 @@
 """Keep machine-learning experiments: runs, artifacts, and the place they are uploaded to."""
+
+from t9k.em.api import create_artifact, create_run, load_artifact, load_run, login, logout, upload
+from t9k.em.artifact import Artifact
+from t9k.em.containers import Params
+from t9k.em.run import Run
+
+__all__ = [
+    "Artifact",
+    "Params",
+    "Run",
+    "create_artifact",
+    "create_run",
+    "load_artifact",
+    "load_run",
+    "login",
+    "logout",
+    "upload",
+]

@@ -116,25 +116,55 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", folded)
 
 
+class KeySet:
+    """Keys of one node that every file system can keep apart.
+
+    Args:
+        keys: Those to begin with.
+
+    Raises:
+        KeyCollision: See `add`.
+    """
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self._files: dict[str, str] = {}
+        self._directories: dict[str, str] = {}
+        for key in keys:
+            self.add(key)
+
+    def add(self, key: str, *, again: bool = False) -> None:
+        """Adds a valid key.
+
+        Args:
+            key: The key.
+            again: Whether it may be in the set already, in the same spelling.
+
+        Raises:
+            KeyCollision: It differs from another only by case or Unicode form, is equal to one, or one of the two
+                is a directory of the other. The set is as it was.
+        """
+        folded = fold(key)
+        parents = [folded[:at] for at, character in enumerate(folded) if character == "/"]
+        other = self._files.get(folded)
+        if other is not None and not (again and other == key):
+            raise KeyCollision(f"objects {other!r} and {key!r} have the same key on some file systems; rename one")
+        if folded in self._directories:
+            raise KeyCollision(f"object {key!r} would have to be a directory for {self._directories[folded]!r}; rename one")
+        for parent in parents:
+            if parent in self._files:
+                raise KeyCollision(f"object {self._files[parent]!r} would have to be a directory for {key!r}; rename one")
+        self._files[folded] = key
+        for parent in parents:
+            self._directories.setdefault(parent, key)
+
+
 def check_collisions(keys: Iterable[str]) -> None:
     """Refuses keys that some file system cannot keep apart.
 
     Raises:
-        KeyCollision: Two keys differ only by case or Unicode form, are equal, or one is a directory of the other.
+        KeyCollision: See `KeySet.add`.
     """
-    files: dict[str, str] = {}
-    directories: dict[str, str] = {}
-    for key in keys:
-        folded = fold(key)
-        if folded in files:
-            raise KeyCollision(f"objects {files[folded]!r} and {key!r} have the same key on some file systems")
-        files[folded] = key
-        end = folded.find("/")
-        while end >= 0:
-            directories.setdefault(folded[:end], key)
-            end = folded.find("/", end + 1)
-    for folded in files.keys() & directories.keys():
-        raise KeyCollision(f"object {files[folded]!r} would have to be a directory for {directories[folded]!r}")
+    KeySet(keys)
 
 
 def encode_component(text: str) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from t9k.em.errors import NotLoggedIn
+from t9k.em.errors import NotFound, NotLoggedIn
 from t9k.em.names import absolute
 from t9k.em.registry import open_backend
-from t9k.em.uris import is_uri, parse
+from t9k.em.uris import URI, is_uri, parse
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
 
 DEFAULT_FOLDER = "default"
+
+_HOW = "call em.login('file:///data/em') first, or give a URI instead of a path"
 
 _current: Backend | None = None
 _by_uri: dict[str, Backend] = {}
@@ -50,8 +52,19 @@ def current() -> Backend:
         NotLoggedIn: None was chosen.
     """
     if _current is None:
-        raise NotLoggedIn("no backend is chosen; call em.login('file:///data/em') first, or give a URI instead of a path")
+        raise NotLoggedIn(f"no backend is chosen; {_HOW}")
     return _current
+
+
+def backend_at(uri: str) -> Backend:
+    """The backend with a URI: the session's if it is that, else one that is kept for later calls.
+
+    Raises:
+        InvalidURI: It names no backend.
+    """
+    if _current is not None and _current.uri == uri:
+        return _current
+    return _kept(parse(uri))
 
 
 def resolve(place: str) -> tuple[Backend, str]:
@@ -69,8 +82,27 @@ def resolve(place: str) -> tuple[Backend, str]:
         backend = current()
         return backend, absolute(place, backend.whoami())
     uri = parse(place)
+    backend = _kept(uri)
+    return backend, absolute(DEFAULT_FOLDER if uri.folder is None else uri.folder, backend.whoami())
+
+
+def locate(path: str) -> tuple[Backend, str]:
+    """Finds the backend and absolute path that the path of a node means, for one that is no local directory.
+
+    Raises:
+        NotLoggedIn: It is a path and no backend was chosen.
+        NotFound: It is a URI of a whole store.
+    """
+    if is_uri(path):
+        if parse(path).folder is None:
+            raise NotFound(f"{path} names a store and no node in it; add '#' and its path, like '#/alice/default/mnist'")
+    elif _current is None:
+        raise NotLoggedIn(f"{path!r} is no local directory of that kind, and no backend is chosen; {_HOW}")
+    return resolve(path)
+
+
+def _kept(uri: URI) -> Backend:
     key = f"{uri.text}?{sorted(uri.options.items())}"
     if key not in _by_uri:
         _by_uri[key] = open_backend(uri)
-    backend = _by_uri[key]
-    return backend, absolute(DEFAULT_FOLDER if uri.folder is None else uri.folder, backend.whoami())
+    return _by_uri[key]

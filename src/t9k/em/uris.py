@@ -93,3 +93,17 @@ def _refuse_secrets(scheme: str, netloc: str, query: str) -> None:
 
 
 _WHERE = "leave it out and use the environment, a profile or the T9k config, which never end up in a log"
+
+
+def check_reference(uri: object) -> str:
+    """Returns the URI of a referenced object, if it can be one.
+
+    Raises:
+        InvalidURI: It is no URI with a scheme, or holds control characters.
+        SecretInURI: It holds credentials; the message does not.
+    """
+    if not isinstance(uri, str) or not is_uri(uri) or any(ord(character) < 32 for character in uri):  # noqa: PLR2004 - controls
+        raise InvalidURI(f"{uri!r} is no URI of an object; use one like 'https://host/file' or 's3://bucket/key'")
+    parts = urlsplit(uri)
+    _refuse_secrets(parts.scheme.lower(), parts.netloc, parts.query)
+    return uri

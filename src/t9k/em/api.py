@@ -1,0 +1,271 @@
+"""What `from t9k import em` offers: create, load and upload runs and artifacts, log in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from t9k.em import session
+from t9k.em.artifact import Artifact
+from t9k.em.capture import Capture
+from t9k.em.run_config import read_run_config
+from t9k.em.errors import EMError, InvalidInput, NotALocalNode, UploadFailed
+from t9k.em.fetching import fetch_artifact, fetch_run
+from t9k.em.local import layout
+from t9k.em.names import check_strategy
+from t9k.em.records import ARTIFACT, RUN
+from t9k.em.run import Destination, Run
+
+
+def create_run(
+    config_path: str | None = None,
+    name: str = "default",
+    hparams: dict[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    description: str = "",
+    auto_upload: bool = False,
+    folder: str = "default",
+    make_folder: bool = False,
+    conflict_strategy: str = "new",
+) -> Run:
+    """Creates and initializes a new Run.
+
+    Its local files lie under the parent directory specified by the environment variable `EM_RUN_PARENT_DIR` (default is
+    relative path `.em/runs`). What the process prints from now on is copied to its log.
+
+    Args:
+        config_path: Local path of the Run config file, YAML with any of the other arguments, whose values take
+            precedence over values passed in.
+        name: Name of the Run.
+        hparams: Initial hyperparameters of the Run.
+        labels: Labels of the Run.
+        description: Description of the Run.
+        auto_upload: Whether to upload the Run by itself, in this version when it finishes. If False, all of the following
+            args will not be used.
+        folder: Path of the Folder to which the Run is uploaded; see `Run.upload`.
+        make_folder: If True and the Folder does not exist, make it and parent Folders as needed.
+        conflict_strategy: 'skip', 'error', 'new' or 'replace'; see `Run.upload`.
+
+    Returns:
+        A Run instance created and initialized.
+
+    Raises:
+        InvalidConfig: The config file cannot be used.
+        InvalidName: `name` cannot be the name of a run.
+        InvalidHparams: JSON cannot hold a hyperparameter.
+        InvalidStrategy: The conflict strategy is unknown.
+        LocalError: The local directory cannot be made.
+
+    Examples:
+        >>> run = create_run(name='cnn_keras', hparams={'batch_size': 32})
+        >>> run.log(type='train', metrics={'loss': 0.5}, step=1)
+        >>> run.finish()
+        >>> run.status
+        'Complete'
+    """
+    given: dict[str, Any] = {
+        "name": name,
+        "hparams": hparams,
+        "labels": labels,
+        "description": description,
+        "auto_upload": auto_upload,
+        "folder": folder,
+        "make_folder": make_folder,
+        "conflict_strategy": conflict_strategy,
+    }
+    if config_path is not None:
+        given |= read_run_config(Path(config_path))
+    check_strategy(given["conflict_strategy"])
+    run = Run({key: given[key] for key in ("name", "labels", "description")}, hparams=given["hparams"])
+    run.record(Capture())
+    if given["auto_upload"]:
+        run.destination = _destination(given)
+    return run
+
+
+def load_run(
+    path: str,
+    auto_upload: bool = False,
+    folder: str = "default",
+    make_folder: bool = False,
+    conflict_strategy: str = "new",
+) -> Run:
+    """Loads a Run from local or server.
+
+    The local directory is searched first, then the remote path. A run that is loaded goes on by logging to it.
+
+    Args:
+        path: Local directory of the Run, or path of the Run in server. A remote path that does not start with '/' has
+            `/<current-user>/` prepended to it; 'path@3' is its third version. A URI with a fragment names another backend:
+            `file:///data/em#/alice/default/mnist`.
+        auto_upload: Whether to upload the Run by itself, in this version when it finishes. If False, all of the following
+            args will not be used.
+        folder: Path of the Folder to which the Run is uploaded; see `Run.upload`.
+        make_folder: If True and the Folder does not exist, make it and parent Folders as needed.
+        conflict_strategy: 'skip', 'error', 'new' or 'replace'; see `Run.upload`.
+
+    Returns:
+        A Run instance loaded.
+
+    Raises:
+        RuntimeError: The path is found in neither location (`NotFound`, or `NotLoggedIn` when there is no backend), or
+            what is there cannot be read (`LocalError`, `BackendError`).
+    """
+    check_strategy(conflict_strategy)
+    local = _local_directory(path, RUN)
+    run = Run.open_directory(local) if local else fetch_run(*session.locate(path))
+    run.resume_with(Capture())
+    if auto_upload:
+        run.destination = _destination(
+            {"folder": folder, "make_folder": make_folder, "conflict_strategy": conflict_strategy}
+        )
+    return run
+
+
+def create_artifact(name: str, labels: Sequence[str] | None = None, description: str = "") -> Artifact:
+    """Creates and initializes a new Artifact.
+
+    Its local files lie under the parent directory specified by the environment variable `EM_ARTIFACT_PARENT_DIR` (default is
+    relative path `.em/artifacts`).
+
+    Args:
+        name: Name of the Artifact.
+        labels: Labels of the Artifact.
+        description: Description of the Artifact.
+
+    Returns:
+        An Artifact instance created and initialized.
+
+    Raises:
+        InvalidName: `name` cannot be the name of an artifact.
+        LocalError: The local directory cannot be made.
+
+    Examples:
+        >>> artifact = create_artifact(name='tensorboard_logs')
+        >>> artifact.objects
+        []
+    """
+    return Artifact({"name": name, "labels": labels, "description": description})
+
+
+def load_artifact(path: str) -> Artifact:
+    """Loads an Artifact from local or server.
+
+    The local directory is searched first, then the remote path. From a backend only the metadata comes at once;
+    `Artifact.get`, `open` and `download` fetch the objects.
+
+    Args:
+        path: Local directory of the Artifact, or path of the Artifact in server; see `load_run`.
+
+    Returns:
+        An Artifact instance loaded.
+
+    Raises:
+        RuntimeError: See `load_run`.
+    """
+    local = _local_directory(path, ARTIFACT)
+    return Artifact.open_directory(local) if local else fetch_artifact(*session.locate(path))
+
+
+def login(ais_host: str | None = None, api_key: str | None = None, timeout: int | None = None) -> None:
+    """Logs in to AIStore server, or chooses another backend.
+
+    Sets up the client that corresponds with it.
+
+    Args:
+        ais_host: URL of AIStore server, or URI of another backend such as 'file:///data/em'. Defaults to
+            `t9k.CONFIG['aistore_host']`.
+        api_key: API Key for requesting server. Defaults to `t9k.CONFIG['api_key']`. Backends without accounts ignore it.
+        timeout: How many seconds to wait for server to send data before giving up.
+
+    Raises:
+        requests.HTTPError: Unable to connect to the server.
+        InvalidURI: `ais_host` names no backend, or none that is installed.
+        InvalidInput: Neither `ais_host` nor the T9k config names one.
+    """
+    from t9k import CONFIG  # noqa: PLC0415 - the config file is read only when it is needed
+
+    host = ais_host if ais_host is not None else CONFIG["aistore_host"]
+    if host is None:
+        raise InvalidInput(
+            "no backend to log in to; pass ais_host='file:///data/em', or put aistore_host into the T9k config file"
+        )
+    session.login(host, api_key=api_key if api_key is not None else CONFIG["api_key"], timeout_s=timeout)
+
+
+def logout() -> None:
+    """Logs out from the current AIStore server, or leaves the backend that was chosen.
+
+    The client is unset; it can no longer correspond with it until it is set up again.
+    """
+    session.logout()
+
+
+def upload(path: str, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new") -> None:
+    """Uploads local Runs or Artifacts.
+
+    Args:
+        path: Local directory of the Run or Artifact to be uploaded, or parent directory that contains one or more of them.
+            One that fails does not stop the others.
+        folder: Path of the Folder to which they are uploaded; see `Run.upload`.
+        make_folder: If True and the Folder does not exist, make it and parent Folders as needed.
+        conflict_strategy: 'skip', 'error', 'new' or 'replace'; see `Run.upload`.
+
+    Raises:
+        NotALocalNode: `path` is neither a run, nor an artifact, nor does it contain one.
+        UploadFailed: Some of several could not be uploaded; its `failures` say which and why.
+        EMError: The only one could not be uploaded; see `Run.upload`.
+    """
+    check_strategy(conflict_strategy)
+    directory = Path(path)
+    if layout.kind_of(directory) is not None:
+        open_local(directory).upload(folder, make_folder, conflict_strategy)
+        return
+    failures: dict[str, Exception] = {}
+    children = local_nodes(directory)
+    for child in children:
+        try:
+            open_local(child).upload(folder, make_folder, conflict_strategy)
+        except (EMError, OSError) as error:
+            failures[str(child)] = error
+    if failures:
+        reasons = "".join(f"\n  {name}: {error}" for name, error in failures.items())
+        raise UploadFailed(f"{len(failures)} of {len(children)} could not be uploaded:{reasons}", failures)
+
+
+def open_local(directory: Path) -> Run | Artifact:
+    """Opens the run or artifact in a local directory.
+
+    Raises:
+        NotALocalNode: There is neither.
+        CorruptLocalData: Its files cannot be understood.
+    """
+    if layout.kind_of(directory) == RUN:
+        return Run.open_directory(directory)
+    return Artifact.open_directory(directory)
+
+
+def local_nodes(parent: Path) -> list[Path]:
+    """The directories in a directory that look like runs or artifacts, damaged ones included, by name.
+
+    Raises:
+        NotALocalNode: There is none.
+    """
+    found = [path for path in sorted(parent.glob("*")) if (path / layout.METADATA).is_file()]
+    if not found:
+        raise NotALocalNode(
+            f"{parent} is neither a run nor an artifact, and contains none; give a directory like .em/runs or one in it"
+        )
+    return found
+
+
+def _local_directory(path: str, kind: str) -> Path | None:
+    directory = Path(path)
+    return directory if layout.kind_of(directory) == kind else None
+
+
+def _destination(given: Mapping[str, Any]) -> Destination:
+    return Destination(
+        folder=given["folder"], make_folder=given["make_folder"], conflict_strategy=given["conflict_strategy"]
+    )

@@ -1,0 +1,428 @@
+"""Artifacts: named sets of files and references that runs take in and put out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from uuid import uuid4
+
+from t9k.em import history, session
+from t9k.em.errors import NotFound
+from t9k.em.importing import find_files, import_file, import_files, object_path
+from t9k.em.local import layout, objects
+from t9k.em.local.layout import INDEX, METADATA, OBJECTS
+from t9k.em.local.state import LocalState
+from t9k.em.local.yamlwriter import dump
+from t9k.em.metadata import labels_of, text_of
+from t9k.em.names import KeySet, check_key, check_name, check_strategy
+from t9k.em.records import ARTIFACT, Body, Draft, Outcome, utc_text
+from t9k.em.transfer.downloading import download_files
+from t9k.em.transfer.sources import local_body, open_verified
+from t9k.em.transfer.uploading import upload_node
+from t9k.em.uris import check_reference
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+    from t9k.em.records import Node
+    from t9k.em.transfer.progress import Progress
+
+
+class Artifact:
+    """A set of files that a Run inputs or outputs.
+
+    Objects are files, copied into the local directory when they are added, or references, of which only the URI and
+    what is known about it are kept. Of an artifact that was loaded from a backend the objects are fetched when they
+    are asked for.
+
+    Args:
+        metadata: `name`, and optionally `labels`, `description`, `id`, `alternative_name`, `created_timestamp`.
+        objects: Objects by key, as in `to_dict`: `size` in bytes and `sha256` of a file, or `uri` of a reference.
+
+    Attributes:
+        id: UUID; an upload of the same artifact again updates its node.
+        name: Name of the Artifact.
+        labels: Labels of the Artifact, list of str.
+        description: Description of the Artifact.
+        created_timestamp: When it was created, UTC: `2023-08-17T08:05:24.390002Z`.
+        alternative_name: Unique name, which is also that of its directory, and under which the conflict strategy
+            'new' uploads it when `name` is taken.
+        local: Local directory of the Artifact.
+
+    Raises:
+        InvalidName: `name` or `alternative_name` cannot be a name.
+        InvalidInput: Other metadata has a wrong form.
+        LocalError: The local directory cannot be made.
+    """
+
+    alternative_name: str
+
+    def __init__(
+        self, metadata: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        self._take(metadata)
+        self._objects = _checked_objects(objects or {})
+        directory, self.alternative_name = layout.make_directory(ARTIFACT, self.name, self.alternative_name or None)
+        self._attach(directory)
+        self._save_metadata()
+        self._save_index()
+
+    @classmethod
+    def open_directory(cls, directory: Path) -> Artifact:
+        """Opens the artifact in a local directory; changes nothing there.
+
+        Raises:
+            NotALocalNode: There is none.
+            CorruptLocalData: Its files cannot be understood.
+        """
+        artifact = cls.__new__(cls)
+        artifact._take(layout.read_metadata(directory, ARTIFACT))
+        index = directory / INDEX
+        artifact._objects = objects.decode(index.read_bytes(), str(index)) if index.exists() else {}
+        artifact._attach(directory)
+        return artifact
+
+    def __repr__(self) -> str:
+        """Name, number of objects and local directory."""
+        return f"Artifact(name={self.name!r}, objects={len(self._objects)}, local={self.local!r})"
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """Data of the objects.
+
+        Each is a dict with `key`, and for a file `size` in bytes and `sha256`, for a reference `uri` and, where they
+        were cheap to know, `size`, `etag` and `last_modified`.
+        """
+        return [{"key": key, **data} for key, data in self._objects.items()]
+
+    @property
+    def remote(self) -> list[dict[str, str]]:
+        """Upload and download history, oldest first; see `t9k.em.history`."""
+        remote: list[dict[str, str]] = self._state.get("remote", [])
+        return remote
+
+    # Adding.
+
+    def add_file(self, file_path: str, obj_path: str | None = None) -> None:
+        """Adds a local file as an object of the Artifact.
+
+        The file is copied, or cloned where the file system can; later changes of the original do not matter. An object
+        with the same key is replaced::
+
+            artifact.add_file(file_path='1.png')                        # key 1.png
+            artifact.add_file(file_path='1.png', obj_path='a/')         # key a/1.png
+            artifact.add_file(file_path='1.png', obj_path='a/2.png')    # key a/2.png
+
+        Args:
+            file_path: The file.
+            obj_path: Its key, or with a slash at the end the directory to put it under; the name of the file by default.
+
+        Raises:
+            InvalidKey: The key cannot be one.
+            KeyCollision: Some file system takes it for another object's.
+            LocalError: The file is missing, no regular file, or cannot be read or copied.
+            SourceChanged: It changed while it was copied.
+        """
+        key = object_path(file_path, obj_path)
+        with self._adding([key]):
+            self._add({key: import_file(Path(file_path), key, self._directory)})
+
+    def add_dir(self, dir_path: str, obj_path: str | None = None) -> None:
+        """Adds all files under a local directory as objects of the Artifact.
+
+        All or none of them are added::
+
+            artifact.add_dir(dir_path='a/')                    # keys a/...
+            artifact.add_dir(dir_path='a', obj_path='b/')      # keys b/a/...
+            artifact.add_dir(dir_path='a', obj_path='b')       # keys b/...
+
+        Args:
+            dir_path: The directory, with or without a slash at the end.
+            obj_path: What the keys start with instead of the directory's name, or with a slash at the end before it.
+
+        Raises:
+            InvalidKey: A key cannot be one.
+            KeyCollision: Some file system takes a key for another object's.
+            SymlinkError: A symbolic link leads out of the directory, nowhere, or to a directory above itself.
+            LocalError: The directory is missing, or holds something that is not a regular file or cannot be read.
+            SourceChanged: A file changed while it was copied.
+        """
+        files = find_files(Path(dir_path), object_path(dir_path, obj_path))
+        with self._adding(files):
+            self._add(import_files(files, self._directory))
+
+    def add_reference(self, uri: str, obj_path: str | None = None) -> None:
+        """Adds a URI as an object reference to the Artifact.
+
+        What it refers to is not fetched. Its size, ETag and time of last change are kept if they are cheap to know:
+        for `file`, and for `http` and `https` if the server answers a HEAD request within 3 seconds.
+
+        Args:
+            uri: For example 's3://bucket/key'.
+            obj_path: Key of the reference, or with a slash at the end the directory to put it under; the last
+                component of the URI's path by default.
+
+        Raises:
+            InvalidURI: It is no URI.
+            SecretInURI: It holds credentials.
+            InvalidKey: The key cannot be one.
+            KeyCollision: Some file system takes it for another object's.
+        """
+        from t9k.em.references import default_key, describe  # noqa: PLC0415 - requests is slow to import
+
+        key = object_path(default_key(check_reference(uri)), obj_path)
+        with self._adding([key]):
+            self._add({key: {"uri": uri, **describe(uri)}})
+
+    # Objects.
+
+    def get(self, key: str) -> str:
+        """Gives the local path of an object, after fetching it if it is not here.
+
+        Args:
+            key: Key of a file or of a reference of the scheme `file`, `http` or `https`.
+
+        Returns:
+            The path of the local file.
+
+        Raises:
+            NotFound: There is no such object, or its bytes are gone.
+            CorruptData: Its bytes are not those that were added.
+        """
+        if "uri" in self._data(key):
+            return str(self._fetch_reference(key))
+        self.download([key])
+        return str(self._path(key))
+
+    def open(self, key: str) -> BinaryIO:
+        """Opens an object for reading, from the local directory if it is there, else from the backend.
+
+        The stream is read from start to end. It gives its last bytes only after all were found to be those that were added.
+
+        Args:
+            key: Key of the object.
+
+        Raises:
+            NotFound: There is no such object, or its bytes are gone.
+            CorruptData: Raised by `read`, at the end: the bytes are not those that were added.
+        """
+        data = self._data(key)
+        if "uri" in data:
+            return self._fetch_reference(key).open("rb")
+        path = self._path(key)
+        if path.is_file():
+            file = path.open("rb", buffering=0)
+            chunks = iter(lambda: file.read(1 << 20), b"")
+        else:
+            backend, node = self._origin()
+            entry = next((file for file in backend.files(node) if file.key == f"{OBJECTS}/{key}"), None)
+            if entry is None:
+                raise NotFound(f"{node.path} in {backend.uri} has no object {key!r}; its newest version may have")
+            chunks = backend.read(node, entry)
+        return open_verified(chunks, data["size"], data["sha256"], f"object {key!r} of artifact {self.name!r}")
+
+    def download(self, keys: Collection[str] | None = None, *, progress: Progress | None = None) -> None:
+        """Fetches objects that are not in the local directory; references are left as they are.
+
+        Args:
+            keys: Keys of the objects; None for all.
+            progress: Told how far it is.
+
+        Raises:
+            NotFound: There is no such object, or its bytes are gone.
+            CorruptData: What is in the backend is not what was uploaded.
+        """
+        wanted = list(self._objects if keys is None else keys)
+        missing = [key for key in wanted if "uri" not in self._data(key) and not self._path(key).is_file()]
+        if not missing:
+            return
+        backend, node = self._origin()
+        download_files(backend, node, self._directory, keys=[f"{OBJECTS}/{key}" for key in missing], progress=progress)
+
+    # The whole.
+
+    def parse_from_dict(self, data: Mapping[str, Any]) -> None:
+        """Takes over what `to_dict` gave, except for the bytes of the objects.
+
+        Args:
+            data: `metadata` and `objects`.
+
+        Raises:
+            InvalidInput: Something in it has a wrong form; nothing was changed.
+        """
+        fresh = Artifact.__new__(Artifact)
+        fresh._take(data.get("metadata", {}))
+        checked = _checked_objects(data.get("objects", {}))
+        self._take(data.get("metadata", {}))
+        self._objects = checked
+        self._save_metadata()
+        self._save_index()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives the artifact as a dict of JSON types: the arguments of the constructor.
+
+        Returns:
+            `metadata`, and `objects` by key.
+        """
+        return {"metadata": self._metadata(), "objects": {key: dict(data) for key, data in self._objects.items()}}
+
+    def upload(
+        self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new"
+    ) -> None:
+        """Uploads this Artifact.
+
+        An interrupted upload is resumed by calling this again, in any process. What the node has already is not sent.
+
+        Args:
+            folder: Path of the Folder to which the Artifact is uploaded. If it does not start with '/', `/<current-user>/` is
+                prepended to it. A URI picks another backend for this call: `file:///data/em#/alice/mnist`.
+            make_folder: If True and the Folder does not exist, make it and parent Folders as needed.
+            conflict_strategy: What to do when another node in the Folder has the same name: 'skip' the upload; 'error'
+                out; upload with the alternative name ('new'); or delete the existing Artifact and upload ('replace').
+
+        Raises:
+            NotLoggedIn: `folder` is a path and no backend was chosen.
+            FolderNotFound: The folder does not exist.
+            Conflict: The name is taken and the strategy is 'error'.
+            SourceChanged: A local object is not what was added.
+            BackendError: The backend could not take it; what was sent is not sent again by the next upload.
+        """
+        check_strategy(conflict_strategy)
+        backend, path = session.resolve(folder)
+        self.send(backend, path, make_folder=make_folder, strategy=conflict_strategy)
+
+    def send(
+        self,
+        backend: Backend,
+        folder: str,
+        *,
+        make_folder: bool = False,
+        strategy: str = "new",
+        progress: Progress | None = None,
+    ) -> tuple[Outcome, Node]:
+        """Uploads this artifact to a backend; see `upload`.
+
+        Args:
+            backend: Where to.
+            folder: Absolute path of the folder.
+            make_folder: Whether to make the folder.
+            strategy: Conflict strategy.
+            progress: Told how far it is.
+
+        Returns:
+            What became of it, and the node.
+        """
+        self.download(progress=progress)
+        self._objects = dict(sorted(self._objects.items()))
+        self._save_metadata()
+        self._save_index()
+        bodies = {
+            INDEX: Body.of(objects.encode(self._objects)),
+            METADATA: Body.of(dump(self._metadata())),
+        }
+        for key, data in self._objects.items():
+            if "uri" not in data:
+                bodies[f"{OBJECTS}/{key}"] = local_body(self._path(key), data["size"], data["sha256"])
+        draft = Draft(
+            kind=ARTIFACT,
+            name=self.name,
+            alternative_name=self.alternative_name,
+            id=self.id,
+            metadata=self._metadata(),
+        )
+        outcome, node = upload_node(
+            backend,
+            folder,
+            draft,
+            bodies,
+            strategy=strategy,
+            make_folder=make_folder,
+            prefer_alternative=history.is_at_alternative(self.remote, backend.uri, folder, self.alternative_name),
+            journal=self._state,
+            progress=progress,
+        )
+        history.add(self._state, outcome, backend.uri, node)
+        return outcome, node
+
+    # Inside.
+
+    def _take(self, metadata: Mapping[str, Any]) -> None:
+        name = check_name(metadata.get("name"), what="name of the artifact")
+        alternative = text_of(metadata, "alternative_name")
+        self.id = text_of(metadata, "id") or str(uuid4())
+        self.name = name
+        self.labels = labels_of(metadata)
+        self.description = text_of(metadata, "description")
+        self.created_timestamp = text_of(metadata, "created_timestamp") or utc_text()
+        self.alternative_name = check_name(alternative, what="alternative name") if alternative else ""
+
+    def _attach(self, directory: Path) -> None:
+        self._directory = directory
+        self._state = LocalState(directory)
+        self._keys = KeySet(self._objects)
+        self.local = str(directory)
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            "type": ARTIFACT,
+            "id": self.id,
+            "name": self.name,
+            "alternative_name": self.alternative_name,
+            "labels": list(self.labels),
+            "description": self.description,
+            "created_timestamp": self.created_timestamp,
+        }
+
+    def _save_metadata(self) -> None:
+        layout.write_mapping(self._directory / METADATA, self._metadata())
+
+    def _save_index(self) -> None:
+        objects.write(self._directory / INDEX, self._objects)
+
+    @contextlib.contextmanager
+    def _adding(self, keys: Iterable[str]) -> Iterator[None]:
+        """Reserves keys for the block, before anything is copied; an error in it frees them again."""
+        try:
+            for key in keys:
+                check_key(f"{OBJECTS}/{check_key(key)}")
+                self._keys.add(key, again=True)
+            yield
+        except BaseException:
+            self._keys = KeySet(self._objects)
+            raise
+
+    def _add(self, added: Mapping[str, Mapping[str, Any]]) -> None:
+        objects.append(self._directory / INDEX, added)
+        for key, data in added.items():
+            self._objects[key] = dict(data)
+
+    def _data(self, key: str) -> dict[str, Any]:
+        if key not in self._objects:
+            raise NotFound(f"artifact {self.name!r} has no object {key!r}; `objects` lists those there are")
+        return self._objects[key]
+
+    def _path(self, key: str) -> Path:
+        return self._directory.joinpath(OBJECTS, *key.split("/"))
+
+    def _fetch_reference(self, key: str) -> Path:
+        from t9k.em.references import fetch_reference  # noqa: PLC0415 - requests is slow to import
+
+        return fetch_reference(key, self._objects[key], self._directory)
+
+    def _origin(self) -> tuple[Backend, Node]:
+        """Where the objects that are not here can be fetched."""
+        origin = self._state.get("origin", None)
+        if origin is None:
+            raise NotFound(f"some objects of artifact {self.name!r} are not in {self.local}, and it was not loaded from a backend")
+        backend = session.backend_at(origin["uri"])
+        return backend, backend.stat(f"{origin['path']}@{origin['generation']}")
+
+
+def _checked_objects(given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Objects as a caller gives them.
+
+    Raises:
+        InvalidInput: A key or its data cannot be.
+    """
+    return objects.decode(objects.encode(given), "objects")

@@ -1,0 +1,72 @@
+"""Collects what a run records by itself, without making anybody wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from t9k.em.capture import git, platform
+from t9k.em.capture.background import Background
+from t9k.em.capture.output import OutputLog
+from t9k.em.local.layout import GIT, LOG, PLATFORM, write_mapping
+
+GIT_TIMEOUT_S = 2.0
+WAIT_S = 3.0
+
+
+class Capture:
+    """The platform, git and output information of this process, for one run.
+
+    Platform and git are collected in threads and written when they are known.
+    """
+
+    def __init__(self) -> None:
+        self._collectors: list[Background] = []
+        self._output: OutputLog | None = None
+        self._directory = Path()
+
+    def start(self, directory: Path) -> None:
+        """Starts everything.
+
+        Args:
+            directory: Of the run.
+        """
+        self._directory = directory
+        self._collectors = [
+            Background(_writing(platform.collect, directory / PLATFORM)),
+            Background(_writing(lambda: git.collect(timeout_s=GIT_TIMEOUT_S), directory / GIT)),
+        ]
+        self.start_output(directory)
+
+    def start_output(self, directory: Path) -> None:
+        """Copies what the process prints to the log of the run, after what is there already."""
+        self._output = OutputLog(directory / LOG)
+        self._output.start()
+
+    def wait(self) -> None:
+        """Waits until what is collected is written, at most 3 s."""
+        deadline = time.monotonic() + WAIT_S
+        for collector in self._collectors:
+            collector.result(max(0.0, deadline - time.monotonic()))
+
+    def stop(self) -> None:
+        """Ends the copy of the output; packages that were imported since the start are written too."""
+        if self._output is not None:
+            self._output.stop()
+            self._output = None
+        if self._collectors:
+            self.wait()
+            write_mapping(self._directory / PLATFORM, platform.collect())
+            self._collectors = []
+
+
+def _writing(collect: Callable[[], dict[str, Any]], path: Path) -> Callable[[], dict[str, Any]]:
+    def collect_and_write() -> dict[str, Any]:
+        data = collect()
+        if data:
+            write_mapping(path, data)
+        return data
+
+    return collect_and_write

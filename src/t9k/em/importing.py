@@ -1,0 +1,132 @@
+"""Copies files and directories into an artifact: which key each gets, and that all or none of them arrive."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from t9k.em.errors import LocalError, SymlinkError
+from t9k.em.local.files import copy_hashed, make_private_dir, make_safe_parents
+from t9k.em.local.layout import OBJECTS, PRIVATE
+from t9k.em.names import random_text
+
+WORKERS = 8
+
+
+def object_path(path: str, obj_path: str | None) -> str:
+    """The key, or the start of the keys, that something gets: `obj_path`, or below it if that ends with a slash.
+
+    Args:
+        path: Of the file or directory; its last component counts.
+        obj_path: As the user gave it; None for the last component alone.
+    """
+    name = os.path.basename(os.path.abspath(path))
+    if obj_path is None:
+        return name
+    return obj_path + name if obj_path.endswith("/") else obj_path
+
+
+def import_file(source: Path, key: str, directory: Path) -> dict[str, Any]:
+    """Copies one file into an artifact, durably.
+
+    Args:
+        source: The file; it may be a symbolic link to one.
+        key: A valid key.
+        directory: Of the artifact.
+
+    Returns:
+        `size` in bytes and `sha256`.
+    """
+    target = directory.joinpath(OBJECTS, *key.split("/"))
+    make_safe_parents(directory, target)
+    try:
+        size, sha256 = copy_hashed(source, target, follow_symlinks=True)
+    except OSError as error:
+        raise LocalError(f"cannot add {source}: {error.strerror or error}; give the path of a file") from error
+    return {"size": size, "sha256": sha256}
+
+
+def find_files(source: Path, prefix: str) -> dict[str, Path]:
+    """Finds all files below a directory, links followed where they stay inside.
+
+    Args:
+        source: The directory.
+        prefix: What the keys start with, without a slash at the end.
+
+    Returns:
+        The files by key.
+    """
+    if not source.is_dir():
+        raise LocalError(f"cannot add {source}: it is no directory; give the path of a directory, or use add_file")
+    return {f"{prefix}/{relative}": path for relative, path in sorted(_walk(source))}
+
+
+def import_files(files: Mapping[str, Path], directory: Path) -> dict[str, dict[str, Any]]:
+    """Copies many files into an artifact, durably; after an error it is as it was.
+
+    Args:
+        files: Regular files, or links to them, by valid key.
+        directory: Of the artifact.
+
+    Returns:
+        `size` in bytes and `sha256` by key.
+    """
+    staging = directory / PRIVATE / "staging" / random_text(12)
+    make_private_dir(staging, exist_ok=False)
+    try:
+        with ThreadPoolExecutor(WORKERS, thread_name_prefix="em-add") as pool:
+            added = dict(zip(files, pool.map(lambda key: import_file(files[key], key, staging), files), strict=True))
+        for key in files:
+            target = directory.joinpath(OBJECTS, *key.split("/"))
+            make_safe_parents(directory, target)
+            os.replace(staging.joinpath(OBJECTS, *key.split("/")), target)
+    finally:
+        shutil.rmtree(staging)
+    return added
+
+
+def _walk(source: Path) -> Iterator[tuple[str, Path]]:
+    """All files below a directory with their paths relative to it."""
+    root = Path(os.path.realpath(source))
+    pending: list[tuple[str, Path, tuple[Path, ...]]] = [("", source, (root,))]
+    while pending:
+        relative, directory, chain = pending.pop()
+        try:
+            with os.scandir(directory) as entries:
+                found = list(entries)
+        except OSError as error:
+            raise LocalError(f"cannot read {directory}: {error.strerror}; check its permissions") from error
+        for entry in found:
+            path = Path(entry.path)
+            mode = _followed(path, chain) if entry.is_symlink() else entry.stat(follow_symlinks=False).st_mode
+            name = f"{relative}{entry.name}"
+            if stat.S_ISDIR(mode):
+                pending.append((f"{name}/", path, (*chain, Path(os.path.realpath(path)))))
+            elif stat.S_ISREG(mode):
+                yield name, path
+            else:
+                raise LocalError(f"{path} is neither a file nor a directory; leave it out of the directory")
+
+
+def _followed(link: Path, chain: tuple[Path, ...]) -> int:
+    """The mode of what a link leads to, if that may be followed.
+
+    Args:
+        link: The link.
+        chain: The real directories that were walked through on the way to it, the root first.
+    """
+    real = Path(os.path.realpath(link))
+    if chain[0] not in (real, *real.parents):
+        raise SymlinkError(f"{link} is a symbolic link out of {chain[0]}; copy what it stands for, or remove it")
+    try:
+        mode = real.stat().st_mode
+    except OSError as error:
+        raise SymlinkError(f"{link} is a symbolic link that leads nowhere or in a circle; remove it") from error
+    if stat.S_ISDIR(mode) and real in chain:
+        raise SymlinkError(f"{link} is a symbolic link to a directory above itself; remove it")
+    return mode

@@ -1,0 +1,64 @@
+"""What a run's input or output is, as a record in its `associations`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from t9k.em.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from t9k.em.artifact import Artifact
+
+INPUT, OUTPUT = "input", "output"
+
+
+@runtime_checkable
+class Asset(Protocol):
+    """A record of `t9k.ah.core`: a Model, Dataset, Branch, Tag or Commit."""
+
+    @property
+    def kind(self) -> str:
+        """Its type, for example 'Model'."""
+
+    @property
+    def reference(self) -> str:
+        """How Asset Hub calls it, for example 'model/llm/gpt2:v1'."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields, JSON types only."""
+
+
+def artifact_record(artifact: Artifact) -> dict[str, str]:
+    """Describes an artifact; where it was uploaded last is part of it."""
+    record = {"type": "Artifact", "id": artifact.id, "name": artifact.name, "alternative_name": artifact.alternative_name}
+    places = [entry for entry in artifact.remote if entry.get("path")]
+    if places:
+        record |= {name: places[-1][name] for name in ("uri", "path", "generation")}
+    return record
+
+
+def asset_record(asset: Asset) -> dict[str, str]:
+    """Describes an asset of Asset Hub."""
+    fields = {name: value for name, value in asset.to_dict().items() if isinstance(value, str) and value}
+    return {"type": asset.kind, "reference": asset.reference, **fields}
+
+
+def refuse(resource: object) -> InvalidInput:
+    """The error for something that cannot be a run's input or output."""
+    return InvalidInput(
+        f"{type(resource).__name__} cannot be an input or output of a run; mark an Artifact, or a Model, Dataset, Branch, "
+        "Tag or Commit of t9k.ah.core"
+    )
+
+
+def with_record(records: list[dict[str, str]], record: dict[str, str]) -> list[dict[str, str]]:
+    """The records with one added, or renewed in its place if it is there already."""
+    identity = _identity(record)
+    known = [_identity(other) for other in records]
+    if identity not in known:
+        return [*records, record]
+    return [record if other == identity else old for old, other in zip(records, known, strict=True)]
+
+
+def _identity(record: dict[str, str]) -> tuple[str, str]:
+    return record["type"], record.get("reference") or record["id"]

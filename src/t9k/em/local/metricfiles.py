@@ -1,0 +1,84 @@
+"""The metrics of a run: one file for each type, appended to from any thread; nothing is kept in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from t9k.em.local import metrics
+from t9k.em.local.appender import LineAppender
+from t9k.em.local.metrictypes import canonical_type, file_name, type_of
+
+
+class MetricFiles:
+    """The directory `metrics/` of one run.
+
+    Args:
+        directory: Where the files lie; it exists when something is appended.
+        types: Those that an index names; a file whose type is too long for its name is known from there only.
+        on_new_type: Called after the file of a new type was made.
+    """
+
+    def __init__(self, directory: Path, types: Iterable[str], on_new_type: Callable[[], None]) -> None:
+        self._directory = directory
+        self._types = {file_name(type): canonical_type(type) for type in types}
+        self._on_new_type = on_new_type
+        self._appenders: dict[str, LineAppender] = {}
+        self._lock = threading.Lock()
+
+    def append(self, type: str, line: bytes) -> None:
+        """Adds a line; it survives the end of the process when this returns.
+
+        Args:
+            type: Any alias of the type.
+            line: What `metrics.encode` made.
+        """
+        appender = self._appenders.get(type)
+        if appender is None:
+            appender = self._open(type)
+        appender.append(line)
+
+    def append_all(self, lines: Mapping[str, list[bytes]]) -> None:
+        """Adds lines to several types."""
+        for type, encoded in lines.items():
+            for line in encoded:
+                self.append(type, line)
+
+    def replace_all(self, lines: Mapping[str, list[bytes]]) -> None:
+        """Replaces all there was."""
+        self.close()
+        for name in self.names().values():
+            (self._directory / name).unlink()
+        self.append_all(lines)
+        self._on_new_type()
+
+    def names(self) -> dict[str, str]:
+        """The names of the files, by type."""
+        found = sorted(self._directory.glob("*.yaml")) if self._directory.is_dir() else []
+        return {self._types.get(path.name) or type_of(path.name) or path.stem: path.name for path in found}
+
+    def read(self) -> dict[str, list[dict[str, Any]]]:
+        """All entries, by type, in the order of logging."""
+        return {type: metrics.read(self._directory / name) for type, name in self.names().items()}
+
+    def close(self) -> None:
+        """Syncs and closes the files; appending opens them again."""
+        with self._lock:
+            for appender in self._appenders.values():
+                appender.close()
+            self._appenders = {}
+
+    def _open(self, type: str) -> LineAppender:
+        canonical = canonical_type(type)
+        path = self._directory / file_name(canonical)
+        with self._lock:
+            is_new = not path.exists()
+            appender = self._appenders.get(canonical) or LineAppender(path)
+            self._appenders[canonical] = self._appenders[type] = appender
+            self._types[path.name] = canonical
+        if is_new:
+            path.touch(0o600)
+            self._on_new_type()
+        return appender

@@ -1,0 +1,68 @@
+"""What one local copy of a run or artifact remembers about the world: `<directory>/.em/`, never uploaded.
+
+::
+
+    state.yaml           remote: the upload and download history; artifacts: id -> local directory;
+                         origin: where the objects that are not here can be fetched
+    uploads/<hash>.yaml  an upload that is under way: its target, op and content
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+from typing import Any
+
+from t9k.em.local.files import make_private_dir
+from t9k.em.local.layout import PRIVATE, read_mapping, write_mapping
+from t9k.em.names import is_op, new_op
+
+
+class LocalState:
+    """The private files of one directory; nothing is read or written before it is needed.
+
+    Args:
+        directory: Of the run or artifact.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._private = directory / PRIVATE
+        self._lock = threading.Lock()
+
+    def get(self, name: str, default: Any) -> Any:
+        """A part of the state, by its name in `state.yaml`."""
+        return self._read().get(name, default)
+
+    def set(self, name: str, value: Any) -> None:
+        """Replaces a part of the state, durably."""
+        with self._lock:
+            state = self._read()
+            state[name] = value
+            make_private_dir(self._private, exist_ok=True)
+            write_mapping(self._private / "state.yaml", state)
+
+    def add_remote(self, record: dict[str, str]) -> None:
+        """Adds a record to the upload and download history."""
+        self.set("remote", [*self.get("remote", []), record])
+
+    def op_for(self, target: str, digest: str) -> tuple[str, bool]:
+        """See `t9k.em.transfer.uploading.Journal`."""
+        path = self._upload(target)
+        known = read_mapping(path, "upload under way")
+        if known.get("digest") == digest and is_op(str(known.get("op"))):
+            return known["op"], True
+        op = new_op()
+        make_private_dir(path.parent, exist_ok=True)
+        write_mapping(path, {"target": target, "op": op, "digest": digest})
+        return op, False
+
+    def done(self, target: str) -> None:
+        """See `t9k.em.transfer.uploading.Journal`."""
+        self._upload(target).unlink(missing_ok=True)
+
+    def _upload(self, target: str) -> Path:
+        return self._private / "uploads" / f"{hashlib.sha256(target.encode()).hexdigest()[:32]}.yaml"
+
+    def _read(self) -> dict[str, Any]:
+        return read_mapping(self._private / "state.yaml", "state")

@@ -1,0 +1,539 @@
+"""Runs: the record of one training, kept in plain files while it goes on."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from attrs import frozen
+
+from t9k.em import history, lineage, session
+from t9k.em.artifact import Artifact
+from t9k.em.containers import Params
+from t9k.em.errors import EMError, IncompleteWarning, InvalidInput
+from t9k.em.local import layout, metrics
+from t9k.em.local.files import make_private_dir
+from t9k.em.local.layout import GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PLATFORM
+from t9k.em.local.metricfiles import MetricFiles
+from t9k.em.local.state import LocalState
+from t9k.em.local.yamlwriter import dump
+from t9k.em.metadata import labels_of, text_of
+from t9k.em.names import check_name, check_strategy
+from t9k.em.records import RUN, Body, Draft, Outcome, utc_text
+from t9k.em.transfer.sources import growing_body
+from t9k.em.transfer.uploading import upload_node
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from t9k.ah.core import Branch, Commit, Dataset, Model, Tag
+    from t9k.em.backend import Backend
+    from t9k.em.capture import Capture
+    from t9k.em.records import Node
+    from t9k.em.transfer.progress import Progress
+
+RUNNING, COMPLETE, FAILED = "Running", "Complete", "Failed"
+
+
+@frozen(kw_only=True)
+class Destination:
+    """Where a run is uploaded by itself; the arguments of `upload`."""
+
+    folder: str
+    make_folder: bool
+    conflict_strategy: str
+
+
+class Run:
+    """A run of a specific model for certain ML task.
+
+    A run is a directory of plain files from its first moment on. What `log` has returned from survives the end of the
+    process, however it ends. With `with`, a run is finished at the end of the block, and its status is 'Failed'
+    when the block raises. All methods may be called from any thread.
+
+    Args:
+        metadata: `name`, and optionally `labels`, `description`, `id`, `alternative_name`, `status`, `start_timestamp`,
+            `end_timestamp` and `associations`.
+        hparams: Hyperparameters of the Run.
+        metrics: Metrics of the Run: by type, a list of `{"value": {name: number}, "sequence": {"step": ..., ...}}`.
+        platform: Platform information of the Run.
+        git: Git information of the Run.
+
+    Attributes:
+        id: UUID; an upload of the same run again updates its node.
+        name: Name of the Run.
+        labels: Labels of the Run, list of str.
+        description: Description of the Run.
+        start_timestamp: When it was created, UTC: `2023-08-17T08:05:24.390002Z`.
+        end_timestamp: When it was finished, UTC; '' before.
+        status: 'Running', 'Complete' or 'Failed'.
+        alternative_name: Unique name, which is also that of its directory, and under which the conflict strategy
+            'new' uploads it when `name` is taken.
+        associations: Resources that the run took in ('input') and put out ('output'), each a list of records.
+        local: Local directory of the Run.
+
+    Raises:
+        InvalidName: `name` or `alternative_name` cannot be a name.
+        InvalidHparams: JSON cannot hold a hyperparameter.
+        InvalidMetric: A metric is no number.
+        InvalidInput: Other metadata has a wrong form.
+        LocalError: The local directory cannot be made.
+    """
+
+    alternative_name: str
+    _capture: Capture | None
+
+    def __init__(
+        self,
+        metadata: Mapping[str, Any],
+        hparams: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, list[dict[str, Any]]] | None = None,
+        platform: Mapping[str, Any] | None = None,
+        git: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._take(metadata)
+        self._hparams = Params(self._save_hparams, hparams)
+        lines = _encode_all(metrics or {})
+        directory, self.alternative_name = layout.make_directory(RUN, self.name, self.alternative_name or None)
+        self._attach(directory)
+        self._save(platform=platform or {}, git=git or {})
+        self._metrics.append_all(lines)
+
+    @classmethod
+    def open_directory(cls, directory: Path) -> Run:
+        """Opens the run in a local directory; changes nothing there before something is logged.
+
+        Raises:
+            NotALocalNode: There is none.
+            CorruptLocalData: Its files cannot be understood.
+        """
+        run = cls.__new__(cls)
+        run._take(layout.read_metadata(directory, RUN))
+        run._hparams = Params(run._save_hparams, layout.read_mapping(directory / HPARAMS, "hyperparameters"))
+        run._attach(directory)
+        run._resumable = True
+        return run
+
+    def __repr__(self) -> str:
+        """Name, status and local directory."""
+        return f"Run(name={self.name!r}, status={self.status!r}, local={self.local!r})"
+
+    def __enter__(self) -> Self:
+        """The run itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finishes the run; its status is 'Failed' when the block raised."""
+        self._end(COMPLETE if kind is None else FAILED)
+
+    # What it holds.
+
+    @property
+    def hparams(self) -> Params:
+        """Hyperparameters of the Run; see `t9k.em.containers.Params`."""
+        return self._hparams
+
+    @hparams.setter
+    def hparams(self, value: Mapping[str, Any]) -> None:
+        self._hparams = Params(self._save_hparams, value)
+        self._save_hparams(self._hparams.as_dict())
+
+    @property
+    def params(self) -> Params:
+        """The same as `hparams`."""
+        return self._hparams
+
+    @property
+    def metrics(self) -> dict[str, list[dict[str, Any]]]:
+        """Metrics produced in the Run, read from its files.
+
+        By type, in the order of logging: `{"value": {name: number}, "sequence": {"epoch", "step", "timestamp"}}`.
+        """
+        return self._metrics.read()
+
+    @property
+    def platform(self) -> dict[str, Any]:
+        """Platform information of the Run: hostname, operating system, Python and ML packages."""
+        self._wait()
+        return layout.read_mapping(self._directory / PLATFORM, "platform information")
+
+    @property
+    def git(self) -> dict[str, Any]:
+        """Git information of the Run: repository, branch, commit, whether dirty, entry point; {} outside of one."""
+        self._wait()
+        return layout.read_mapping(self._directory / GIT, "git information")
+
+    @property
+    def remote(self) -> list[dict[str, str]]:
+        """Upload and download history, oldest first; see `t9k.em.history`."""
+        remote: list[dict[str, str]] = self._state.get("remote", [])
+        return remote
+
+    # Recording.
+
+    def log(
+        self, type: str, metrics: Mapping[str, float], step: int, epoch: int | None = None
+    ) -> None:
+        """Logs a set of metrics of Run.
+
+        When this returns, the metrics survive the end of the process; a power cut loses at most the last second.
+
+        Args:
+            type: Type of the metrics: 'train' (or 'training'), 'val' (or 'validate', 'validation'), 'test' (or
+                'testing', 'eval', 'evaluate', 'evaluation'), or any other string.
+            metrics: Numbers by name. A number may be one of Python or NumPy, also NaN or infinite, or an array or tensor
+                of one element.
+            step: Number of the step that the metrics belong to; steps may come in any order.
+            epoch: Number of the epoch that the metrics belong to.
+
+        Raises:
+            InvalidMetric: A metric is no number, or `type`, a name, `step` or `epoch` cannot be used; nothing was logged.
+            LocalError: The disk is full or refuses.
+        """
+        if self._resumable:
+            self._resume()
+        self._metrics.append(type, _encode(metrics, step, epoch))
+
+    def mark_input(self, resource: Artifact | Model | Dataset | Branch | Tag | Commit) -> None:
+        """Marks an Artifact, Model or Dataset as an input of this Run.
+
+        Args:
+            resource: An Artifact, or a record of `t9k.ah.core`. Marking the same one again renews what is known of it.
+
+        Raises:
+            InvalidInput: It is something else.
+        """
+        self._mark(lineage.INPUT, resource)
+
+    def mark_output(self, resource: Artifact | Model | Dataset | Branch | Tag | Commit) -> None:
+        """Marks an Artifact, Model or Dataset as an output of this Run.
+
+        Args:
+            resource: An Artifact, or a record of `t9k.ah.core`. Marking the same one again renews what is known of it.
+
+        Raises:
+            InvalidInput: It is something else.
+        """
+        self._mark(lineage.OUTPUT, resource)
+
+    def finish(self, *args: Any, **kwargs: Any) -> None:
+        """Ends the Run: its status becomes 'Complete' and everything is on disk.
+
+        May be called more than once. With `auto_upload` the run is uploaded; if that fails a warning says how to do it
+        later, and nothing raises.
+
+        Args:
+            args: Not used; the reference allows any.
+            kwargs: Not used.
+        """
+        del args, kwargs
+        self._end(self.status if self.status == FAILED else COMPLETE)
+
+    # The whole.
+
+    def parse_from_dict(self, data: Mapping[str, Any]) -> None:
+        """Takes over what `to_dict` gave; all that this run held before is replaced.
+
+        Args:
+            data: `metadata`, and optionally `hparams`, `metrics`, `platform` and `git`.
+
+        Raises:
+            InvalidInput: Something in it has a wrong form; nothing was changed.
+        """
+        metadata = data.get("metadata", {})
+        Run.__new__(Run)._take(metadata)
+        hparams = Params(self._save_hparams, data.get("hparams"))
+        lines = _encode_all(data.get("metrics", {}))
+        self._wait()
+        self._take(metadata)
+        self._hparams = hparams
+        self._save(platform=data.get("platform") or {}, git=data.get("git") or {})
+        self._metrics.replace_all(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives the run as a dict of JSON types, but for NaN and infinite numbers: the arguments of the constructor.
+
+        Returns:
+            `metadata`, `hparams`, `metrics`, `platform` and `git`.
+        """
+        return {
+            "metadata": self._metadata(),
+            "hparams": self._hparams.as_dict(),
+            "metrics": self.metrics,
+            "platform": self.platform,
+            "git": self.git,
+        }
+
+    def upload(
+        self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new"
+    ) -> None:
+        """Uploads this Run.
+
+        Its input and output Artifacts that have not been uploaded to the same backend are uploaded before it, to the same
+        Folder, and the run records where they are. A run may be uploaded while it goes on, and again later.
+
+        Args:
+            folder: Path of the Folder to which the Run is uploaded. If it does not start with '/', `/<current-user>/` is
+                prepended to it. A URI picks another backend for this call: `file:///data/em#/alice/mnist`.
+            make_folder: If True and the Folder does not exist, make it and parent Folders as needed.
+            conflict_strategy: What to do when another node in the Folder has the same name: 'skip' the upload; 'error'
+                out; upload with the alternative name ('new'); or delete the existing Run and upload ('replace').
+
+        Raises:
+            NotLoggedIn: `folder` is a path and no backend was chosen.
+            FolderNotFound: The folder does not exist.
+            Conflict: The name is taken and the strategy is 'error'.
+            BackendError: The backend could not take it; what was sent is not sent again by the next upload.
+        """
+        check_strategy(conflict_strategy)
+        backend, path = session.resolve(folder)
+        self.send(backend, path, make_folder=make_folder, strategy=conflict_strategy)
+
+    def send(
+        self,
+        backend: Backend,
+        folder: str,
+        *,
+        make_folder: bool = False,
+        strategy: str = "new",
+        progress: Progress | None = None,
+    ) -> tuple[Outcome, Node]:
+        """Uploads this run and its artifacts to a backend; see `upload`.
+
+        Args:
+            backend: Where to.
+            folder: Absolute path of the folder.
+            make_folder: Whether to make the folder.
+            strategy: Conflict strategy.
+            progress: Told how far it is.
+
+        Returns:
+            What became of the run, and its node.
+        """
+        self._wait()
+        self._send_artifacts(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
+        self._save_hparams(self._hparams.as_dict())
+        self._save_metadata()
+        metadata = self._metadata()
+        draft = Draft(
+            kind=RUN, name=self.name, alternative_name=self.alternative_name, id=self.id, metadata=metadata
+        )
+        outcome, node = upload_node(
+            backend,
+            folder,
+            draft,
+            self._bodies(metadata),
+            strategy=strategy,
+            make_folder=make_folder,
+            prefer_alternative=history.is_at_alternative(self.remote, backend.uri, folder, self.alternative_name),
+            journal=self._state,
+            progress=progress,
+        )
+        history.add(self._state, outcome, backend.uri, node)
+        return outcome, node
+
+    def record(self, capture: Capture) -> None:
+        """Lets the platform, git and output information of this process be collected for the run.
+
+        Args:
+            capture: What collects; it is stopped when the run finishes.
+        """
+        self._capture = capture
+        capture.start(self._directory)
+
+    def resume_with(self, capture: Capture) -> None:
+        """Lets the output of this process be recorded from the next `log` on.
+
+        Args:
+            capture: What records it.
+        """
+        self._capture = capture
+
+    # Inside.
+
+    def _take(self, metadata: Mapping[str, Any]) -> None:
+        name = check_name(metadata.get("name"), what="name of the run")
+        alternative = text_of(metadata, "alternative_name")
+        associations = metadata.get("associations") or {}
+        if not isinstance(associations, Mapping):
+            raise InvalidInput(f"associations must be a dict of lists, not {associations!r}")
+        self.id = text_of(metadata, "id") or str(uuid4())
+        self.name = name
+        self.labels = labels_of(metadata)
+        self.description = text_of(metadata, "description")
+        self.start_timestamp = text_of(metadata, "start_timestamp") or utc_text()
+        self.end_timestamp = text_of(metadata, "end_timestamp")
+        self.status = text_of(metadata, "status") or RUNNING
+        self.alternative_name = check_name(alternative, what="alternative name") if alternative else ""
+        self.associations: dict[str, list[dict[str, str]]] = {
+            side: [dict(record) for record in associations.get(side) or ()] for side in (lineage.INPUT, lineage.OUTPUT)
+        }
+
+    def _attach(self, directory: Path) -> None:
+        self._directory = directory
+        self._state = LocalState(directory)
+        types = layout.read_mapping(directory / INDEX, "index").get("metrics") or {}
+        self._metrics = MetricFiles(directory / METRICS, types, self._save_index)
+        self._lock = threading.RLock()
+        self._capture = None
+        self._resumable = False
+        self.destination: Destination | None = None
+        self.local = str(directory)
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            "type": RUN,
+            "id": self.id,
+            "name": self.name,
+            "alternative_name": self.alternative_name,
+            "labels": list(self.labels),
+            "description": self.description,
+            "status": self.status,
+            "start_timestamp": self.start_timestamp,
+            "end_timestamp": self.end_timestamp,
+            "associations": {side: [dict(record) for record in self.associations[side]] for side in self.associations},
+        }
+
+    def _save(self, *, platform: Mapping[str, Any], git: Mapping[str, Any]) -> None:
+        make_private_dir(self._directory / METRICS, exist_ok=True)
+        self._save_metadata()
+        self._save_hparams(self._hparams.as_dict())
+        if platform:
+            layout.write_mapping(self._directory / PLATFORM, dict(platform))
+        if git:
+            layout.write_mapping(self._directory / GIT, dict(git))
+        self._save_index()
+
+    def _save_metadata(self) -> None:
+        layout.write_mapping(self._directory / METADATA, self._metadata())
+
+    def _save_hparams(self, hparams: Mapping[str, Any]) -> None:
+        layout.write_mapping(self._directory / HPARAMS, dict(hparams))
+
+    def _index(self) -> dict[str, Any]:
+        return {
+            "hyperparameters": HPARAMS,
+            "metrics": {type: f"{METRICS}/{name}" for type, name in self._metrics.names().items()},
+            "platform": PLATFORM,
+            "git": GIT,
+            "log": LOG,
+        }
+
+    def _save_index(self) -> None:
+        layout.write_mapping(self._directory / INDEX, self._index())
+
+    def _wait(self) -> None:
+        """Lets what is collected in the background arrive."""
+        if self._capture is not None:
+            self._capture.wait()
+
+    def _resume(self) -> None:
+        """A run that was loaded goes on."""
+        with self._lock:
+            if not self._resumable:
+                return
+            self._resumable = False
+            if self.status != RUNNING:
+                self.status, self.end_timestamp = RUNNING, ""
+                self._save_metadata()
+            if self._capture is not None:
+                self._capture.start_output(self._directory)
+
+    def _mark(self, side: str, resource: object) -> None:
+        if isinstance(resource, Artifact):
+            record = lineage.artifact_record(resource)
+            self._state.set("artifacts", {**self._state.get("artifacts", {}), resource.id: str(Path(resource.local).absolute())})
+        elif isinstance(resource, lineage.Asset):
+            record = lineage.asset_record(resource)
+        else:
+            raise lineage.refuse(resource)
+        with self._lock:
+            self.associations[side] = lineage.with_record(self.associations[side], record)
+            self._save_metadata()
+
+    def _send_artifacts(
+        self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
+    ) -> None:
+        """Uploads the artifacts of the run that are not in the backend, and notes where they are."""
+        for id, local in self._state.get("artifacts", {}).items():
+            artifact = Artifact.open_directory(Path(local))
+            if not history.was_uploaded(artifact.remote, backend.uri):
+                artifact.send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
+            record = lineage.artifact_record(artifact)
+            with self._lock:
+                for side, records in self.associations.items():
+                    if any(known.get("id") == id for known in records):
+                        self.associations[side] = lineage.with_record(records, record)
+
+    def _bodies(self, metadata: Mapping[str, Any]) -> dict[str, Body]:
+        """The files of the run as they are now."""
+        bodies = {
+            INDEX: Body.of(dump(self._index())),
+            METADATA: Body.of(dump(metadata)),
+            HPARAMS: Body.of(dump(self._hparams.as_dict())),
+        }
+        for name in (PLATFORM, GIT):
+            path = self._directory / name
+            if path.is_file():
+                bodies[name] = Body.of(path.read_bytes())
+        growing = [f"{METRICS}/{name}" for name in self._metrics.names().values()] + [LOG]
+        for name in growing:
+            path = self._directory / name
+            if path.is_file():
+                bodies[name] = growing_body(path, whole_lines=name != LOG or self.status == RUNNING)
+        return bodies
+
+    def _end(self, status: str) -> None:
+        with self._lock:
+            if self._capture is not None:
+                self._capture.stop()
+            self._metrics.close()
+            self._resumable = False
+            if self.status == RUNNING:
+                self.status = status
+            self.end_timestamp = utc_text()
+            self._save_hparams(self._hparams.as_dict())
+            self._save_metadata()
+        if self.destination is not None:
+            self._upload_at_end(self.destination)
+
+    def _upload_at_end(self, to: Destination) -> None:
+        try:
+            self.upload(to.folder, to.make_folder, to.conflict_strategy)
+        except (EMError, OSError) as error:
+            warnings.warn(
+                f"the run {self.name!r} was not uploaded: {error}. All of it is in {self.local}; "
+                f"upload it later with: em upload {self.local}",
+                IncompleteWarning,
+                stacklevel=4,
+            )
+
+
+def _encode(values: Mapping[str, Any], step: Any, epoch: Any) -> bytes:
+    return metrics.encode(values, step, epoch, utc_text())
+
+
+def _encode_all(given: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[bytes]]:
+    """Metrics as `to_dict` gives them, as lines of their files.
+
+    Raises:
+        InvalidMetric: An entry has a wrong form.
+    """
+    lines: dict[str, list[bytes]] = {}
+    for type, entries in given.items():
+        lines[type] = []
+        for entry in entries:
+            if not isinstance(entry, Mapping) or "value" not in entry or "step" not in entry.get("sequence", {}):
+                raise InvalidInput(f"an entry of the metrics {type!r} needs 'value' and 'sequence' with 'step', not {entry!r}")
+            place = entry["sequence"]
+            timestamp = place.get("timestamp") or utc_text()
+            lines[type].append(metrics.encode(entry["value"], place["step"], place.get("epoch"), timestamp))
+    return lines
