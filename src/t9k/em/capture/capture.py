@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from t9k.em.capture import git, platform
-from t9k.em.capture.background import Background
 from t9k.em.capture.output import OutputLog
 from t9k.em.local.layout import GIT, LOG, PLATFORM, write_mapping
+
+if TYPE_CHECKING:
+    from t9k.em.capture.background import Background
 
 GIT_TIMEOUT_S = 2.0
 WAIT_S = 3.0
@@ -33,10 +34,12 @@ class Capture:
         Args:
             directory: Of the run.
         """
+        from t9k.em.capture.background import Background  # noqa: PLC0415 - only a run that starts needs it
+
         self._directory = directory
         self._collectors = [
-            Background(_writing(platform.collect, directory / PLATFORM)),
-            Background(_writing(lambda: git.collect(timeout_s=GIT_TIMEOUT_S), directory / GIT)),
+            Background(_writing(_platform, directory / PLATFORM)),
+            Background(_writing(_git, directory / GIT)),
         ]
         self.start_output(directory)
 
@@ -58,8 +61,20 @@ class Capture:
             self._output = None
         if self._collectors:
             self.wait()
-            write_mapping(self._directory / PLATFORM, platform.collect())
+            write_mapping(self._directory / PLATFORM, _platform())
             self._collectors = []
+
+
+def _platform() -> dict[str, Any]:
+    from t9k.em.capture import platform  # noqa: PLC0415 - its imports take longer than a run may take to start
+
+    return platform.collect()
+
+
+def _git() -> dict[str, Any]:
+    from t9k.em.capture import git  # noqa: PLC0415 - likewise
+
+    return git.collect(timeout_s=GIT_TIMEOUT_S)
 
 
 def _writing(collect: Callable[[], dict[str, Any]], path: Path) -> Callable[[], dict[str, Any]]:
