@@ -131,14 +131,15 @@ def make_private_dir(path: Path, *, exist_ok: bool) -> None:
         LocalError: Disk full, over quota, no permission or read-only.
         OSError: Any other failure.
     """
-    missing = []
-    parent = path.parent
-    while not parent.is_dir() and parent != parent.parent:
-        missing.append(parent)
-        parent = parent.parent
-    for directory in reversed(missing):
-        _make_dir(directory, exist_ok=True)
-    _make_dir(path, exist_ok=exist_ok)
+    with explained("make", path):
+        missing = []
+        parent = path.parent
+        while not parent.is_dir() and parent != parent.parent:
+            missing.append(parent)
+            parent = parent.parent
+        for directory in reversed(missing):
+            _make_dir(directory, exist_ok=True)
+        _make_dir(path, exist_ok=exist_ok)
 
 
 def _make_dir(path: Path, *, exist_ok: bool) -> None:

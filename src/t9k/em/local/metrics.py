@@ -57,8 +57,11 @@ def encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp: 
     if not isinstance(metrics, Mapping):
         raise InvalidMetric(f"metrics must be a dict of names and numbers, not {type(metrics).__name__}")
     values = ", ".join([f"{_quoted_name(name)}: {_number(name, value)}" for name, value in metrics.items()])
-    step = step if type(step) is int else _index("step", step)
-    place = f'"step": {step}' if epoch is None else f'"epoch": {_index("epoch", epoch)}, "step": {step}'
+    place = (
+        f'"step": {_index("step", step)}'
+        if epoch is None
+        else f'"epoch": {_index("epoch", epoch)}, "step": {_index("step", step)}'
+    )
     line = f'- {{"value": {{{values}}}, "sequence": {{{place}, "timestamp": {_json_string(timestamp)}}}}}\n'
     return line.encode()
 

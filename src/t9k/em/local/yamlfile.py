@@ -204,8 +204,8 @@ class _Builder:
 
     def _scalar(self, event: Any) -> Any:
         text = event.value
-        kind = None if event.tag in (None, "!") else event.tag
-        if kind == _TAG + "str" or (kind is None and not event.implicit[0]):
+        kind = event.tag
+        if kind in ("!", _TAG + "str") or (kind is None and not event.implicit[0]):
             return text
         value = _resolve(event, text)
         if kind is None:

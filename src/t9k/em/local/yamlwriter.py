@@ -45,19 +45,15 @@ def dump(data: Any) -> bytes:
 
 
 def _lines(data: Any, depth: int) -> list[str]:
-    if isinstance(data, Mapping):
-        return _mapping(data, _deeper(depth)) if data else ["{}"]
-    if isinstance(data, (list, tuple)):
-        return _sequence(data, _deeper(depth)) if data else ["[]"]
-    return [_scalar(data)]
-
-
-def _deeper(depth: int) -> int:
+    if not isinstance(data, (Mapping, list, tuple)):
+        return [_scalar(data)]
     if depth == MAX_DEPTH:
         raise InvalidInput(
             f"more than {MAX_DEPTH} mappings and lists within one another; is one of them inside itself?"
         )
-    return depth + 1
+    if isinstance(data, Mapping):
+        return _mapping(data, depth + 1) if data else ["{}"]
+    return _sequence(data, depth + 1) if data else ["[]"]
 
 
 def _mapping(data: Mapping[Any, Any], depth: int) -> list[str]:

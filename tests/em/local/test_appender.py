@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import errno
+import gc
+import multiprocessing
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from pathlib import Path
+
+import pytest
+from tests.em.local.faultydisk import fill, mounted, run_unprivileged
+
+from t9k.em.errors import LocalError, RecoveredDataWarning
+from t9k.em.local import appender
+from t9k.em.local.files import LineAppender
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "train.yaml"
+
+
+def test_appends_and_nothing_exists_before(path):
+    with LineAppender(path) as lines:
+        assert not path.exists()
+        lines.append(b"one\n")
+        assert path.read_bytes() == b"one\n"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        lines.append(b"two\nthree\n")
+    with LineAppender(path) as lines:
+        lines.append(b"four\n")
+    assert path.read_bytes() == b"one\ntwo\nthree\nfour\n"
+
+
+@pytest.mark.parametrize("line", [b"", b"no newline", b"one\ntwo"])
+def test_refuses_incomplete_lines(path, line):
+    with pytest.raises(ValueError, match="not a complete line"):
+        LineAppender(path).append(line)
+
+
+def test_close_and_sync_may_be_repeated_and_then_nothing_is_appended(path):
+    lines = LineAppender(path)
+    lines.sync()
+    lines.append(b"one\n")
+    lines.sync()
+    lines.sync()
+    lines.close()
+    lines.close()
+    lines.sync()
+    with pytest.raises(ValueError, match="closed"):
+        lines.append(b"two\n")
+    assert path.read_bytes() == b"one\n"
+
+
+@pytest.mark.parametrize(
+    ("found", "kept"),
+    [
+        (b"one\ntwo\nthr", b"one\ntwo\n"),
+        (b"one\ntwo\n\0\0\0\0", b"one\ntwo\n"),
+        (b"one\ntw\0\0", b"one\n"),
+        (b"torn", b""),
+        (b"\0" * 200_000, b""),
+        (b"one\n" + b"x" * 200_000, b"one\n"),
+    ],
+)
+def test_repairs_a_torn_tail_once_and_says_so(path, found, kept):
+    path.write_bytes(found)
+    with LineAppender(path) as lines:
+        with pytest.warns(RecoveredDataWarning, match=rf"train.yaml: dropped .* {len(found) - len(kept)} bytes"):
+            lines.append(b"new\n")
+        lines.append(b"newer\n")
+    assert path.read_bytes() == kept + b"new\nnewer\n"
+
+
+def test_does_not_repair_what_another_is_appending_to(path):
+    """What looks torn may be a line that is just being written."""
+    with LineAppender(path) as first, LineAppender(path) as second:
+        first.append(b"one\n")
+        with path.open("ab") as file:
+            file.write(b"tw")
+        second.append(b"o\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_repairs_on_a_file_system_without_locks(path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(appender.fcntl, "flock", flock)
+    path.write_bytes(b"one\ntw")
+    with LineAppender(path) as lines, pytest.warns(RecoveredDataWarning):
+        lines.append(b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_repairs_on_a_system_without_locks(path, monkeypatch):
+    monkeypatch.setattr(appender, "fcntl", None)
+    path.write_bytes(b"one\ntw")
+    with LineAppender(path) as lines, pytest.warns(RecoveredDataWarning):
+        lines.append(b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_a_line_that_the_system_takes_piecemeal_is_finished(path, monkeypatch):
+    write = os.write
+    with LineAppender(path) as lines:
+        lines.append(b"one\n")
+        monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:2]))
+        lines.append(b"twothree\n")
+        monkeypatch.undo()
+    assert path.read_bytes() == b"one\ntwothree\n"
+
+
+def test_a_line_that_does_not_fit_is_taken_back(tmp_path):
+    with mounted(tmp_path / "disk", "size=2m") as full:
+        fill(full, leave_bytes=8192)
+        path = full / "train.yaml"
+        with LineAppender(path) as lines:
+            lines.append(b"one\n")
+            with pytest.raises(LocalError, match=r"cannot append to .*train.yaml.*free some space"):
+                lines.append(b"x" * 100_000 + b"\n")
+            assert path.read_bytes() == b"one\n"
+            (full / "filler").unlink()
+            lines.append(b"two\n")
+        assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_no_permission_says_what_to_do(tmp_path):
+    (tmp_path / "train.yaml").write_bytes(b"")
+    (tmp_path / "train.yaml").chmod(0o400)
+    code = (
+        "try: files.LineAppender(Path(sys.argv[1])).append(b'x\\n')\nexcept errors.LocalError as error: print(error)\n"
+    )
+    printed = run_unprivileged(code, tmp_path / "train.yaml")
+    assert printed.startswith(f"cannot open {tmp_path}/train.yaml: Permission denied; check who owns it")
+
+
+def test_a_failed_open_leaves_no_descriptor_and_can_be_repeated(path, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "broken")
+
+    lines = LineAppender(path)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "fstat", broken)
+    with pytest.raises(OSError, match="broken"):
+        lines.append(b"one\n")
+    monkeypatch.undo()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    lines.append(b"one\n")
+    lines.close()
+    assert path.read_bytes() == b"one\n"
+
+
+class TestSync:
+    def test_happens_in_the_background(self, path, monkeypatch):
+        synced = threading.Event()
+
+        def flush(fd):
+            os.fdatasync(fd)
+            synced.set()
+
+        monkeypatch.setattr(appender, "_SYNC_PERIOD_S", 0.01)
+        monkeypatch.setattr(appender, "_flush_to_disk", flush)
+        with LineAppender(path) as lines:
+            for _ in range(3):
+                synced.clear()
+                lines.append(b"one\n")
+                assert synced.wait(30)
+
+    def test_appends_do_not_wait_for_the_disk(self, path, monkeypatch):
+        slow, go_on = threading.Event(), threading.Event()
+
+        def flush(_):
+            slow.set()
+            assert go_on.wait(30)
+
+        monkeypatch.setattr(appender, "_SYNC_PERIOD_S", 0.01)
+        monkeypatch.setattr(appender, "_flush_to_disk", flush)
+        with LineAppender(path) as lines:
+            lines.append(b"one\n")
+            assert slow.wait(30)
+            lines.append(b"two\n")
+            go_on.set()
+        assert path.read_bytes() == b"one\ntwo\n"
+
+    @pytest.mark.parametrize("call", ["append", "sync", "close"])
+    def test_a_failure_in_the_background_is_raised_by_the_next_call(self, path, monkeypatch, call):
+        failed = threading.Event()
+
+        def flush(_):
+            failed.set()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(appender, "_SYNC_PERIOD_S", 0.01)
+        monkeypatch.setattr(appender, "_flush_to_disk", flush)
+        lines = LineAppender(path)
+        lines.append(b"one\n")
+        assert failed.wait(30)
+        with lines._sync_lock:
+            monkeypatch.setattr(appender, "_flush_to_disk", os.fdatasync)
+        with pytest.raises(LocalError, match="cannot sync .* free some space"):
+            lines.append(b"two\n") if call == "append" else getattr(lines, call)()
+        lines.close()
+
+    def test_without_new_threads_only_close_syncs(self, path, monkeypatch):
+        """As while the interpreter shuts down."""
+
+        def start(_):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+        monkeypatch.setattr(appender, "_SYNCER", appender._Syncer())
+        monkeypatch.setattr(threading.Thread, "start", start)
+        with LineAppender(path) as lines:
+            lines.append(b"one\n")
+        assert path.read_bytes() == b"one\n"
+
+    def test_a_forgotten_appender_is_closed(self, path, monkeypatch):
+        monkeypatch.setattr(appender, "_SYNC_PERIOD_S", 0.01)
+        lines = LineAppender(path)
+        lines.append(b"one\n")
+        fd, gone = lines._fd, threading.Event()
+        weakref.finalize(lines, gone.set)
+        del lines
+        while not gone.wait(0.05):
+            gc.collect()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+
+
+def test_eight_threads_lose_nothing_and_tear_nothing(path):
+    expected = {b"%d %d %s\n" % (n, i, b"x" * (i % 300)) for n in range(8) for i in range(500)}
+    with LineAppender(path) as lines:
+
+        def work(number):
+            for i in range(500):
+                lines.append(b"%d %d %s\n" % (number, i, b"x" * (i % 300)))
+                if i % 100 == 0:
+                    lines.sync()
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    written = path.read_bytes().splitlines(keepends=True)
+    assert len(written) == len(expected)
+    assert set(written) == expected
+
+
+_FORKING = """
+import os, sys, threading, time
+from pathlib import Path
+from t9k.em.local import appender
+from t9k.em.local.files import LineAppender
+
+appender._SYNC_PERIOD_S = 0.01
+synced = threading.Event()
+flush = os.fdatasync
+appender._flush_to_disk = lambda fd: (flush(fd), synced.set())
+lines = LineAppender(Path(sys.argv[1]))
+lines.append(b"parent\\n")
+assert synced.wait(30)
+lines._lock.acquire()  # as if another thread was just appending
+child = os.fork()
+if not child:
+    synced.clear()
+    lines.append(b"child\\n")
+    assert synced.wait(30), "no thread in the child"
+    lines.close()
+    os._exit(0)
+lines._lock.release()
+assert os.waitpid(child, 0)[1] == 0
+lines.append(b"parent again\\n")
+lines.close()
+"""
+
+
+def test_a_forked_child_appends_and_syncs_too(path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _FORKING, path], check=True, env=environment
+    )
+    assert path.read_bytes() == b"parent\nchild\nparent again\n"
+
+
+def _append_for_ever(path: Path, acknowledged) -> None:
+    lines = LineAppender(path)
+    number = 0
+    while True:
+        lines.append(b"%d %s\n" % (number, b"x" * (number % 9000)))
+        number += 1
+        acknowledged.value = number
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.01, 0.05, 0.2])
+def test_sigkill_loses_nothing_that_was_acknowledged(path, wait_s):
+    context = multiprocessing.get_context("spawn")
+    acknowledged = context.Value("q", 0, lock=False)
+    process = context.Process(target=_append_for_ever, args=(path, acknowledged))
+    process.start()
+    while not acknowledged.value:
+        time.sleep(0.001)
+    time.sleep(wait_s)
+    process.kill()
+    process.join()
+
+    torn = not path.read_bytes().endswith(b"\n")
+    with LineAppender(path) as lines:
+        if torn:
+            with pytest.warns(RecoveredDataWarning):
+                lines.append(b"-1 \n")
+        else:
+            lines.append(b"-1 \n")
+    *written, last = path.read_bytes().splitlines()
+    assert last == b"-1 "
+    assert len(written) in (acknowledged.value, acknowledged.value + 1)
+    assert written == [b"%d %s" % (number, b"x" * (number % 9000)) for number in range(len(written))]
