@@ -7,13 +7,14 @@ that implements `t9k.em.backend.Backend`.
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from t9k.em.errors import UnknownScheme
 from t9k.em.uris import URI, parse
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from t9k.em.backend import Backend
 
 GROUP = "t9k.em.backends"
@@ -21,6 +22,8 @@ GROUP = "t9k.em.backends"
 
 @cache
 def _declared() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, and a run needs no backend
+
     return {point.name: point for point in entry_points(group=GROUP)}
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import InvalidConfig
-from t9k.em.local import yamlfile
 
 MAX_BYTES = 1 << 20
 
@@ -40,6 +39,8 @@ def read_run_config(path: Path) -> dict[str, Any]:
     Raises:
         InvalidConfig: It is missing, no YAML, larger than 1 MiB, or a key is unknown or its value of a wrong type.
     """
+    from t9k.em.local import yamlfile  # noqa: PLC0415 - slow to import, and not every run has a config
+
     try:
         data = yamlfile.load(path, aliases=True, what="run config", error=InvalidConfig, max_bytes=MAX_BYTES)
     except OSError as error:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import CorruptLocalData, LocalError, NotALocalNode
-from t9k.em.local import yamlfile
 from t9k.em.local.files import make_private_dir, write_atomic
 from t9k.em.local.yamlwriter import dump
 from t9k.em.names import alternative_name
@@ -82,10 +81,11 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
     Raises:
         CorruptLocalData: It holds something else.
     """
-    try:
-        data = yamlfile.load(path, what=what)
-    except FileNotFoundError:
+    if not path.exists():
         return {}
+    from t9k.em.local import yamlfile  # noqa: PLC0415 - YAML is slow to import, and a new run reads none
+
+    data = yamlfile.load(path, what=what)
     if not isinstance(data, dict):
         raise CorruptLocalData(f"{path} holds no mapping; put a good copy in its place")
     return data

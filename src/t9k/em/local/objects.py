@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import CorruptLocalData, InvalidInput
-from t9k.em.local import yamlfile
 from t9k.em.local.appender import LineAppender
 from t9k.em.local.files import write_atomic
 from t9k.em.names import check_collisions, check_key
@@ -61,6 +60,8 @@ def decode(data: bytes, what: str) -> Objects:
     """
     records = _fast(data)
     if records is None:
+        from t9k.em.local import yamlfile  # noqa: PLC0415 - slow to import, and rarely needed
+
         loaded = yamlfile.load(data, what=what)
         records = loaded.get("objects") if isinstance(loaded, dict) else None
     if not isinstance(records, list):
