@@ -72,9 +72,9 @@ def parse(text: str) -> URI:
             raise InvalidURI(f"{text!r} has no path; write it like 'file:///data/em'")
         local = _local(Path(os.path.normpath(unquote(parts.path))))
         return URI(scheme=scheme, text=local.text, netloc="", path=local.path, options=options, folder=folder)
-    if not parts.netloc:
-        raise InvalidURI(f"{text!r} names no bucket or host; write it like '{scheme}://name/root'")
     path = parts.path.rstrip("/")
+    if not parts.netloc and not path:
+        raise InvalidURI(f"{text!r} names no place; write it like '{scheme}://name/root'")
     root = f"{scheme}://{parts.netloc}{path}"
     return URI(scheme=scheme, text=root, netloc=parts.netloc, path=path, options=options, folder=folder)
 
