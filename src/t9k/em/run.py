@@ -235,7 +235,7 @@ class Run:
             kwargs: Not used.
         """
         del args, kwargs
-        self._end(self.status if self.status == FAILED else COMPLETE)
+        self._end(COMPLETE)
 
     # The whole.
 
@@ -498,8 +498,7 @@ class Run:
             self._metrics.close()
             self._resumable = False
             if self.status == RUNNING:
-                self.status = status
-            self.end_timestamp = utc_text()
+                self.status, self.end_timestamp = status, utc_text()
             self._save_hparams(self._hparams.as_dict())
             self._save_metadata()
         if self.destination is not None:
