@@ -171,7 +171,8 @@ class Artifact:
         """
         from t9k.em.references import default_key, describe  # noqa: PLC0415 - requests is slow to import
 
-        key = object_path(default_key(check_reference(uri)), obj_path)
+        check_reference(uri)
+        key = f"{obj_path or ''}{default_key(uri)}" if obj_path is None or obj_path.endswith("/") else obj_path
         with self._adding([key]):
             self._add({key: {"uri": uri, **describe(uri)}})
 

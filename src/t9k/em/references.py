@@ -1,0 +1,322 @@
+"""Objects that are only referred to: which key one gets, what is cheap to know about it, and its bytes on request.
+
+A URI may have been written by somebody else, and a server may redirect anywhere, so every hop is checked: `http` and
+`https` only, never a link-local address (where clouds keep credentials), and never from the internet into a private
+network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import logging
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+import requests
+from requests.utils import get_environ_proxies, select_proxy
+
+from t9k.em.errors import (
+    BackendPermissionError,
+    BackendUnavailable,
+    EMError,
+    InvalidInput,
+    InvalidKey,
+    InvalidURI,
+    NotFound,
+    SourceChanged,
+)
+from t9k.em.local.disk import explained
+from t9k.em.local.files import make_safe_parents, replacing
+from t9k.em.local.layout import PRIVATE
+from t9k.em.names import check_key
+from t9k.em.records import CHUNK_BYTES, utc_text
+
+MAX_REDIRECTS = 5
+HEAD_TIMEOUT_S = 3.0
+GET_TIMEOUT_S = (10.0, 60.0)
+"""To connect, and between two pieces of an answer."""
+
+_WEB = ("http", "https")
+_MAX_HEADER_CHARS = 1024
+_MAX_SIZE_DIGITS = 18
+# Sizes and ETags are those of the plain bytes only if the server does not compress them.
+_HEADERS = {"Accept-Encoding": "identity"}
+
+_log = logging.getLogger(__name__)
+
+
+def default_key(uri: str) -> str:
+    """The key of a reference whose user gave none: the last component of the URI's path, percent-decoded.
+
+    Args:
+        uri: A URI that `uris.check_reference` accepts.
+
+    Raises:
+        InvalidKey: There is none, or it cannot be a key.
+    """
+    name = unquote(urlsplit(uri).path.rpartition("/")[2])
+    try:
+        if name and "/" not in name:
+            return check_key(name)
+    except InvalidKey as error:
+        raise InvalidKey(f"{error}, given as obj_path") from error
+    raise InvalidKey(f"the path of {uri!r} does not end with a name; give a key for it as obj_path")
+
+
+def describe(uri: str) -> dict[str, Any]:
+    """Finds out what is cheap to know about what a URI refers to; never an error, and at most about 3 seconds.
+
+    Args:
+        uri: A URI that `uris.check_reference` accepts.
+
+    Returns:
+        Where known, `size` in bytes, `etag` as the server gave it, and `last_modified`: as the server gave it, or for
+        a file UTC like `2023-08-17T08:05:24.390002Z`. Empty for other schemes than `file`, `http` and `https`.
+    """
+    scheme = urlsplit(uri).scheme.lower()
+    try:
+        if scheme == "file":
+            return _describe_file(_local_path(uri))
+        if scheme in _WEB:
+            with closing(_request("HEAD", uri, deadline=time.monotonic() + HEAD_TIMEOUT_S)) as response:
+                response.raise_for_status()
+                return _describe_answer(response)
+    except (EMError, OSError, ValueError) as error:  # requests raises OSErrors, and ValueErrors for odd hosts
+        _log.debug("nothing is known about a reference of the scheme %s: %s", scheme, type(error).__name__)
+    return {}
+
+
+def fetch_reference(key: str, data: Mapping[str, Any], directory: Path) -> Path:
+    """Gives a local file with what a reference refers to.
+
+    A file is given where it is; what a web server has is downloaded once, in the version that was recorded.
+
+    Args:
+        key: Key of the object; errors name it, and the file is called like its last component.
+        data: `uri`, and where they were recorded `size`, `etag` and `last_modified`.
+        directory: Of the artifact; downloads go below its `.em/references/`.
+
+    Raises:
+        InvalidInput: The scheme is another than `file`, `http` and `https`.
+        InvalidURI: The URI or a redirect leads where it must not.
+        NotFound: There is nothing.
+        SourceChanged: What is there is not what was recorded.
+        BackendPermissionError: The server refuses.
+        BackendUnavailable: The server cannot be reached, failed, or ended too early.
+    """
+    uri = data["uri"]
+    scheme = urlsplit(uri).scheme.lower()
+    if scheme == "file":
+        return _find_file(key, data, _local_path(uri))
+    if scheme not in _WEB:
+        raise InvalidInput(
+            f"object {key!r} is a reference of the scheme {scheme!r}, which is not fetched here; open its uri with fsspec"
+        )
+    name = check_key(key).rpartition("/")[2]
+    target = directory / PRIVATE / "references" / hashlib.sha256(uri.encode()).hexdigest() / name
+    make_safe_parents(directory, target)
+    if not (target.is_file() and not target.is_symlink()):
+        _download(key, data, target)
+    return target
+
+
+# Files.
+
+
+def _local_path(uri: str) -> Path:
+    parts = urlsplit(uri)
+    path = unquote(parts.path)
+    if parts.netloc not in ("", "localhost") or not path.startswith("/") or "\0" in path:
+        raise InvalidURI(f"{uri!r} names no file on this machine; one looks like 'file:///data/corpus.tar'")
+    return Path(path)
+
+
+def _describe_file(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        return {}
+    return {
+        "size": status.st_size,
+        "last_modified": utc_text(datetime.fromtimestamp(status.st_mtime, timezone.utc)),
+    }
+
+
+def _find_file(key: str, data: Mapping[str, Any], path: Path) -> Path:
+    try:
+        now = _describe_file(path)
+    except OSError as error:
+        raise NotFound(
+            f"object {key!r} refers to {path}, which cannot be looked at: {error.strerror}; put the file back"
+        ) from error
+    if not now:
+        raise NotFound(f"object {key!r} refers to {path}, which is no regular file; put the file back")
+    for name in ("size", "last_modified"):
+        if name in data and data[name] != now[name]:
+            raise _changed(key, name, data[name], now[name])
+    return path
+
+
+def _changed(key: str, name: str, recorded: object, found: object) -> SourceChanged:
+    return SourceChanged(
+        f"what object {key!r} refers to has changed: its {name} was {recorded!r} and is {found!r}; "
+        "put the old one back, or add the reference again"
+    )
+
+
+# The web.
+
+
+def _describe_answer(response: requests.Response) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    size = _announced_size(response)
+    if size is not None:
+        found["size"] = size
+    for name, header in (("etag", "ETag"), ("last_modified", "Last-Modified")):
+        value = response.headers.get(header, "")
+        if value and len(value) <= _MAX_HEADER_CHARS and value.isprintable():
+            found[name] = value
+    return found
+
+
+def _announced_size(response: requests.Response) -> int | None:
+    """How many bytes there are, when the server says so and sends them as they are."""
+    text = response.headers.get("Content-Length", "")
+    is_plain = response.headers.get("Content-Encoding", "identity").lower() == "identity"
+    return int(text) if is_plain and text.isascii() and text.isdigit() and len(text) <= _MAX_SIZE_DIGITS else None
+
+
+def _download(key: str, data: Mapping[str, Any], target: Path) -> None:
+    try:
+        with closing(_request("GET", data["uri"])) as response:
+            _check_status(key, response)
+            found = _describe_answer(response)
+            for name in ("size", "etag"):
+                if name in data and name in found and data[name] != found[name]:
+                    raise _changed(key, name, data[name], found[name])
+            announced = found.get("size")
+            expected = data.get("size", announced)
+            with explained("write", target), replacing(target) as fd:
+                size = _write(fd, response.iter_content(CHUNK_BYTES), expected)
+                if announced is not None and size < announced:
+                    raise BackendUnavailable(f"the answer for object {key!r} ended after {size} bytes; try again")
+                if expected is not None and size != expected:
+                    raise _changed(key, "size", expected, size)
+    except (requests.RequestException, UnicodeError) as error:
+        # Without its cause, whose text repeats the address: after a redirect that may be a signed one.
+        raise BackendUnavailable(
+            f"object {key!r} could not be fetched from {_host(data['uri'])} ({type(error).__name__}); "
+            "check the network and try again"
+        ) from None
+
+
+def _write(fd: int, chunks: Iterator[bytes], limit: int | None) -> int:
+    """Writes what arrives, and stops soon after the limit is passed.
+
+    Returns:
+        How many bytes were written.
+    """
+    size = 0
+    for chunk in chunks:
+        view = memoryview(chunk)
+        size += len(view)
+        while view:
+            view = view[os.write(fd, view) :]
+        if limit is not None and size > limit:
+            break
+    return size
+
+
+def _check_status(key: str, response: requests.Response) -> None:
+    code = response.status_code
+    where = f"{_host(response.url)} answered {code} for object {key!r}"
+    if code in (requests.codes.not_found, requests.codes.gone):
+        raise NotFound(f"{where}: it is not there any more; find another copy and add the reference again")
+    if code in (requests.codes.unauthorized, requests.codes.forbidden):
+        raise BackendPermissionError(f"{where}: it wants to know who asks; download it yourself and use add_file")
+    if code != requests.codes.ok:
+        raise BackendUnavailable(f"{where}; try again later")
+
+
+def _request(method: str, uri: str, *, deadline: float | None = None) -> requests.Response:
+    """Sends a request and follows redirects, each checked; the answer's body is still to be read.
+
+    Args:
+        method: HEAD or GET.
+        uri: Where to begin.
+        deadline: When to give up, in the seconds of `time.monotonic`; without one, `GET_TIMEOUT_S` counts.
+    """
+    was_public = False
+    with _Session() as session:
+        for _ in range(MAX_REDIRECTS + 1):
+            was_public = _check_hop(uri, was_public=was_public) or was_public
+            left = GET_TIMEOUT_S if deadline is None else max(0.001, deadline - time.monotonic())
+            response = session.request(method, uri, headers=_HEADERS, timeout=left, allow_redirects=False, stream=True)
+            location = requests.Session.get_redirect_target(session, response)
+            if location is None:
+                return response
+            response.close()
+            uri = _join(uri, location)
+    raise InvalidURI(f"the server redirects more than {MAX_REDIRECTS} times; refer to where the object really is")
+
+
+class _Session(requests.Session):
+    """Sees no redirects: requests would look at their targets, and read their bodies whatever the size."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """No target."""
+
+
+def _join(uri: str, location: str) -> str:
+    try:
+        return urljoin(uri, location)
+    except ValueError as error:
+        raise InvalidURI("the server redirects to something that is no address; it is not followed") from error
+
+
+def _check_hop(uri: str, *, was_public: bool) -> bool:
+    """Refuses an address that must not be asked.
+
+    Args:
+        uri: The address.
+        was_public: Whether some hop before it was in the internet.
+
+    Returns:
+        Whether this one is in the internet.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme.lower() not in _WEB or not parts.hostname:
+        raise InvalidURI("the server redirects to something that is neither http nor https; it is not followed")
+    addresses = list(_addresses(uri, parts.hostname))
+    if any(address.is_link_local for address in addresses):
+        raise InvalidURI(f"{parts.hostname} is a link-local address, which is never asked for an object")
+    is_private = any(not address.is_global for address in addresses)
+    if is_private and was_public:
+        raise InvalidURI(f"the server redirects to the private address {parts.hostname}; it is not followed")
+    return not is_private
+
+
+def _addresses(uri: str, host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """The addresses of a host; none when only a proxy knows them."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        if select_proxy(uri, get_environ_proxies(uri)):
+            return
+        raise BackendUnavailable(f"the host {host} is unknown; check the network and the address") from error
+    for *_, place in found:
+        address = ipaddress.ip_address(str(place[0]).partition("%")[0])
+        yield getattr(address, "ipv4_mapped", None) or address
+
+
+def _host(uri: str) -> str:
+    """What errors may say of an address: not its query, which may be signed."""
+    return urlsplit(uri).hostname or "the server"
