@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any, TypeAlias
 
 from t9k.em.errors import InvalidHparams
+from t9k.em.scalars import unwrap
 
 __all__ = ["Params"]
 
@@ -384,12 +385,8 @@ def _clean_int(value: int, path: _Path) -> int:
 
 def _clean_number(value: Any, path: _Path) -> Any:
     """Take the number out of a one-element array or tensor."""
-    number = value
     try:
-        if callable(getattr(number, "numpy", None)) and not hasattr(number, "item"):  # a TensorFlow tensor
-            number = number.numpy()
-        if callable(getattr(number, "item", None)):
-            number = number.item()
+        number = unwrap(value)
     except (TypeError, ValueError, RuntimeError, AttributeError):
         number = value
     if isinstance(number, (bool, int, float, str)):

@@ -1,41 +1,41 @@
 """Every error that this library raises on purpose.
 
-::
-
-    EMError (RuntimeError)
-    ├── InvalidInput (ValueError)         the caller's value cannot be used; nothing was changed
-    │   ├── InvalidName                   name of a run, artifact or folder
-    │   ├── InvalidKey                    key of an object
-    │   ├── InvalidURI                    backend URI
-    │   │   ├── UnknownScheme             no installed backend serves it
-    │   │   └── SecretInURI               credentials do not belong into a URI
-    │   ├── InvalidStrategy               conflict strategy
-    │   ├── InvalidMetric                 type, name, value, step or epoch
-    │   ├── InvalidHparams                hyperparameters that JSON cannot hold
-    │   ├── InvalidConfig                 run config or T9k config file
-    │   ├── KeyCollision                  two keys that some file system takes for one
-    │   └── SymlinkError                  a link out of its directory, dangling, or in a loop
-    ├── LocalError                        the files on this machine
-    │   ├── NotALocalNode                 the directory holds neither a run nor an artifact
-    │   ├── CorruptLocalData              a file of a run or artifact cannot be understood
-    │   └── SourceChanged                 a file changed while it was read
-    ├── NotFound (LookupError)            no such node, object or version
-    │   └── FolderNotFound                the folder to upload into is missing
-    ├── Conflict (FileExistsError)        the name is taken
-    │   └── NameCollision                 taken by a name that differs only by case or Unicode form
-    ├── NotLoggedIn                       no backend was chosen
-    ├── BackendError                      the place that keeps the data
-    │   ├── BackendUnavailable            it did not answer, or said "later"; the outcome is unknown
-    │   ├── BackendPermissionError (PermissionError)
-    │   ├── BackendFull                   no space, or over quota
-    │   ├── AlreadyExists (FileExistsError)  put-if-absent: an object is there
-    │   ├── UnsafeStore                   it cannot keep a record without overwriting another
-    │   ├── CommitUnknown                 whether the upload was published could not be learned
-    │   ├── UploadFenced                  the collector removed files of an upload paused for too long
-    │   └── CorruptData                   bytes or records that are not what was uploaded
-    │       └── CorruptManifest           the record of a node or its list of files
-    ├── UploadFailed                      some of several directories could not be uploaded
-    └── MissingExtra (ImportError)        an optional library is not installed
+```text
+EMError (RuntimeError)
+├── InvalidInput (ValueError)         the caller's value cannot be used; nothing was changed
+│   ├── InvalidName                   name of a run, artifact or folder
+│   ├── InvalidKey                    key of an object
+│   ├── InvalidURI                    backend URI
+│   │   ├── UnknownScheme             no installed backend serves it
+│   │   └── SecretInURI               credentials do not belong into a URI
+│   ├── InvalidStrategy               conflict strategy
+│   ├── InvalidMetric                 type, name, value, step or epoch
+│   ├── InvalidHparams                hyperparameters that JSON cannot hold
+│   ├── InvalidConfig                 run config or T9k config file
+│   ├── KeyCollision                  two keys that some file system takes for one
+│   └── SymlinkError                  a link out of its directory, dangling, or in a loop
+├── LocalError                        the files on this machine
+│   ├── NotALocalNode                 the directory holds neither a run nor an artifact
+│   ├── CorruptLocalData              a file of a run or artifact cannot be understood
+│   └── SourceChanged                 a file changed while it was read
+├── NotFound (LookupError)            no such node, object or version
+│   └── FolderNotFound                the folder to upload into is missing
+├── Conflict (FileExistsError)        the name is taken
+│   └── NameCollision                 taken by a name that differs only by case or Unicode form
+├── NotLoggedIn                       no backend was chosen
+├── BackendError                      the place that keeps the data
+│   ├── BackendUnavailable            it did not answer, or said "later"; the outcome is unknown
+│   ├── BackendPermissionError (PermissionError)
+│   ├── BackendFull                   no space, or over quota
+│   ├── AlreadyExists (FileExistsError)  put-if-absent: an object is there
+│   ├── UnsafeStore                   it cannot keep a record without overwriting another
+│   ├── CommitUnknown                 whether the upload was published could not be learned
+│   ├── UploadFenced                  the collector removed files of an upload paused for too long
+│   └── CorruptData                   bytes or records that are not what was uploaded
+│       └── CorruptManifest           the record of a node or its list of files
+├── UploadFailed                      some of several directories could not be uploaded
+└── MissingExtra (ImportError)        an optional library is not installed
+```
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from typing import Any
 
 from t9k.em.errors import CorruptLocalData, InvalidMetric, RecoveredDataWarning
 from t9k.em.local.metrictypes import canonical_type, file_name, type_of
+from t9k.em.scalars import unwrap
 
 __all__ = ["Entry", "canonical_type", "encode", "file_name", "iterate", "read", "type_of"]
 
@@ -101,12 +102,8 @@ def _number(name: object, value: Any) -> str:
 
 def _scalar(name: object, value: Any) -> int | float:
     """Return the one number inside an array, tensor or number of another library."""
-    scalar = value
     try:
-        if not hasattr(scalar, "item") and hasattr(scalar, "numpy"):
-            scalar = scalar.numpy()
-        if hasattr(scalar, "item"):
-            scalar = scalar.item()
+        scalar = unwrap(value)
         if not isinstance(scalar, (int, float)) and not isinstance(scalar, (str, bytes)):
             scalar = scalar.__float__()
     except Exception as error:  # a foreign library may raise anything
