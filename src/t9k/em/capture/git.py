@@ -17,7 +17,6 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^/\s]*@|[^/\s:@]*:(?!\d*(?:/|$))\S*@)")
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s]*(?=@)")
 _SCP_PASSWORD = re.compile(r"^([^/\s:@]+):[^/\s]*(?=@)")
-_EXIT_DIFFERENT = 1
 _REAP_S = 0.5
 
 
@@ -74,7 +73,10 @@ def _candidates() -> list[str]:
 def _entry_point(top: str) -> str | None:
     try:
         script = _script()
-        return None if script is None else script.relative_to(os.path.realpath(top)).as_posix()
+        if script is None:
+            return None
+        relative = script.relative_to(os.path.realpath(top)).as_posix()
+        return os.fsencode(relative).decode("utf-8", "backslashreplace")
     except (OSError, ValueError):
         return None
 
@@ -97,9 +99,9 @@ def _without_credentials(url: str) -> str:
 
 
 def _dirty(deadline: float, directory: str) -> bool | None:
-    # Ends at the first difference. No programs that the repository names, except for its filters.
-    code, _ = _run(deadline, directory, "diff", "--quiet", "--no-ext-diff", "--no-textconv", "HEAD", "--")
-    return {0: False, _EXIT_DIFFERENT: True}.get(code)
+    # Not `git diff --quiet`, which writes the index in spite of GIT_OPTIONAL_LOCKS.
+    code, answer = _run(deadline, directory, "status", "--porcelain", "--untracked-files=no", "--no-renames")
+    return bool(answer) if code == 0 else None
 
 
 def _ask(deadline: float, directory: str, *args: str) -> str | None:
@@ -122,7 +124,7 @@ def _run(deadline: float, directory: str, *args: str) -> tuple[int, str]:
     }
     try:
         process = subprocess.Popen(
-            ["git", "-c", "core.fsmonitor=false", "-c", "diff.relative=false", *args],
+            ["git", "-c", "core.fsmonitor=false", *args],
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
