@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import LocalError, SymlinkError
-from t9k.em.local.files import copy_hashed, make_private_dir, make_safe_parents
+from t9k.em.local.files import copy_hashed, make_private_dir, make_safe_parents, sync_dir
 from t9k.em.local.layout import OBJECTS, PRIVATE
 from t9k.em.names import random_text
 
@@ -25,7 +25,7 @@ def object_path(path: str, obj_path: str | None) -> str:
         path: Of the file or directory; its last component counts.
         obj_path: As the user gave it; None for the last component alone.
     """
-    name = os.path.basename(os.path.abspath(path))
+    name = os.path.basename(os.path.abspath(path))  # noqa: PTH100, PTH119 - `resolve` would follow links
     if obj_path is None:
         return name
     return obj_path + name if obj_path.endswith("/") else obj_path
@@ -81,10 +81,12 @@ def import_files(files: Mapping[str, Path], directory: Path) -> dict[str, dict[s
     try:
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="em-add") as pool:
             added = dict(zip(files, pool.map(lambda key: import_file(files[key], key, staging), files), strict=True))
-        for key in files:
-            target = directory.joinpath(OBJECTS, *key.split("/"))
+        targets = {key: directory.joinpath(OBJECTS, *key.split("/")) for key in files}
+        for key, target in targets.items():
             make_safe_parents(directory, target)
-            os.replace(staging.joinpath(OBJECTS, *key.split("/")), target)
+            staging.joinpath(OBJECTS, *key.split("/")).replace(target)
+        for parent in {target.parent for target in targets.values()}:
+            sync_dir(parent)
     finally:
         shutil.rmtree(staging)
     return added

@@ -21,7 +21,17 @@ MAX_COMPONENT_BYTES = 255
 RESERVED = ".em"
 STRATEGIES = ("skip", "error", "new", "replace")
 
-_DEVICES = frozenset(["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "123456789¹²³")])
+_DEVICES = frozenset(
+    [
+        "con",
+        "prn",
+        "aux",
+        "nul",
+        "conin$",
+        "conout$",
+        *(f"{port}{n}" for port in ("com", "lpt") for n in "123456789¹²³"),
+    ]
+)
 _OP = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-z]{10}")
 _VERSION = re.compile(r"@(\d{1,8})$")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -41,7 +51,7 @@ def _flaw(component: str) -> str | None:
         return "holds a control character or a lone surrogate"
     if component[-1] in ". ":
         return "ends with a dot or a space, which Windows drops"
-    if component.split(".")[0].rstrip(" ").casefold() in _DEVICES:
+    if component.partition(".")[0].rstrip(" ").casefold() in _DEVICES:
         return "is the name of a device on Windows"
     if len(component.encode()) > MAX_COMPONENT_BYTES:
         return f"is longer than {MAX_COMPONENT_BYTES} bytes of UTF-8"
@@ -49,14 +59,14 @@ def _flaw(component: str) -> str | None:
 
 
 def check_name(name: object, *, what: str = "name") -> str:
-    """Returns the name of a run, artifact or folder, if it can be one.
+    r"""Returns the name of a run, artifact or folder, if it can be one.
 
     Args:
         name: The name, one component of a path.
         what: How an error calls it.
 
     Raises:
-        InvalidName: It is not a str, empty, '.' or '..', holds '/', '\\' or a control character, is longer than
+        InvalidName: It is not a str, empty, '.' or '..', holds '/', '\' or a control character, is longer than
             255 bytes of UTF-8, is reserved by a file system or by this library, or looks like a version ('x@3').
     """
     if not isinstance(name, str):
@@ -99,8 +109,8 @@ def check_key(key: object) -> str:
     flaw = next(filter(None, map(_flaw, components)), None)
     if flaw is not None:
         flaw = f"has a component that {flaw}"
-    elif _DRIVE.match(key):
-        flaw = "starts like a drive of Windows"
+    elif any(map(_DRIVE.match, components)):
+        flaw = "has a component that starts like a drive of Windows"
     elif components[0].casefold() == RESERVED:
         flaw = f"lies under {RESERVED!r}, which is reserved"
     elif len(key.encode()) > MAX_KEY_BYTES:
@@ -149,10 +159,14 @@ class KeySet:
         if other is not None and not (again and other == key):
             raise KeyCollision(f"objects {other!r} and {key!r} have the same key on some file systems; rename one")
         if folded in self._directories:
-            raise KeyCollision(f"object {key!r} would have to be a directory for {self._directories[folded]!r}; rename one")
+            raise KeyCollision(
+                f"object {key!r} would have to be a directory for {self._directories[folded]!r}; rename one"
+            )
         for parent in parents:
             if parent in self._files:
-                raise KeyCollision(f"object {self._files[parent]!r} would have to be a directory for {key!r}; rename one")
+                raise KeyCollision(
+                    f"object {self._files[parent]!r} would have to be a directory for {key!r}; rename one"
+                )
         self._files[folded] = key
         for parent in parents:
             self._directories.setdefault(parent, key)
@@ -203,7 +217,7 @@ def alternative_name(name: str, now: datetime | None = None) -> str:
 
     A name too long for the suffix is cut.
     """
-    suffix = f"_{now or datetime.now():%y%m%d_%H%M%S}_{random_text(6)}"
+    suffix = f"_{now or datetime.now().astimezone():%y%m%d_%H%M%S}_{random_text(6)}"
     room = MAX_COMPONENT_BYTES - len(suffix)
     return name.encode()[:room].decode(errors="ignore") + suffix
 
@@ -215,7 +229,9 @@ def check_strategy(strategy: str) -> str:
         InvalidStrategy: It is none of 'skip', 'error', 'new', 'replace'.
     """
     if strategy not in STRATEGIES:
-        raise InvalidStrategy(f"conflict strategy {strategy!r} is unknown; use one of {', '.join(map(repr, STRATEGIES))}")
+        raise InvalidStrategy(
+            f"conflict strategy {strategy!r} is unknown; use one of {', '.join(map(repr, STRATEGIES))}"
+        )
     return strategy
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -81,8 +82,6 @@ class Body:
     @classmethod
     def of(cls, data: bytes) -> Body:
         """A body that is in memory already."""
-        import io
-
         return cls(size=len(data), sha256=hashlib.sha256(data).hexdigest(), open=lambda: io.BytesIO(data))
 
     def chunks(self) -> Iterator[bytes]:

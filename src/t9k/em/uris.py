@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -17,7 +18,12 @@ from attrs import field, frozen
 from t9k.em.errors import InvalidURI, SecretInURI
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_SECRET_OPTION = re.compile(r"(^|[_-])(secret|password|passwd|token|apikey|key|credentials?|sig|signature)$", re.IGNORECASE)
+_WEB = ("http", "https")
+_SECRET_OPTION = re.compile(
+    r"(secret|password|passwd|token|(api|access|secret|account)[_-]?key|keyid|credentials?|signature)$"
+    r"|(^|[_-])(key|sig|sas|pwd|auth)$",
+    re.IGNORECASE,
+)
 
 
 @frozen(kw_only=True)
@@ -53,10 +59,10 @@ def parse(text: str) -> URI:
         InvalidURI: It is neither.
         SecretInURI: It holds credentials; the message does not.
     """
-    if not text or "\0" in text:
-        raise InvalidURI(f"{text!r} is no backend; use a URI like 'file:///data/em' or a local path")
+    if not text or not _is_clean(text):
+        raise InvalidURI(f"{_shown(text)} is no backend; use a URI like 'file:///data/em' or a local path")
     if not is_uri(text):
-        return _local(Path(os.path.abspath(os.path.expanduser(text))))
+        return _local(Path(os.path.abspath(os.path.expanduser(text))))  # noqa: PTH100, PTH111 - literally, links and all
     try:
         parts = urlsplit(text)
     except ValueError as error:
@@ -67,10 +73,15 @@ def parse(text: str) -> URI:
     folder = unquote(parts.fragment) if parts.fragment else None
     if scheme == "file":
         if parts.netloc not in ("", "localhost"):
-            raise InvalidURI(f"{text!r} names a host; a local path has three slashes: 'file:///{parts.netloc}{parts.path}'")
+            raise InvalidURI(
+                f"{text!r} names a host; a local path has three slashes: 'file:///{parts.netloc}{parts.path}'"
+            )
         if not parts.path:
             raise InvalidURI(f"{text!r} has no path; write it like 'file:///data/em'")
-        local = _local(Path(os.path.normpath(unquote(parts.path))))
+        path = unquote(parts.path)
+        if not _is_clean(path):
+            raise InvalidURI(f"{text!r} has control characters in its path; write it like 'file:///data/em'")
+        local = _local(Path(os.path.normpath(path)))
         return URI(scheme=scheme, text=local.text, netloc="", path=local.path, options=options, folder=folder)
     path = parts.path.rstrip("/")
     if not parts.netloc and not path:
@@ -86,7 +97,7 @@ def _local(path: Path) -> URI:
 def _refuse_secrets(scheme: str, netloc: str, query: str) -> None:
     userinfo, at, host = netloc.rpartition("@")
     secret_options = [name for name, _ in parse_qsl(query, keep_blank_values=True) if _SECRET_OPTION.search(name)]
-    if at and ":" in userinfo:
+    if at and (":" in unquote(userinfo) or scheme in _WEB):
         raise SecretInURI(f"the URI {scheme}://...@{host} holds a password; {_WHERE}")
     if secret_options:
         raise SecretInURI(f"the URI {scheme}://{host}/... holds the option {secret_options[0]!r}; {_WHERE}")
@@ -102,8 +113,21 @@ def check_reference(uri: object) -> str:
         InvalidURI: It is no URI with a scheme, or holds control characters.
         SecretInURI: It holds credentials; the message does not.
     """
-    if not isinstance(uri, str) or not is_uri(uri) or any(ord(character) < 32 for character in uri):  # noqa: PLR2004 - controls
-        raise InvalidURI(f"{uri!r} is no URI of an object; use one like 'https://host/file' or 's3://bucket/key'")
-    parts = urlsplit(uri)
+    if not isinstance(uri, str) or not is_uri(uri) or not _is_clean(uri):
+        raise InvalidURI(f"{_shown(uri)} is no URI of an object; use one like 'https://host/file' or 's3://bucket/key'")
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidURI("the URI of the object has an unusable host") from error
     _refuse_secrets(parts.scheme.lower(), parts.netloc, parts.query)
     return uri
+
+
+def _is_clean(text: str) -> bool:
+    """Whether a text has no control characters and no lone surrogates, which no URI or path may hold."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def _shown(text: object) -> str:
+    """A text as an error may repeat it: not where it may hold a secret."""
+    return repr(text) if isinstance(text, str) and not {"@", "?"} & set(text) else "what was given"
