@@ -9,13 +9,13 @@ from typing import Any
 from t9k.em import session
 from t9k.em.artifact import Artifact
 from t9k.em.capture import Capture
-from t9k.em.run_config import read_run_config
 from t9k.em.errors import EMError, InvalidInput, NotALocalNode, UploadFailed
 from t9k.em.fetching import fetch_artifact, fetch_run
 from t9k.em.local import layout
 from t9k.em.names import check_strategy
 from t9k.em.records import ARTIFACT, RUN
 from t9k.em.run import Destination, Run
+from t9k.em.run_config import read_run_config
 
 
 def create_run(
@@ -58,8 +58,8 @@ def create_run(
         LocalError: The local directory cannot be made.
 
     Examples:
-        >>> run = create_run(name='cnn_keras', hparams={'batch_size': 32})
-        >>> run.log(type='train', metrics={'loss': 0.5}, step=1)
+        >>> run = create_run(name="cnn_keras", hparams={"batch_size": 32})
+        >>> run.log(type="train", metrics={"loss": 0.5}, step=1)
         >>> run.finish()
         >>> run.status
         'Complete'
@@ -142,7 +142,7 @@ def create_artifact(name: str, labels: Sequence[str] | None = None, description:
         LocalError: The local directory cannot be made.
 
     Examples:
-        >>> artifact = create_artifact(name='tensorboard_logs')
+        >>> artifact = create_artifact(name="tensorboard_logs")
         >>> artifact.objects
         []
     """
@@ -252,7 +252,7 @@ def local_nodes(parent: Path) -> list[Path]:
     Raises:
         NotALocalNode: There is none.
     """
-    found = [path for path in sorted(parent.glob("*")) if (path / layout.METADATA).is_file()]
+    found = layout.nodes(parent)
     if not found:
         raise NotALocalNode(
             f"{parent} is neither a run nor an artifact, and contains none; give a directory like .em/runs or one in it"

@@ -15,9 +15,9 @@ from t9k.em.local import layout, objects
 from t9k.em.local.layout import INDEX, METADATA, OBJECTS
 from t9k.em.local.state import LocalState
 from t9k.em.local.yamlwriter import dump
-from t9k.em.metadata import labels_of, text_of
+from t9k.em.metadata import labels_of, mapping_of, text_of
 from t9k.em.names import KeySet, check_key, check_name, check_strategy
-from t9k.em.records import ARTIFACT, Body, Draft, Outcome, utc_text
+from t9k.em.records import ARTIFACT, CHUNK_BYTES, Body, Draft, FileSpec, Outcome, utc_text
 from t9k.em.transfer.downloading import download_files
 from t9k.em.transfer.sources import local_body, open_verified
 from t9k.em.transfer.uploading import upload_node
@@ -58,15 +58,13 @@ class Artifact:
 
     alternative_name: str
 
-    def __init__(
-        self, metadata: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]] | None = None
-    ) -> None:
+    def __init__(self, metadata: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._take(metadata)
-        self._objects = _checked_objects(objects or {})
-        directory, self.alternative_name = layout.make_directory(ARTIFACT, self.name, self.alternative_name or None)
-        self._attach(directory)
-        self._save_metadata()
-        self._save_index()
+        self._objects = _checked_objects({} if objects is None else objects)
+        with layout.new_directory(ARTIFACT, self.name, self.alternative_name or None) as directory:
+            self._attach(directory)
+            self._save_metadata()
+            self._save_index()
 
     @classmethod
     def open_directory(cls, directory: Path) -> Artifact:
@@ -77,10 +75,11 @@ class Artifact:
             CorruptLocalData: Its files cannot be understood.
         """
         artifact = cls.__new__(cls)
-        artifact._take(layout.read_metadata(directory, ARTIFACT))
-        index = directory / INDEX
-        artifact._objects = objects.decode(index.read_bytes(), str(index)) if index.exists() else {}
-        artifact._attach(directory)
+        with layout.understanding(directory):
+            artifact._take(layout.read_metadata(directory, ARTIFACT))  # noqa: SLF001 - of this class
+            index = directory / INDEX
+            artifact._objects = objects.decode(index.read_bytes(), str(index)) if index.exists() else {}  # noqa: SLF001 - of this class
+        artifact._attach(directory)  # noqa: SLF001 - of this class
         return artifact
 
     def __repr__(self) -> str:
@@ -110,9 +109,9 @@ class Artifact:
         The file is copied, or cloned where the file system can; later changes of the original do not matter. An object
         with the same key is replaced::
 
-            artifact.add_file(file_path='1.png')                        # key 1.png
-            artifact.add_file(file_path='1.png', obj_path='a/')         # key a/1.png
-            artifact.add_file(file_path='1.png', obj_path='a/2.png')    # key a/2.png
+            artifact.add_file(file_path="1.png")  # key 1.png
+            artifact.add_file(file_path="1.png", obj_path="a/")  # key a/1.png
+            artifact.add_file(file_path="1.png", obj_path="a/2.png")  # key a/2.png
 
         Args:
             file_path: The file.
@@ -133,9 +132,9 @@ class Artifact:
 
         All or none of them are added::
 
-            artifact.add_dir(dir_path='a/')                    # keys a/...
-            artifact.add_dir(dir_path='a', obj_path='b/')      # keys b/a/...
-            artifact.add_dir(dir_path='a', obj_path='b')       # keys b/...
+            artifact.add_dir(dir_path="a/")  # keys a/...
+            artifact.add_dir(dir_path="a", obj_path="b/")  # keys b/a/...
+            artifact.add_dir(dir_path="a", obj_path="b")  # keys b/...
 
         Args:
             dir_path: The directory, with or without a slash at the end.
@@ -213,8 +212,7 @@ class Artifact:
             return self._fetch_reference(key).open("rb")
         path = self._path(key)
         if path.is_file():
-            file = path.open("rb", buffering=0)
-            chunks = iter(lambda: file.read(1 << 20), b"")
+            chunks = _chunks(path)
         else:
             backend, node = self._origin()
             entry = next((file for file in backend.files(node) if file.key == f"{OBJECTS}/{key}"), None)
@@ -239,7 +237,8 @@ class Artifact:
         if not missing:
             return
         backend, node = self._origin()
-        download_files(backend, node, self._directory, keys=[f"{OBJECTS}/{key}" for key in missing], progress=progress)
+        expected = [_spec(f"{OBJECTS}/{key}", self._objects[key]) for key in missing]
+        download_files(backend, node, self._directory, expected=expected, progress=progress)
 
     # The whole.
 
@@ -252,11 +251,12 @@ class Artifact:
         Raises:
             InvalidInput: Something in it has a wrong form; nothing was changed.
         """
-        fresh = Artifact.__new__(Artifact)
-        fresh._take(data.get("metadata", {}))
+        metadata = data.get("metadata", {})
+        Artifact.__new__(Artifact)._take(metadata)  # noqa: SLF001 - of this class
         checked = _checked_objects(data.get("objects", {}))
-        self._take(data.get("metadata", {}))
+        self._take(metadata)
         self._objects = checked
+        self._attach(self._directory)
         self._save_metadata()
         self._save_index()
 
@@ -268,9 +268,7 @@ class Artifact:
         """
         return {"metadata": self._metadata(), "objects": {key: dict(data) for key, data in self._objects.items()}}
 
-    def upload(
-        self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new"
-    ) -> None:
+    def upload(self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new") -> None:
         """Uploads this Artifact.
 
         An interrupted upload is resumed by calling this again, in any process. What the node has already is not sent.
@@ -349,7 +347,7 @@ class Artifact:
     # Inside.
 
     def _take(self, metadata: Mapping[str, Any]) -> None:
-        name = check_name(metadata.get("name"), what="name of the artifact")
+        name = check_name(mapping_of(metadata, "metadata").get("name"), what="name of the artifact")
         alternative = text_of(metadata, "alternative_name")
         self.id = text_of(metadata, "id") or str(uuid4())
         self.name = name
@@ -360,6 +358,7 @@ class Artifact:
 
     def _attach(self, directory: Path) -> None:
         self._directory = directory
+        self.alternative_name = self.alternative_name or directory.name
         self._state = LocalState(directory)
         self._keys = KeySet(self._objects)
         self.local = str(directory)
@@ -415,7 +414,9 @@ class Artifact:
         """Where the objects that are not here can be fetched."""
         origin = self._state.get("origin", None)
         if origin is None:
-            raise NotFound(f"some objects of artifact {self.name!r} are not in {self.local}, and it was not loaded from a backend")
+            raise NotFound(
+                f"some objects of artifact {self.name!r} are not in {self.local}, and it was not loaded from a backend"
+            )
         backend = session.backend_at(origin["uri"])
         return backend, backend.stat(f"{origin['path']}@{origin['generation']}")
 
@@ -426,4 +427,16 @@ def _checked_objects(given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[s
     Raises:
         InvalidInput: A key or its data cannot be.
     """
-    return objects.decode(objects.encode(given), "objects")
+    return objects.checked(
+        [{**mapping_of(data, f"object {key!r}"), "key": key} for key, data in mapping_of(given, "objects").items()]
+    )
+
+
+def _spec(key: str, data: Mapping[str, Any]) -> FileSpec:
+    return FileSpec(key=key, size=data["size"], sha256=data["sha256"])
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk

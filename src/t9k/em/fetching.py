@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import errno
+import filecmp
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from t9k.em import history
 from t9k.em.artifact import Artifact
-from t9k.em.errors import InvalidInput, NotFound
+from t9k.em.errors import CorruptData, CorruptLocalData, InvalidName, NotALocalNode, NotFound
 from t9k.em.local import layout
-from t9k.em.local.files import make_private_dir
+from t9k.em.local.files import make_private_dir, sync_dir
 from t9k.em.local.layout import INDEX, METADATA
 from t9k.em.local.state import LocalState
-from t9k.em.names import check_name, random_text
+from t9k.em.names import check_name, random_text, split_version
 from t9k.em.records import ARTIFACT, FOLDER, RUN
 from t9k.em.run import Run
 from t9k.em.transfer.downloading import download_files
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from t9k.em.backend import Backend
     from t9k.em.records import Node
     from t9k.em.transfer.progress import Progress
+
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 def fetch_run(backend: Backend, path: str, progress: Progress | None = None) -> Run:
@@ -36,7 +39,7 @@ def fetch_run(backend: Backend, path: str, progress: Progress | None = None) -> 
 
     Raises:
         NotFound: There is none.
-        CorruptData: It is damaged.
+        CorruptData: It is damaged, or no run although the backend says so.
     """
     return Run.open_directory(_fetch(backend, path, RUN, None, progress))
 
@@ -51,55 +54,70 @@ def fetch_artifact(backend: Backend, path: str, progress: Progress | None = None
 
     Raises:
         NotFound: There is none.
-        CorruptData: It is damaged.
+        CorruptData: It is damaged, or no artifact although the backend says so.
     """
     return Artifact.open_directory(_fetch(backend, path, ARTIFACT, (INDEX, METADATA), progress))
 
 
-def _fetch(
-    backend: Backend, path: str, kind: str, keys: Collection[str] | None, progress: Progress | None
-) -> Path:
+def _fetch(backend: Backend, path: str, kind: str, keys: Collection[str] | None, progress: Progress | None) -> Path:
     """Downloads files of a node into a directory that appears when they are complete."""
     node = backend.stat(path)
     if node.kind != kind:
         raise NotFound(f"{path} in {backend.uri} is a {node.kind}; {_advice(node.kind)}")
+    name = node.metadata.get("alternative_name") or node.name
     parent = layout.parent_directory(kind)
-    staging = parent / f".em-fetch-{random_text(12)}"
+    staging = parent / f"{layout.FETCHING}{random_text(12)}"
     make_private_dir(staging, exist_ok=False)
     try:
-        read = download_files(backend, node, staging, keys=keys, progress=progress)
-        if layout.kind_of(staging) != kind:
-            raise InvalidInput(f"{path} in {backend.uri} holds no {METADATA} of a {kind}")
-        state = LocalState(staging)
-        state.set("origin", {"uri": backend.uri, "path": read.path, "generation": read.generation})
-        state.add_remote(history.record(history.DOWNLOAD, backend.uri, read))
-        return _place(staging, parent, node)
+        is_newest = split_version(path)[1] is None
+        read = download_files(backend, node, staging, keys=keys, or_newest=is_newest, progress=progress)
+        try:
+            check_name(name, what="alternative name")
+            (Run if kind == RUN else Artifact).open_directory(staging)
+        except (CorruptLocalData, InvalidName, NotALocalNode) as error:
+            raise CorruptData(f"{path} in {backend.uri} is no {kind} that can be used: {error}") from error
+        _remember(staging, backend, read)
+        directory = _find_same(parent / name, staging)
+        if directory is None:
+            return _place(staging, parent, name)
+        _remember(directory, backend, read)
+        return directory
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _place(staging: Path, parent: Path, node: Node) -> Path:
-    """Gives a fetched directory its name; the one that was there already stays if it holds the same."""
-    name = check_name(node.metadata.get("alternative_name") or node.name)
+def _remember(directory: Path, backend: Backend, node: Node) -> None:
+    """Notes where a directory was fetched from."""
+    state = LocalState(directory)
+    state.set("origin", {"uri": backend.uri, "path": node.path, "generation": node.generation})
+    state.add_remote(history.record(history.DOWNLOAD, backend.uri, node))
+
+
+def _place(staging: Path, parent: Path, name: str) -> Path:
+    """Gives a fetched directory its name, or one like it when something else is there, perhaps since a moment."""
     target = parent / name
-    if target.is_dir() and _holds(target, staging):
-        return target
-    while target.exists():
-        target = parent / f"{name}-{random_text(6)}"
-    os.rename(staging, target)
-    return target
+    while True:
+        try:
+            staging.rename(target)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            target = parent / f"{name.encode()[:240].decode(errors='ignore')}-{random_text(6)}"
+        else:
+            sync_dir(parent)
+            return target
 
 
-def _holds(directory: Path, fetched: Path) -> bool:
-    """Whether a directory has every file that was fetched, byte for byte."""
+def _find_same(directory: Path, fetched: Path) -> Path | None:
+    """The directory, if it has every file that was fetched, byte for byte; such a one stays as it is."""
     for path in fetched.rglob("*"):
         relative = path.relative_to(fetched)
         other = directory / relative
-        if path.is_dir() or relative.parts[0] == layout.PRIVATE:
+        if relative.parts[0] == layout.PRIVATE or path.is_dir():
             continue
-        if not other.is_file() or other.read_bytes() != path.read_bytes():
-            return False
-    return True
+        if not (other.is_file() and filecmp.cmp(path, other, shallow=False)):
+            return None
+    return directory
 
 
 def _advice(kind: str) -> str:

@@ -38,10 +38,12 @@ def add(state: LocalState, outcome: Outcome, uri: str, node: Node) -> None:
 
 def is_at_alternative(remote: Sequence[dict[str, str]], uri: str, folder: str, alternative_name: str) -> bool:
     """Whether the last upload to a folder went there under the alternative name."""
-    there = [old["path"] for old in remote if old["uri"] == uri and old["path"].rpartition("/")[0] == folder.rstrip("/")]
+    there = [
+        old["path"] for old in remote if old["uri"] == uri and old["path"].rpartition("/")[0] == folder.rstrip("/")
+    ]
     return bool(there) and there[-1] == join(folder, alternative_name)
 
 
-def was_uploaded(remote: Sequence[dict[str, str]], uri: str) -> bool:
-    """Whether there was an upload to a backend."""
-    return any(old["uri"] == uri and old["action"] == UPLOAD for old in remote)
+def place_in(remote: Sequence[dict[str, str]], uri: str) -> dict[str, str] | None:
+    """The last upload to, or download from, a backend: that it is there, and where; None if it never was."""
+    return next((old for old in reversed(remote) if old["uri"] == uri), None)

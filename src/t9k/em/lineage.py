@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from t9k.em import history
 from t9k.em.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -28,12 +29,23 @@ class Asset(Protocol):
         """Its fields, JSON types only."""
 
 
-def artifact_record(artifact: Artifact) -> dict[str, str]:
-    """Describes an artifact; where it was uploaded last is part of it."""
-    record = {"type": "Artifact", "id": artifact.id, "name": artifact.name, "alternative_name": artifact.alternative_name}
-    places = [entry for entry in artifact.remote if entry.get("path")]
-    if places:
-        record |= {name: places[-1][name] for name in ("uri", "path", "generation")}
+def artifact_record(artifact: Artifact, uri: str | None = None) -> dict[str, str]:
+    """Describes an artifact; where it is, as far as known, is part of it.
+
+    Args:
+        artifact: The artifact.
+        uri: The backend in which to look for it; None for where it was uploaded to or downloaded from last.
+    """
+    record = {
+        "type": "Artifact",
+        "id": artifact.id,
+        "name": artifact.name,
+        "alternative_name": artifact.alternative_name,
+    }
+    remote = artifact.remote
+    place = history.place_in(remote, remote[-1]["uri"] if uri is None and remote else uri or "")
+    if place is not None:
+        record |= {name: place[name] for name in ("uri", "path", "generation")}
     return record
 
 

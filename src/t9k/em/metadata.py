@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from t9k.em.errors import InvalidInput
+
+
+def mapping_of(value: object, what: str) -> Mapping[str, Any]:
+    """A value that is a mapping.
+
+    Raises:
+        InvalidInput: It is something else.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"{what} must be a dict, not {value!r}")
+    return value
 
 
 def text_of(metadata: Mapping[str, Any], name: str) -> str:
@@ -17,9 +28,9 @@ def text_of(metadata: Mapping[str, Any], name: str) -> str:
     value = metadata.get(name)
     if value is None:
         return ""
-    if not isinstance(value, str):
-        raise InvalidInput(f"{name} must be a str, not {value!r}")
-    return value
+    if not _is_text(value):
+        raise InvalidInput(f"{name} must be a str of valid Unicode, not {value!r}")
+    return str(value)
 
 
 def labels_of(metadata: Mapping[str, Any]) -> list[str]:
@@ -29,6 +40,40 @@ def labels_of(metadata: Mapping[str, Any]) -> list[str]:
         InvalidInput: It is something else.
     """
     labels = metadata.get("labels") or ()
-    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+    if not is_texts(labels):
         raise InvalidInput(f"labels must be a sequence of str, not {labels!r}; write them like ['a', 'b']")
     return list(labels)
+
+
+def associations_of(metadata: Mapping[str, Any], sides: Collection[str]) -> dict[str, list[dict[str, str]]]:
+    """The field `associations`: for each side a list of records whose values are all str; new lists and dicts.
+
+    Raises:
+        InvalidInput: It is something else.
+    """
+    given = metadata.get("associations") or {}
+    if not isinstance(given, Mapping):
+        raise InvalidInput(f"associations must be a dict of lists, not {given!r}")
+    associations: dict[str, list[dict[str, str]]] = {}
+    for side in sides:
+        records = given.get(side) or []
+        if not isinstance(records, (list, tuple)) or not all(map(_is_record, records)):
+            raise InvalidInput(f"associations[{side!r}] must be a list of dicts with 'type' and 'id', not {records!r}")
+        associations[side] = [dict(record) for record in records]
+    return associations
+
+
+def is_texts(value: object) -> bool:
+    """Whether something is a sequence or set of str, and no str itself."""
+    return isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping)) and all(map(_is_text, value))
+
+
+def _is_record(value: object) -> bool:
+    if not isinstance(value, Mapping) or not all(map(_is_text, [*value.keys(), *value.values()])):
+        return False
+    return "type" in value and bool(value.get("reference") or value.get("id"))
+
+
+def _is_text(value: object) -> bool:
+    """Whether something is a str that every file can hold."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)

@@ -21,7 +21,7 @@ from t9k.em.local.layout import GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PLA
 from t9k.em.local.metricfiles import MetricFiles
 from t9k.em.local.state import LocalState
 from t9k.em.local.yamlwriter import dump
-from t9k.em.metadata import labels_of, text_of
+from t9k.em.metadata import associations_of, labels_of, mapping_of, text_of
 from t9k.em.names import check_name, check_strategy
 from t9k.em.records import RUN, Body, Draft, Outcome, utc_text
 from t9k.em.transfer.sources import growing_body
@@ -87,6 +87,7 @@ class Run:
     """
 
     alternative_name: str
+    associations: dict[str, list[dict[str, str]]]
     _capture: Capture | None
 
     def __init__(
@@ -99,11 +100,11 @@ class Run:
     ) -> None:
         self._take(metadata)
         self._hparams = Params(self._save_hparams, hparams)
-        lines = _encode_all(metrics or {})
-        directory, self.alternative_name = layout.make_directory(RUN, self.name, self.alternative_name or None)
-        self._attach(directory)
-        self._save(platform=platform or {}, git=git or {})
-        self._metrics.append_all(lines)
+        lines = _encode_all({} if metrics is None else metrics)
+        with layout.new_directory(RUN, self.name, self.alternative_name or None) as directory:
+            self._attach(directory)
+            self._save(platform=platform or {}, git=git or {})
+            self._metrics.append_all(lines)
 
     @classmethod
     def open_directory(cls, directory: Path) -> Run:
@@ -114,10 +115,11 @@ class Run:
             CorruptLocalData: Its files cannot be understood.
         """
         run = cls.__new__(cls)
-        run._take(layout.read_metadata(directory, RUN))
-        run._hparams = Params(run._save_hparams, layout.read_mapping(directory / HPARAMS, "hyperparameters"))
-        run._attach(directory)
-        run._resumable = True
+        with layout.understanding(directory):
+            run._take(layout.read_metadata(directory, RUN))  # noqa: SLF001 - of this class
+            run._hparams = Params(run._save_hparams, layout.read_mapping(directory / HPARAMS, "hyperparameters"))  # noqa: SLF001 - of this class
+            run._attach(directory)  # noqa: SLF001 - of this class
+        run._resumable = True  # noqa: SLF001 - of this class
         return run
 
     def __repr__(self) -> str:
@@ -179,9 +181,7 @@ class Run:
 
     # Recording.
 
-    def log(
-        self, type: str, metrics: Mapping[str, float], step: int, epoch: int | None = None
-    ) -> None:
+    def log(self, type: str, metrics: Mapping[str, float], step: int, epoch: int | None = None) -> None:
         """Logs a set of metrics of Run.
 
         When this returns, the metrics survive the end of the process; a power cut loses at most the last second.
@@ -249,14 +249,17 @@ class Run:
             InvalidInput: Something in it has a wrong form; nothing was changed.
         """
         metadata = data.get("metadata", {})
-        Run.__new__(Run)._take(metadata)
+        Run.__new__(Run)._take(metadata)  # noqa: SLF001 - of this class
         hparams = Params(self._save_hparams, data.get("hparams"))
         lines = _encode_all(data.get("metrics", {}))
+        platform, git = (mapping_of(data.get(name) or {}, name) for name in ("platform", "git"))
+        dump([platform, git])
         self._wait()
         self._take(metadata)
+        self.alternative_name = self.alternative_name or self._directory.name
         self._hparams = hparams
-        self._save(platform=data.get("platform") or {}, git=data.get("git") or {})
         self._metrics.replace_all(lines)
+        self._save(platform=platform, git=git)
 
     def to_dict(self) -> dict[str, Any]:
         """Gives the run as a dict of JSON types, but for NaN and infinite numbers: the arguments of the constructor.
@@ -272,9 +275,7 @@ class Run:
             "git": self.git,
         }
 
-    def upload(
-        self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new"
-    ) -> None:
+    def upload(self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new") -> None:
         """Uploads this Run.
 
         Its input and output Artifacts that have not been uploaded to the same backend are uploaded before it, to the same
@@ -323,9 +324,7 @@ class Run:
         self._save_hparams(self._hparams.as_dict())
         self._save_metadata()
         metadata = self._metadata()
-        draft = Draft(
-            kind=RUN, name=self.name, alternative_name=self.alternative_name, id=self.id, metadata=metadata
-        )
+        draft = Draft(kind=RUN, name=self.name, alternative_name=self.alternative_name, id=self.id, metadata=metadata)
         outcome, node = upload_node(
             backend,
             folder,
@@ -360,11 +359,9 @@ class Run:
     # Inside.
 
     def _take(self, metadata: Mapping[str, Any]) -> None:
-        name = check_name(metadata.get("name"), what="name of the run")
+        name = check_name(mapping_of(metadata, "metadata").get("name"), what="name of the run")
         alternative = text_of(metadata, "alternative_name")
-        associations = metadata.get("associations") or {}
-        if not isinstance(associations, Mapping):
-            raise InvalidInput(f"associations must be a dict of lists, not {associations!r}")
+        associations = associations_of(metadata, (lineage.INPUT, lineage.OUTPUT))
         self.id = text_of(metadata, "id") or str(uuid4())
         self.name = name
         self.labels = labels_of(metadata)
@@ -373,14 +370,13 @@ class Run:
         self.end_timestamp = text_of(metadata, "end_timestamp")
         self.status = text_of(metadata, "status") or RUNNING
         self.alternative_name = check_name(alternative, what="alternative name") if alternative else ""
-        self.associations: dict[str, list[dict[str, str]]] = {
-            side: [dict(record) for record in associations.get(side) or ()] for side in (lineage.INPUT, lineage.OUTPUT)
-        }
+        self.associations = associations
 
     def _attach(self, directory: Path) -> None:
         self._directory = directory
+        self.alternative_name = self.alternative_name or directory.name
         self._state = LocalState(directory)
-        types = layout.read_mapping(directory / INDEX, "index").get("metrics") or {}
+        types = mapping_of(layout.read_mapping(directory / INDEX, "index").get("metrics") or {}, "metrics of the index")
         self._metrics = MetricFiles(directory / METRICS, types, self._save_index)
         self._lock = threading.RLock()
         self._capture = None
@@ -406,10 +402,11 @@ class Run:
         make_private_dir(self._directory / METRICS, exist_ok=True)
         self._save_metadata()
         self._save_hparams(self._hparams.as_dict())
-        if platform:
-            layout.write_mapping(self._directory / PLATFORM, dict(platform))
-        if git:
-            layout.write_mapping(self._directory / GIT, dict(git))
+        for name, data in ((PLATFORM, platform), (GIT, git)):
+            if data:
+                layout.write_mapping(self._directory / name, dict(data))
+            else:
+                (self._directory / name).unlink(missing_ok=True)
         self._save_index()
 
     def _save_metadata(self) -> None:
@@ -421,7 +418,7 @@ class Run:
     def _index(self) -> dict[str, Any]:
         return {
             "hyperparameters": HPARAMS,
-            "metrics": {type: f"{METRICS}/{name}" for type, name in self._metrics.names().items()},
+            "metrics": {kind: f"{METRICS}/{name}" for kind, name in self._metrics.names().items()},
             "platform": PLATFORM,
             "git": GIT,
             "log": LOG,
@@ -450,7 +447,8 @@ class Run:
     def _mark(self, side: str, resource: object) -> None:
         if isinstance(resource, Artifact):
             record = lineage.artifact_record(resource)
-            self._state.set("artifacts", {**self._state.get("artifacts", {}), resource.id: str(Path(resource.local).absolute())})
+            local = str(Path(resource.local).absolute())
+            self._state.change("artifacts", lambda known: {**(known or {}), resource.id: local})
         elif isinstance(resource, lineage.Asset):
             record = lineage.asset_record(resource)
         else:
@@ -463,15 +461,22 @@ class Run:
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> None:
         """Uploads the artifacts of the run that are not in the backend, and notes where they are."""
-        for id, local in self._state.get("artifacts", {}).items():
+        for identity, local in self._state.get("artifacts", {}).items():
+            if self._is_recorded_in(backend.uri, identity) and layout.kind_of(Path(local)) is None:
+                continue  # its directory was cleared away after it had been uploaded
             artifact = Artifact.open_directory(Path(local))
-            if not history.was_uploaded(artifact.remote, backend.uri):
+            if history.place_in(artifact.remote, backend.uri) is None:
                 artifact.send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
-            record = lineage.artifact_record(artifact)
+            record = lineage.artifact_record(artifact, backend.uri)
             with self._lock:
                 for side, records in self.associations.items():
-                    if any(known.get("id") == id for known in records):
+                    if any(known.get("id") == identity for known in records):
                         self.associations[side] = lineage.with_record(records, record)
+
+    def _is_recorded_in(self, uri: str, identity: str) -> bool:
+        """Whether the associations say where in a backend an artifact is."""
+        records = [record for side in self.associations.values() for record in side]
+        return any(record.get("id") == identity and record.get("uri") == uri for record in records)
 
     def _bodies(self, metadata: Mapping[str, Any]) -> dict[str, Body]:
         """The files of the run as they are now."""
@@ -524,15 +529,21 @@ def _encode_all(given: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[byt
     """Metrics as `to_dict` gives them, as lines of their files.
 
     Raises:
-        InvalidMetric: An entry has a wrong form.
+        InvalidInput: They have a wrong form.
     """
     lines: dict[str, list[bytes]] = {}
-    for type, entries in given.items():
-        lines[type] = []
-        for entry in entries:
-            if not isinstance(entry, Mapping) or "value" not in entry or "step" not in entry.get("sequence", {}):
-                raise InvalidInput(f"an entry of the metrics {type!r} needs 'value' and 'sequence' with 'step', not {entry!r}")
-            place = entry["sequence"]
-            timestamp = place.get("timestamp") or utc_text()
-            lines[type].append(metrics.encode(entry["value"], place["step"], place.get("epoch"), timestamp))
+    for kind, entries in mapping_of(given, "metrics").items():
+        metrics.canonical_type(kind)
+        if not isinstance(entries, (list, tuple)):
+            raise InvalidInput(f"the metrics {kind!r} must be a list of entries, not {entries!r}")
+        lines[kind] = [_encode_entry(kind, entry) for entry in entries]
     return lines
+
+
+def _encode_entry(kind: str, entry: object) -> bytes:
+    form = f"an entry of the metrics {kind!r}"
+    parts = mapping_of(entry, form)
+    place = mapping_of(parts.get("sequence"), f"the 'sequence' of {form}")
+    if "value" not in parts or "step" not in place:
+        raise InvalidInput(f"{form} needs 'value', and 'sequence' with 'step', not {entry!r}")
+    return metrics.encode(parts["value"], place["step"], place.get("epoch"), text_of(place, "timestamp") or utc_text())

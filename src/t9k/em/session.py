@@ -95,7 +95,9 @@ def locate(path: str) -> tuple[Backend, str]:
     """
     if is_uri(path):
         if parse(path).folder is None:
-            raise NotFound(f"{path} names a store and no node in it; add '#' and its path, like '#/alice/default/mnist'")
+            raise NotFound(
+                f"{path} names a store and no node in it; add '#' and its path, like '#/alice/default/mnist'"
+            )
     elif _current is None:
         raise NotLoggedIn(f"{path!r} is no local directory of that kind, and no backend is chosen; {_HOW}")
     return resolve(path)

@@ -10,11 +10,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from t9k.em.errors import CorruptLocalData, LocalError, NotALocalNode
+from t9k.em.errors import CorruptLocalData, InvalidInput, LocalError, NotALocalNode
 from t9k.em.local.files import make_private_dir, write_atomic
 from t9k.em.local.yamlwriter import dump
 from t9k.em.names import alternative_name
@@ -23,6 +26,8 @@ from t9k.em.records import ARTIFACT, RUN
 INDEX = "index.yaml"
 METADATA = "metadata.yaml"
 PRIVATE = ".em"
+FETCHING = ".em-fetch-"
+"""First characters of the name of a directory that is being fetched; one that stays after a crash may be deleted."""
 
 HPARAMS = "hyperparameters.yaml"
 PLATFORM = "platform.yaml"
@@ -46,32 +51,40 @@ def parent_directory(kind: str) -> Path:
     return Path(os.environ.get(variable) or default)
 
 
-def make_directory(kind: str, name: str, wanted: str | None = None) -> tuple[Path, str]:
-    """Makes the directory of a new run or artifact, never one that is there already.
+@contextlib.contextmanager
+def new_directory(kind: str, name: str, wanted: str | None = None) -> Iterator[Path]:
+    """Makes the directory of a new run or artifact, never one that is there already; an error in the block removes it.
 
     Args:
         kind: 'Run' or 'Artifact'.
         name: The name it was given.
-        wanted: The alternative name it should have; None to make one up.
-
-    Returns:
-        The directory, and the alternative name, which is the name of the directory.
+        wanted: The alternative name it should have; None to make one up. It becomes the name of the directory.
 
     Raises:
         LocalError: It cannot be made, or `wanted` exists.
     """
-    parent = parent_directory(kind)
+    directory = _make_directory(parent_directory(kind), name, wanted)
+    try:
+        yield directory
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def _make_directory(parent: Path, name: str, wanted: str | None) -> Path:
     for _ in range(_TRIES):
-        unique = wanted or alternative_name(name)
+        directory = parent / (wanted or alternative_name(name))
         try:
-            make_private_dir(parent / unique, exist_ok=False)
+            make_private_dir(directory, exist_ok=False)
         except FileExistsError as error:
-            if wanted or not parent.is_dir():
-                raise LocalError(f"{parent / unique} is there already; load it, or move it away") from error
+            if not parent.is_dir():
+                raise LocalError(f"cannot make {parent}: a file is in its place; choose another directory") from error
+            if wanted:
+                raise LocalError(f"{directory} is there already; load it, or move it away") from error
         except OSError as error:
-            raise LocalError(f"cannot make {parent / unique}: {error.strerror}; choose another directory") from error
+            raise LocalError(f"cannot make {directory}: {error.strerror}; choose another directory") from error
         else:
-            return parent / unique, unique
+            return directory
     raise LocalError(f"no free name for {name!r} in {parent}; look at what is in it")
 
 
@@ -101,7 +114,7 @@ def kind_of(directory: Path) -> str | None:
     if not (directory / METADATA).is_file():
         return None
     kind = read_mapping(directory / METADATA, "metadata").get("type")
-    return kind if kind in _PARENTS else None
+    return kind if isinstance(kind, str) and kind in _PARENTS else None
 
 
 def read_metadata(directory: Path, kind: str) -> dict[str, Any]:
@@ -114,6 +127,27 @@ def read_metadata(directory: Path, kind: str) -> dict[str, Any]:
     if kind_of(directory) != kind:
         raise NotALocalNode(f"{directory} is not the directory of {_article(kind)}; it has no {METADATA} that says so")
     return read_mapping(directory / METADATA, "metadata")
+
+
+@contextlib.contextmanager
+def understanding(directory: Path) -> Iterator[None]:
+    """For the reading of a directory's files: what a caller must not give, a file must not hold either.
+
+    Raises:
+        CorruptLocalData: The block raised `InvalidInput`.
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        raise CorruptLocalData(
+            f"what {directory} holds cannot be: {error}; put good copies of its files there"
+        ) from error
+
+
+def nodes(parent: Path) -> list[Path]:
+    """The directories in a directory that look like runs or artifacts, damaged ones included, by name."""
+    found = [path for path in sorted(parent.glob("*")) if not path.name.startswith(FETCHING)]
+    return [path for path in found if (path / METADATA).is_file()]
 
 
 def _article(kind: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from t9k.em.local import metrics
 from t9k.em.local.appender import LineAppender
+from t9k.em.local.disk import explained, sync_dir
 from t9k.em.local.metrictypes import canonical_type, file_name, type_of
 
 
@@ -23,7 +24,7 @@ class MetricFiles:
 
     def __init__(self, directory: Path, types: Iterable[str], on_new_type: Callable[[], None]) -> None:
         self._directory = directory
-        self._types = {file_name(type): canonical_type(type) for type in types}
+        self._types = {file_name(known): canonical_type(known) for known in types}
         self._on_new_type = on_new_type
         self._appenders: dict[str, LineAppender] = {}
         self._lock = threading.Lock()
@@ -35,16 +36,22 @@ class MetricFiles:
             type: Any alias of the type.
             line: What `metrics.encode` made.
         """
-        appender = self._appenders.get(type)
-        if appender is None:
-            appender = self._open(type)
-        appender.append(line)
+        while True:
+            appender = (self._appenders.get(type) if isinstance(type, str) else None) or self._open(type)
+            try:
+                appender.append(line)
+            except ValueError:
+                if appender in self._appenders.values():
+                    raise
+                # Another thread closed the files meanwhile; they are opened again.
+            else:
+                return
 
     def append_all(self, lines: Mapping[str, list[bytes]]) -> None:
         """Adds lines to several types."""
-        for type, encoded in lines.items():
+        for kind, encoded in lines.items():
             for line in encoded:
-                self.append(type, line)
+                self.append(kind, line)
 
     def replace_all(self, lines: Mapping[str, list[bytes]]) -> None:
         """Replaces all there was."""
@@ -61,24 +68,26 @@ class MetricFiles:
 
     def read(self) -> dict[str, list[dict[str, Any]]]:
         """All entries, by type, in the order of logging."""
-        return {type: metrics.read(self._directory / name) for type, name in self.names().items()}
+        return {kind: metrics.read(self._directory / name) for kind, name in self.names().items()}
 
     def close(self) -> None:
         """Syncs and closes the files; appending opens them again."""
         with self._lock:
-            for appender in self._appenders.values():
+            appenders, self._appenders = set(self._appenders.values()), {}
+            for appender in appenders:
                 appender.close()
-            self._appenders = {}
 
     def _open(self, type: str) -> LineAppender:
         canonical = canonical_type(type)
         path = self._directory / file_name(canonical)
         with self._lock:
-            is_new = not path.exists()
             appender = self._appenders.get(canonical) or LineAppender(path)
             self._appenders[canonical] = self._appenders[type] = appender
             self._types[path.name] = canonical
-        if is_new:
-            path.touch(0o600)
-            self._on_new_type()
+            if not path.exists():
+                with explained("make", path):
+                    path.touch(0o600)
+                sync_dir(self._directory)
+                # Under the lock, so that an index written last names every type.
+                self._on_new_type()
         return appender

@@ -12,7 +12,8 @@ It is valid YAML for any reader and one append for us. Of two lines with one key
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ from t9k.em.uris import check_reference
 
 HEADER = b"objects:\n"
 
+_FILE_FIELDS = {"size", "sha256"}
+# In JSON they may stand as they are, in YAML not: C1 controls, line separators, byte order marks, non-characters.
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
 Objects = dict[str, dict[str, Any]]
 
 
@@ -35,7 +40,8 @@ def encode(objects: Mapping[str, Mapping[str, Any]]) -> bytes:
 
 def line(key: str, data: Mapping[str, Any]) -> bytes:
     """Writes one line of an index."""
-    return b"- " + json.dumps({"key": key, **data}, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    text = json.dumps({"key": key, **data}, ensure_ascii=False, allow_nan=False)
+    return b"- " + _NOT_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode() + b"\n"
 
 
 def append(path: Path, objects: Mapping[str, Mapping[str, Any]]) -> None:
@@ -63,16 +69,26 @@ def decode(data: bytes, what: str) -> Objects:
         from t9k.em.local import yamlfile  # noqa: PLC0415 - slow to import, and rarely needed
 
         loaded = yamlfile.load(data, what=what)
-        records = loaded.get("objects") if isinstance(loaded, dict) else None
+        records = (loaded["objects"] or []) if isinstance(loaded, dict) and "objects" in loaded else None
     if not isinstance(records, list):
         raise CorruptLocalData(f"{what} has no list of objects; put a good copy in its place")
     try:
-        objects = {check_key(record["key"]): _checked(record) for record in records}
-        check_collisions(objects)
-    except (InvalidInput, ValueError, TypeError, KeyError, AttributeError) as error:
+        return checked(records)
+    except InvalidInput as error:
         raise CorruptLocalData(
             f"{what} holds an object that cannot be: {error}; put a good copy in its place"
         ) from error
+
+
+def checked(records: Iterable[Any]) -> Objects:
+    """Objects by key, from records that hold it beside the data.
+
+    Raises:
+        InvalidInput: A record has another form, or a key, size, checksum or URI in it cannot be.
+        KeyCollision: Some file system cannot keep two keys apart.
+    """
+    objects = dict(map(_checked, records))
+    check_collisions(objects)
     return objects
 
 
@@ -86,15 +102,23 @@ def _fast(data: bytes) -> list[Any] | None:
         return None
     try:
         loaded: list[Any] = json.loads(b"[" + b",".join(text[2:] for text in lines) + b"]")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return loaded
 
 
-def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(record: Any) -> tuple[str, dict[str, Any]]:
+    if not isinstance(record, Mapping):
+        raise InvalidInput(f"{record!r} is no record of an object; one has 'key', and 'size' and 'sha256', or 'uri'")
     data = {name: value for name, value in record.items() if name != "key"}
-    if "uri" in data:
-        check_reference(data["uri"])
-    else:
-        FileSpec(key=record["key"], size=data["size"], sha256=data["sha256"])
-    return data
+    key = check_key(record.get("key"))
+    try:
+        if "uri" in data:
+            check_reference(data["uri"])
+        else:
+            FileSpec(key=key, size=data.get("size"), sha256=data.get("sha256"))  # type: ignore[arg-type]  # checks them
+        if data.keys() != _FILE_FIELDS:
+            line(key, data)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"the data of object {key!r} cannot be: {error}") from error
+    return key, data

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,19 @@ class LocalState:
 
     def set(self, name: str, value: Any) -> None:
         """Replaces a part of the state, durably."""
+        self.change(name, lambda _: value)
+
+    def change(self, name: str, make: Callable[[Any], Any]) -> None:
+        """Makes a part of the state anew from what it is, None when it is missing; durable on return."""
         with self._lock:
             state = self._read()
-            state[name] = value
+            state[name] = make(state.get(name))
             make_private_dir(self._private, exist_ok=True)
             write_mapping(self._private / "state.yaml", state)
 
     def add_remote(self, record: dict[str, str]) -> None:
         """Adds a record to the upload and download history."""
-        self.set("remote", [*self.get("remote", []), record])
+        self.change("remote", lambda known: [*(known or ()), record])
 
     def op_for(self, target: str, digest: str) -> tuple[str, bool]:
         """See `t9k.em.transfer.uploading.Journal`."""

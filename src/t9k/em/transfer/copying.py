@@ -53,6 +53,4 @@ def copy_node(
         metadata=node.metadata,
     )
     bodies = {file.key: remote_body(source, node, file) for file in source.files(node)}
-    return upload_node(
-        target, folder, draft, bodies, strategy=strategy, make_folder=make_folder, progress=progress
-    )
+    return upload_node(target, folder, draft, bodies, strategy=strategy, make_folder=make_folder, progress=progress)

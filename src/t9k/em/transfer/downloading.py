@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t9k.em.errors import CorruptData, NotFound, SymlinkError
+from t9k.em.errors import CorruptData, LocalError, NotFound, SymlinkError
+from t9k.em.local.disk import explained
 from t9k.em.local.files import make_safe_parents, replacing
-from t9k.em.records import CHUNK_BYTES, FileEntry, Node
+from t9k.em.records import CHUNK_BYTES, FileEntry, FileSpec, Node
 from t9k.em.transfer.progress import Progress, Silent
 from t9k.em.transfer.sources import verified
 
@@ -27,18 +29,19 @@ def download_files(
     target: Path,
     *,
     keys: Collection[str] | None = None,
+    expected: Collection[FileSpec] | None = None,
+    or_newest: bool = True,
     progress: Progress | None = None,
 ) -> Node:
     """Fetches files of a node into a directory, each to the path that its key says.
-
-    A generation that is collected meanwhile is read again from the newest one, once, if the caller did not ask for an
-    old one.
 
     Args:
         backend: Where from.
         node: The node, from `stat` or a listing.
         target: The directory, which exists.
         keys: Which files; None for all.
+        expected: Which files, instead of `keys`, when it is known what they have to hold.
+        or_newest: Whether to read the newest generation, once, when this one was collected meanwhile or is damaged.
         progress: Told how far it is.
 
     Returns:
@@ -49,7 +52,16 @@ def download_files(
         CorruptData: What is there is not what was uploaded; nothing was written for that file.
         SymlinkError: A link stands in the way.
     """
-    return with_newest(backend, node, lambda at: _download(backend, at, target, keys, progress or Silent()))
+
+    def read(at: Node) -> None:
+        files = backend.files(at)
+        chosen = select(files, keys, at.path) if expected is None else select_exact(files, expected, at.path)
+        _download(backend, at, target, chosen, progress or Silent())
+
+    if or_newest:
+        return with_newest(backend, node, read)
+    read(node)
+    return node
 
 
 def with_newest(backend: Backend, node: Node, read: Callable[[Node], None]) -> Node:
@@ -91,8 +103,21 @@ def select(files: Sequence[FileEntry], keys: Collection[str] | None, where: str)
     return [by_key[key] for key in keys]
 
 
-def _download(backend: Backend, node: Node, target: Path, keys: Collection[str] | None, progress: Progress) -> None:
-    files = select(backend.files(node), keys, node.path)
+def select_exact(files: Sequence[FileEntry], expected: Collection[FileSpec], where: str) -> Sequence[FileEntry]:
+    """The files that have to hold certain bytes.
+
+    Raises:
+        NotFound: There is none with some key.
+        CorruptData: One holds other bytes.
+    """
+    found = select(files, [spec.key for spec in expected], where)
+    for spec, file in zip(expected, found, strict=True):
+        if file.spec != spec:
+            raise CorruptData(f"{file.key!r} of {where} is not what its index says; load {where} again")
+    return found
+
+
+def _download(backend: Backend, node: Node, target: Path, files: Sequence[FileEntry], progress: Progress) -> None:
     progress.start(f"downloading {node.name}", len(files), sum(file.size for file in files))
 
     def one(file: FileEntry) -> None:
@@ -109,22 +134,26 @@ def _download(backend: Backend, node: Node, target: Path, keys: Collection[str] 
 
 def _download_one(backend: Backend, node: Node, file: FileEntry, target: Path) -> None:
     path = target.joinpath(*file.key.split("/"))
-    make_safe_parents(target, path)
-    if path.is_symlink():
-        raise SymlinkError(f"{path} is a symbolic link in the way of a download; remove it")
-    if _is_there(path, file):
-        return
-    with replacing(path) as fd:
-        for chunk in fetch(backend, node, file):
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(fd, view) :]
+    try:
+        make_safe_parents(target, path)
+        if path.is_symlink():
+            raise SymlinkError(f"{path} is a symbolic link in the way of a download; remove it")
+        if _is_there(path, file):
+            return
+        with explained("write", path), replacing(path) as fd:
+            for chunk in fetch(backend, node, file):
+                view = memoryview(chunk)
+                while view:
+                    view = view[os.write(fd, view) :]
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        raise LocalError(f"{error.filename} is in the way of a download of {path}; move it away") from error
 
 
 def _is_there(path: Path, file: FileEntry) -> bool:
     """Whether a file was fetched before."""
     try:
-        if path.stat().st_size != file.size:
+        status = path.stat()
+        if status.st_size != file.size or not stat.S_ISREG(status.st_mode):
             return False
         with path.open("rb") as stream:
             digest = hashlib.sha256()
