@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import hashlib
 import os
@@ -18,7 +19,6 @@ from t9k.em.backend import Backend, ObjectStore, Upload
 from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision, NotFound
 from t9k.em.names import check_name, join, parent_and_name, split_version
 from t9k.em.records import FOLDER, FileEntry, Garbage, Node, ObjectInfo, UploadRequest, utc_text
-
 from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
 from t9k_em_backends.tree.heads import (
@@ -175,16 +175,19 @@ class TreeBackend(Backend):
             return _implicit(path)
         self._require_safe_store()
         folder, name = parent_and_name(path)
-        self.make_folder(folder)
+        parent = self.make_folder(folder)
         generations = self.generations(folder, name)
         generation, head = generations.newest()
-        while head is None or not head.ready:
+        while head is None or head.state == "deleted" or (head.state == "closing" and head.name == name):
             draft = self._folder_head(name, head)
             if generations.publish(generation + 1, draft):
+                self.keep_folder(folder, parent.generation)
                 return to_node(folder, generation + 1, draft)
             generation, head = generations.newest(generation + 1)
         if head.name != name:
-            raise NameCollision(f"{join(folder, head.name)} is there, whose name differs only by case or Unicode form; use it")
+            raise NameCollision(
+                f"{join(folder, head.name)} is there, whose name differs only by case or Unicode form; use it"
+            )
         if head.kind != FOLDER:
             raise Conflict(f"{path} is there and is a {head.kind}; use another name for the folder")
         return to_node(folder, generation, head)
@@ -193,21 +196,27 @@ class TreeBackend(Backend):
         """See the port."""
         size = len(dump_json(request.draft.metadata))
         if size > MAX_METADATA_BYTES:
-            raise InvalidInput(f"the metadata of {request.draft.name!r} takes {size} bytes of JSON, of {MAX_METADATA_BYTES}")
+            raise InvalidInput(
+                f"the metadata of {request.draft.name!r} takes {size} bytes of JSON, of {MAX_METADATA_BYTES}"
+            )
         self._require_safe_store()
-        if request.make_folder or self._always_exists(request.folder):
-            folder_node = self.make_folder(request.folder)
-        else:
-            folder_node = self._require_folder(request.folder)
-        upload = self.upload_class(self, request, folder_node.generation)
+        if not (request.make_folder or self._always_exists(request.folder)):
+            self._require_folder(request.folder)
+        upload = self.upload_class(self, request, self.make_folder(request.folder).generation)
         upload.start()
         return upload
 
     def keep_folder(self, folder: str, generation: int) -> None:
-        """Makes a folder again that somebody deleted while a node was published in it.
+        """Keeps a folder, in which a node was just published, from being deleted, or makes it again.
 
-        Whoever deletes a folder looks for new children after that, and whoever publishes a child looks at the folder
-        after that: one of them sees the other.
+        Whoever deletes a folder first publishes that it is closing, then looks for children, then publishes the
+        deletion. Whoever publishes a child looks at the folder afterwards: when nothing was published since it was
+        last made or found open, the deleter will find the child; otherwise `make_folder` opens it again, and the
+        deleter loses the race for the generation in which the deletion would be.
+
+        Args:
+            folder: Its path.
+            generation: Its generation before the node was published, from `make_folder`.
         """
         if folder != "/" and max(self.generations(*parent_and_name(folder)).listed(), default=0) != generation:
             self.make_folder(folder)
@@ -216,20 +225,21 @@ class TreeBackend(Backend):
         """See the port."""
         if path.count("/") < 2:  # noqa: PLR2004 - '/' and '/<user>'
             raise InvalidInput(f"{path} always exists and cannot be deleted; delete what is in it")
-        node = self.stat(path)
+        self.stat(path)
         folder, name = parent_and_name(path)
-        if node.kind == FOLDER:
-            self._empty(path, recursive=recursive)
         generations = self.generations(folder, name)
         generation, head = generations.newest()
-        while head is not None and head.ready:
-            draft = self._deleted_head(head)
-            if generations.publish(generation + 1, draft):
-                break
-            generation, head = generations.newest(generation + 1)
-        if node.kind == FOLDER and children(self.store, path, self.sleep):
-            self.make_folder(path)
-            raise Conflict(f"something was uploaded to {path} meanwhile, so it stays; look at it and delete again")
+        while head is not None and head.ready and head.name == name:
+            drafts = [self._deleted_head(head)]
+            if head.kind == FOLDER:  # see `keep_folder`
+                drafts.insert(0, evolve(head, write_id=uuid4().hex, state="closing"))
+            for draft in drafts:
+                if head.kind == FOLDER:
+                    self._empty(path, recursive=recursive)
+                generation += 1
+                if not generations.publish(generation, draft):
+                    break
+            generation, head = generations.newest(generation)
 
     def collect(
         self, path: str = "/", *, grace_s: float = 72 * 3600.0, keep_versions: int = 1, apply: bool = False
@@ -263,9 +273,12 @@ class TreeBackend(Backend):
     def _empty(self, path: str, *, recursive: bool) -> None:
         inside = children(self.store, path, self.sleep)
         if inside and not recursive:
-            raise Conflict(f"the folder {path} holds {len(inside)} nodes; delete them first, or delete with recursive=True")
+            raise Conflict(
+                f"the folder {path} holds {len(inside)} nodes; delete them first, or delete with recursive=True"
+            )
         for child in inside:
-            self.delete(child.path, recursive=True)
+            with contextlib.suppress(NotFound):  # somebody else deletes it too
+                self.delete(child.path, recursive=True)
 
     def _head(self, node: Node) -> Head:
         if isinstance(node.handle, Head):
@@ -280,6 +293,8 @@ class TreeBackend(Backend):
             raise NotFound(f"{_version(path, wanted)} was collected; the versions after {head.collected} can be read")
 
     def _folder_head(self, name: str, below: Head | None) -> Head:
+        if below is not None and below.ready:  # it is closing
+            return evolve(below, write_id=uuid4().hex, state="ready")
         head = Head(
             write_id=uuid4().hex,
             kind=FOLDER,
@@ -319,5 +334,7 @@ def _hint(name: str, wanted: int | None, head: Head | None) -> str:
     if head is None:
         return "" if wanted is None else "; `versions` lists those there are"
     if not head.ready:
-        return "; it was deleted, and `versions` lists what it was" if wanted is None else "; that version is a deletion"
+        return (
+            "; it was deleted, and `versions` lists what it was" if wanted is None else "; that version is a deletion"
+        )
     return f"; there is {head.name!r}, whose name differs from {name!r} by case or Unicode form"

@@ -15,10 +15,9 @@ from uuid import uuid4
 from attrs import evolve, frozen
 
 from t9k.em.backend import SweepsTemporary
-from t9k.em.errors import BackendPermissionError
+from t9k.em.errors import BackendPermissionError, NotFound
 from t9k.em.names import fold, is_name, is_op, random_text
 from t9k.em.records import Body, Garbage, ObjectInfo, utc_text
-
 from t9k_em_backends.tree.heads import Head, file_key, folder_prefix, manifest_key
 
 if TYPE_CHECKING:
@@ -88,7 +87,10 @@ class Collector:
             heads = {number: head for number, head in records.items() if head is not None}
             collected = 0 if newest not in heads else heads[newest].collected
             kept = [number for number in self._kept(listed, before) if number == newest or number > collected]
-            needed = {key for number in kept if number in heads for key in self._needs(folder, heads[number])}
+            try:
+                needed = {key for number in kept if number in heads for key in self._needs(folder, heads[number])}
+            except NotFound:  # another collector was faster; with a list of files missing for good nothing is collected
+                continue
             dead = [item for item in data if item.info.key not in needed and item.info.modified <= before]
             if not dead or not self._apply:
                 return [item.info for item in dead]

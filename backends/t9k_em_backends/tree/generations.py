@@ -9,7 +9,6 @@ from attrs import frozen
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import AlreadyExists, BackendUnavailable, CommitUnknown, CorruptData, CorruptManifest, NotFound
 from t9k.em.records import Body, ObjectInfo
-
 from t9k_em_backends.tree.heads import MAX_HEAD_BYTES, Head, decode_head, encode_head, head_key, split_head_key
 
 ATTEMPTS = 6

@@ -22,7 +22,7 @@ from attrs import evolve, field, frozen
 
 from t9k.em.errors import CorruptManifest, EMError
 from t9k.em.names import check_collisions, check_name, encode_component, fold, is_op, join
-from t9k.em.records import FileEntry, Node
+from t9k.em.records import FOLDER, FileEntry, Node
 
 FORMAT = 1
 FILES_IN_HEAD_BYTES = 256 << 10
@@ -32,7 +32,7 @@ MAX_GENERATION = 99_999_999
 
 _HEAD_KEY = re.compile(r"(?P<folder>(?:.*/)?)\.em/h/(?P<c>[^/]+)/(?P<generation>\d{8})\.json")
 
-State = Literal["ready", "deleted"]
+State = Literal["ready", "closing", "deleted"]
 
 
 @frozen(kw_only=True)
@@ -51,7 +51,8 @@ class Head:
         write_id: Unique to one attempt to publish; tells a writer whether a record that is there is its own.
         op: The upload that published it; None for folders, deletions and what the collector repeats.
         kind: 'Folder', 'Run', 'Artifact'; '' for a name that never had a node.
-        state: 'ready', or 'deleted' when this generation ends the node.
+        state: 'ready', 'deleted' when this generation ends the node, or 'closing' when somebody is about to delete a
+            folder that is still there.
         name: As the user wrote it.
         id: UUID of the node.
         files: Its files, sorted by key; empty when `manifest` has them.
@@ -84,7 +85,7 @@ class Head:
     @property
     def ready(self) -> bool:
         """Whether there is a node."""
-        return self.state == "ready"
+        return self.state != "deleted"
 
 
 def folder_prefix(folder: str) -> str:
@@ -172,7 +173,9 @@ def decode_head(data: bytes, key: str) -> Head:
             name=check_name(name),
             id=_text(record["id"]),
             files=_file_entries(record["files"]),
-            manifest=None if manifest is None else ManifestRef(op=_op(manifest["op"]), sha256=_sha256(manifest["sha256"])),
+            manifest=None
+            if manifest is None
+            else ManifestRef(op=_op(manifest["op"]), sha256=_sha256(manifest["sha256"])),
             file_count=_count(record["file_count"]),
             size=_count(record["size"]),
             metadata=_mapping(record["metadata"]),
@@ -181,16 +184,21 @@ def decode_head(data: bytes, key: str) -> Head:
             writer=_text(record["writer"]),
             time=_text(record["time"]),
         )
-        if state not in ("ready", "deleted"):
+        if state not in (("ready", "closing", "deleted") if kind == FOLDER else ("ready", "deleted")):
             raise ValueError(f"state {state!r}")
         if encode_component(fold(name)) != key.split("/")[-2]:
             raise ValueError(f"name {name!r} belongs under another key")
-        if manifest is None and (len(head.files), sum(file.size for file in head.files)) != (head.file_count, head.size):
+        if manifest is None and (len(head.files), sum(file.size for file in head.files)) != (
+            head.file_count,
+            head.size,
+        ):
             raise ValueError("file_count or size")
     except CorruptManifest:
         raise
     except (EMError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CorruptManifest(f"the record {key} is damaged ({error}); upload the node again or ask who wrote it") from error
+        raise CorruptManifest(
+            f"the record {key} is damaged ({error}); upload the node again or ask who wrote it"
+        ) from error
     return head
 
 

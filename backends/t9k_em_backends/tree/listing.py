@@ -15,7 +15,6 @@ from t9k.em.backend import ObjectStore
 from t9k.em.errors import BackendError, CorruptData, NotFound
 from t9k.em.names import encode_component, fold, is_name, join
 from t9k.em.records import Body, Node
-
 from t9k_em_backends.tree.generations import Generations
 from t9k_em_backends.tree.heads import FORMAT, Head, dump_json, heads_prefix, index_key, split_head_key
 
@@ -65,9 +64,7 @@ def children(store: ObjectStore, folder: str, sleep: Callable[[float], object]) 
     return sorted(nodes, key=lambda node: node.name)
 
 
-def _read_head(
-    store: ObjectStore, prefix: str, generation: int, sleep: Callable[[float], object]
-) -> tuple[int, Head]:
+def _read_head(store: ObjectStore, prefix: str, generation: int, sleep: Callable[[float], object]) -> tuple[int, Head]:
     newest, head = Generations(store=store, prefix=prefix, sleep=sleep).newest(generation)
     if head is None:
         raise CorruptData(f"{prefix} was listed with generation {generation} and has none now")

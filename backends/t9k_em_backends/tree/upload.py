@@ -10,6 +10,7 @@ The rules that keep data safe, each of which a test removes and sees fail:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,10 +19,9 @@ from uuid import uuid4
 from attrs import evolve
 
 from t9k.em.backend import CopiesObjects, Upload
-from t9k.em.errors import Conflict, CorruptData, NameCollision, UploadFenced
+from t9k.em.errors import Conflict, CorruptData, NameCollision, NotFound, UploadFenced
 from t9k.em.names import join
 from t9k.em.records import Body, FileEntry, FileSpec, Node, ObjectInfo, Outcome, UploadRequest, utc_text
-
 from t9k_em_backends.tree.heads import (
     FILES_IN_HEAD_BYTES,
     Head,
@@ -57,16 +57,27 @@ class TreeUpload(Upload):
 
     def start(self) -> None:
         """Looks at what is there and decides."""
-        if self._request.strategy == "new" and (self._request.prefer_alternative or self._request.resumed):
-            self._name = self._draft.alternative_name
-            self._look()
-            if self.outcome is None and not self._is_update():
-                self._name = self._draft.name
-                self._generation = 0
+        if self._request.strategy == "new":
+            self._choose_name()
         if self.outcome is None and self._name == self._draft.name:
             self._look()
         if self.outcome is None and self._request.resumed:
             self._find_sent()
+
+    def _choose_name(self) -> None:
+        """Goes on under the name under which an earlier upload or an earlier process left off."""
+        if self._request.resumed:
+            published = self._published_since(0, *self._tree.generations(self._request.folder, self._name).newest())
+            if published is not None:
+                self._finish(Outcome.PUBLISHED, *published)
+                return
+        if self._request.resumed or self._request.prefer_alternative:
+            self._name = self._draft.alternative_name
+            self._look()
+            moved = self._request.resumed and self._listed()
+            if self.outcome is None and not moved and not self._is_update():
+                self._name = self._draft.name
+                self._generation = 0
 
     @property
     def missing(self) -> Sequence[FileSpec]:
@@ -92,7 +103,6 @@ class TreeUpload(Upload):
         generations = self._tree.generations(self._request.folder, self._name)
         if generations.publish(self._generation + 1, head):
             self._finish(Outcome.PUBLISHED, self._generation + 1, head)
-            self._tree.keep_folder(self._request.folder, self._folder_generation)
         else:
             self._look(self._generation + 1)
         return self.node
@@ -118,7 +128,10 @@ class TreeUpload(Upload):
         if head.name != self._name or head.id != self._draft.id or head.kind != self._draft.kind:
             self._resolve(head)
         if self.outcome is None and self._head is head:
-            self._base = self._tree.entries(self._request.folder, head)
+            try:
+                self._base = self._tree.entries(self._request.folder, head)
+            except NotFound:  # replaced and collected a moment ago: nothing to refer to, and `commit` will look again
+                return
             if self._is_update() and self._is_same(head):
                 self._finish(Outcome.UNCHANGED, generation, head)
 
@@ -155,7 +168,9 @@ class TreeUpload(Upload):
         elif strategy == "skip":
             self._finish(Outcome.SKIPPED, self._generation, head)
         elif strategy != "replace":
-            raise Conflict(f"{path} is there already; use another name, or conflict_strategy='new', 'replace' or 'skip'")
+            raise Conflict(
+                f"{path} is there already; use another name, or conflict_strategy='new', 'replace' or 'skip'"
+            )
 
     def _move_to_alternative(self) -> None:
         """Goes on under the alternative name, with what was sent so far where the store can copy it."""
@@ -166,7 +181,10 @@ class TreeUpload(Upload):
         if self.outcome is None and isinstance(self._tree.store, CopiesObjects):
             target = upload_prefix(folder, self._name, op)
             for file in sent.values():
-                self._sent[file.key] = self._own(file.spec, self._tree.store.copy(source + file.key, target + file.key))
+                with contextlib.suppress(NotFound):  # collected meanwhile, so it is missing again
+                    self._sent[file.key] = self._own(
+                        file.spec, self._tree.store.copy(source + file.key, target + file.key)
+                    )
 
     def _is_update(self) -> bool:
         head = self._head
@@ -203,8 +221,9 @@ class TreeUpload(Upload):
         prefix = upload_prefix(self._request.folder, self._name, self._request.op)
         for file in self.missing:
             info = listed.get(file.key)
-            if info is not None and info.size == file.size and self._tree.sha256(prefix + file.key, info) == file.sha256:
-                self._sent[file.key] = self._own(file, info)
+            with contextlib.suppress(NotFound):  # collected meanwhile, so it is missing again
+                if info and info.size == file.size and self._tree.sha256(prefix + file.key, info) == file.sha256:
+                    self._sent[file.key] = self._own(file, info)
 
     def _verify(self, files: Sequence[FileEntry]) -> bool:
         """Compares the store with the plan; what is not there, or not whole, is missing again.
@@ -253,6 +272,8 @@ class TreeUpload(Upload):
         return evolve(head, files=(), manifest=manifest)
 
     def _finish(self, outcome: Outcome, generation: int, head: Head) -> None:
+        if outcome is Outcome.PUBLISHED:
+            self._tree.keep_folder(self._request.folder, self._folder_generation)
         self.outcome = outcome
         self.node = to_node(self._request.folder, generation, head)
 
