@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from measuring import ratio, report, seconds
+
 from t9k.em.records import utc_text
 from t9k_em_backends.local import LocalBackend, LocalStore
 from t9k_em_backends.tree.heads import Head, encode_head, head_key, heads_prefix, index_key

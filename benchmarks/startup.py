@@ -22,7 +22,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
 
         def python(code: str) -> str:
-            return subprocess.run([sys.executable, "-c", code], cwd=directory, check=True, capture_output=True, text=True).stdout
+            return subprocess.run(
+                [sys.executable, "-c", code], cwd=directory, check=True, capture_output=True, text=True
+            ).stdout
 
         python("import t9k.em")  # compiles
         bare, imported, created = [], [], []

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from measuring import ratio, report, seconds
+
 from t9k import em
 
 FILES, BYTES, RUNS = 5_000, 4096, 5
@@ -19,7 +20,7 @@ def copy_hash_sync(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-r", str(source), str(target)], check=True)
     for directory, _, names in os.walk(target):
         for name in names:
-            with open(os.path.join(directory, name), "rb") as file:
+            with Path(directory, name).open("rb") as file:
                 hashlib.sha256(file.read()).hexdigest()
                 os.fsync(file.fileno())
         fd = os.open(directory, os.O_RDONLY)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import AlreadyExists, InvalidURI, NotFound
 from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo
-
 from t9k_em_backends.tree import TreeBackend
 
 if TYPE_CHECKING:
