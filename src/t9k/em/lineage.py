@@ -22,6 +22,10 @@ class Asset(Protocol):
         """Its type, for example 'Model'."""
 
     @property
+    def path(self) -> str:
+        """Where it is, whose it is included, for example '/alice/t9k-assethub/model/llm/gpt2'."""
+
+    @property
     def reference(self) -> str:
         """How Asset Hub calls it, for example 'model/llm/gpt2:v1'."""
 
@@ -52,7 +56,8 @@ def artifact_record(artifact: Artifact, uri: str | None = None) -> dict[str, str
 def asset_record(asset: Asset) -> dict[str, str]:
     """Describes an asset of Asset Hub."""
     fields = {name: value for name, value in asset.to_dict().items() if isinstance(value, str) and value}
-    return {"type": asset.kind, "reference": asset.reference, **fields}
+    fields.pop("kind", None)
+    return {**fields, "type": asset.kind, "path": asset.path, "reference": asset.reference}
 
 
 def refuse(resource: object) -> InvalidInput:
@@ -72,5 +77,7 @@ def with_record(records: list[dict[str, str]], record: dict[str, str]) -> list[d
     return [record if other == identity else old for old, other in zip(records, known, strict=True)]
 
 
-def _identity(record: dict[str, str]) -> tuple[str, str]:
-    return record["type"], record.get("reference") or record["id"]
+def _identity(record: dict[str, str]) -> tuple[str, ...]:
+    if "reference" in record:
+        return record["type"], record["reference"], record.get("path", "")
+    return record["type"], record.get("id", "")

@@ -103,7 +103,7 @@ class Run:
         lines = _encode_all({} if metrics is None else metrics)
         with layout.new_directory(RUN, self.name, self.alternative_name or None) as directory:
             self._attach(directory)
-            self._save(platform=platform or {}, git=git or {})
+            self._save(platform=mapping_of(platform or {}, "platform"), git=mapping_of(git or {}, "git"))
             self._metrics.append_all(lines)
 
     @classmethod
