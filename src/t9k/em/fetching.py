@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from t9k.em import history
 from t9k.em.artifact import Artifact
-from t9k.em.errors import CorruptData, CorruptLocalData, InvalidName, NotALocalNode, NotFound
+from t9k.em.errors import CorruptData, CorruptLocalData, InvalidName, LocalError, NotALocalNode, NotFound
 from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir, sync_dir
 from t9k.em.local.layout import INDEX, METADATA
@@ -29,43 +29,57 @@ if TYPE_CHECKING:
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
-def fetch_run(backend: Backend, path: str, progress: Progress | None = None) -> Run:
+def fetch_run(backend: Backend, path: str, progress: Progress | None = None, *, directory: Path | None = None) -> Run:
     """Downloads a run, all of it.
 
     Args:
         backend: Where it is.
         path: Absolute path; 'path@3' is its third version.
         progress: Told how far it is.
+        directory: What it becomes; by default a new directory where runs lie. One that has the same files already is used.
 
     Raises:
         NotFound: There is none.
         CorruptData: It is damaged, or no run although the backend says so.
+        LocalError: `directory` holds something else.
     """
-    return Run.open_directory(_fetch(backend, path, RUN, None, progress))
+    return Run.open_directory(_fetch(backend, path, RUN, None, progress, directory))
 
 
-def fetch_artifact(backend: Backend, path: str, progress: Progress | None = None) -> Artifact:
+def fetch_artifact(
+    backend: Backend, path: str, progress: Progress | None = None, *, directory: Path | None = None
+) -> Artifact:
     """Downloads the metadata of an artifact; its objects come when they are asked for.
 
     Args:
         backend: Where it is.
         path: Absolute path; 'path@3' is its third version.
         progress: Told how far it is.
+        directory: What it becomes; by default a new directory where artifacts lie. One that has the same files already
+            is used.
 
     Raises:
         NotFound: There is none.
         CorruptData: It is damaged, or no artifact although the backend says so.
+        LocalError: `directory` holds something else.
     """
-    return Artifact.open_directory(_fetch(backend, path, ARTIFACT, (INDEX, METADATA), progress))
+    return Artifact.open_directory(_fetch(backend, path, ARTIFACT, (INDEX, METADATA), progress, directory))
 
 
-def _fetch(backend: Backend, path: str, kind: str, keys: Collection[str] | None, progress: Progress | None) -> Path:
+def _fetch(
+    backend: Backend,
+    path: str,
+    kind: str,
+    keys: Collection[str] | None,
+    progress: Progress | None,
+    wanted: Path | None,
+) -> Path:
     """Downloads files of a node into a directory that appears when they are complete."""
     node = backend.stat(path)
     if node.kind != kind:
         raise NotFound(f"{path} in {backend.uri} is a {node.kind}; {_advice(node.kind)}")
     name = node.metadata.get("alternative_name") or node.name
-    parent = layout.parent_directory(kind)
+    parent = layout.parent_directory(kind) if wanted is None else wanted.absolute().parent
     staging = parent / f"{layout.FETCHING}{random_text(12)}"
     make_private_dir(staging, exist_ok=False)
     try:
@@ -77,9 +91,9 @@ def _fetch(backend: Backend, path: str, kind: str, keys: Collection[str] | None,
         except (CorruptLocalData, InvalidName, NotALocalNode) as error:
             raise CorruptData(f"{path} in {backend.uri} is no {kind} that can be used: {error}") from error
         _remember(staging, backend, read)
-        directory = _find_same(parent / name, staging)
+        directory = _find_same(parent / name if wanted is None else wanted, staging)
         if directory is None:
-            return _place(staging, parent, name)
+            return _place(staging, parent, name) if wanted is None else _place_at(staging, wanted)
         _remember(directory, backend, read)
         return directory
     finally:
@@ -106,6 +120,20 @@ def _place(staging: Path, parent: Path, name: str) -> Path:
         else:
             sync_dir(parent)
             return target
+
+
+def _place_at(staging: Path, target: Path) -> Path:
+    """Gives a fetched directory the name that was asked for; an empty directory may have it."""
+    try:
+        staging.rename(target)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        raise LocalError(
+            f"{target} is there and holds something else; choose a directory that does not exist"
+        ) from error
+    sync_dir(target.absolute().parent)
+    return target
 
 
 def _find_same(directory: Path, fetched: Path) -> Path | None:

@@ -1,0 +1,26 @@
+"""The command `em`. Everything that is not needed to find the command is imported by the command itself."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+__all__ = ["main"]
+
+_LIBRARIES = ("click", "plotext", "rich")
+
+
+def main() -> None:
+    """Runs the command line of this process and exits.
+
+    Raises:
+        SystemExit: Always; 0 for success, 1 for an error, 2 for wrong usage, 3 when some of several failed, 130 after
+            Ctrl-C, 141 when nobody reads the output any more.
+    """
+    if any(find_spec(library) is None for library in _LIBRARIES):
+        print("em: the command line needs a few more libraries: pip install 't9k-em[cli]'", file=sys.stderr)
+        sys.exit(1)
+
+    from t9k.em.cli.app import app
+
+    app.main(prog_name="em")

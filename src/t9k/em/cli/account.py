@@ -1,0 +1,97 @@
+"""`em login`, `em logout` and `em config`: the backend and the key in the T9k config file."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from t9k.config import CONFIG, config_path, remove_login, save_login
+from t9k.em import session
+from t9k.em.cli.output import console, json_option, pairs, print_json, say, text
+from t9k.em.cli.text import clean
+from t9k.em.errors import InvalidInput
+from t9k.em.local import layout
+from t9k.em.records import ARTIFACT, RUN
+from t9k.em.uris import is_uri, parse
+
+_SHOWN_OF_KEY = 4
+
+
+@click.command(short_help="Choose the backend for paths without a URI.")
+@click.argument("uri", required=False)
+@click.option("--api-key", is_flag=True, help="Ask for an API key; where there is no terminal, read it from stdin.")
+def login(uri: str | None, *, api_key: bool) -> None:
+    """Chooses the backend for paths without a URI, and keeps it in the T9k config file.
+
+    URI is that of a server, or for example file:///data/em; a plain path is a local directory. Without it, the backend
+    in the config file is logged in to again. The API key is never an argument, which others could see.
+    """
+    host = uri if uri is not None else CONFIG["aistore_host"]
+    if host is None:
+        raise InvalidInput("no backend to log in to; say which: em login file:///data/em")
+    key = _ask_for_key(host, asked=api_key)
+    backend = session.login(host, api_key=key)
+    saved = save_login(host, key)
+    CONFIG.reload()
+    say(f"logged in to {clean(backend.uri)} as {clean(backend.whoami())}; saved in {clean(saved)}")
+
+
+@click.command(short_help="Forget the backend or its API key.")
+def logout() -> None:
+    """Removes the API key, or the backend where it needs none, from the T9k config file."""
+    there_was = remove_login()
+    CONFIG.reload()
+    say(f"logged out; changed {clean(config_path())}" if there_was else "there was no login")
+
+
+@click.command(short_help="Show the settings.")
+@json_option
+def config(*, as_json: bool) -> None:
+    """Shows the settings and where they come from; the API key is masked."""
+    path = config_path()
+    key = CONFIG["api_key"]
+    settings = {
+        "config_file": str(path),
+        "config_file_exists": path.exists(),
+        "aistore_host": CONFIG["aistore_host"],
+        "asset_hub_host": CONFIG["asset_hub_host"],
+        "api_key": None if key is None else masked(key),
+        "backend": click.get_current_context().find_root().obj or CONFIG["aistore_host"],
+        "run_directory": str(layout.parent_directory(RUN)),
+        "artifact_directory": str(layout.parent_directory(ARTIFACT)),
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    }
+    if as_json:
+        print_json(settings)
+        return
+    rows = pairs()
+    for name, value in settings.items():
+        if name == "environment":
+            for variable, content in settings["environment"].items():  # type: ignore[union-attr]  # a dict, see above
+                rows.add_row(text(f"${variable}"), text(content))
+        elif name != "config_file_exists":
+            shown = "-" if value is None else value
+            rows.add_row(text(name), text(f"{shown}{'' if name != 'config_file' or path.exists() else ' (not there)'}"))
+    console().print(rows)
+
+
+_VARIABLES = ("T9K_CONFIG", "EM_BACKEND", "EM_USER", "EM_RUN_PARENT_DIR", "EM_ARTIFACT_PARENT_DIR")
+
+
+def masked(key: str) -> str:
+    """An API key that can be recognized and not used."""
+    return "****" + (key[-_SHOWN_OF_KEY:] if len(key) >= 4 * _SHOWN_OF_KEY else "")
+
+
+def _ask_for_key(host: str, *, asked: bool) -> str | None:
+    """The key that somebody types, or that comes from a file; None for a backend without one."""
+    on_terminal = sys.stdin.isatty()
+    is_server = is_uri(host) and parse(host).scheme in ("http", "https")
+    if on_terminal and (asked or is_server):
+        typed: str = click.prompt("API key", hide_input=True, default="", show_default=False, err=True)
+        return typed.strip() or None
+    if asked:
+        return sys.stdin.readline().strip() or None
+    return None

@@ -1,0 +1,156 @@
+"""The group of all commands: finds a command when it is called, and turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any, NoReturn, TextIO
+
+import click
+
+from t9k.em.cli.text import clean
+from t9k.em.errors import EMError, IncompleteWarning, RecoveredDataWarning
+
+OK, ERROR, USAGE, PARTIAL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+
+_COMMANDS = {
+    "demo": "demo",
+    "ls": "ls",
+    "show": "show",
+    "plot": "plot",
+    "upload": "upload",
+    "download": "download",
+    "cp": "cp",
+    "rm": "rm",
+    "gc": "gc",
+    "login": "account",
+    "logout": "account",
+    "config": "account",
+    "completion": "completion",
+}
+"""Command -> module beside this one; the function is called like the command."""
+
+# Errors of the library speak of its arguments; here they are options.
+_IN_SHELL = {
+    "make_folder=True": "--make-folder",
+    "recursive=True": "-r",
+    "pass ais_host='file:///data/em'": "log in with: em login file:///data/em",
+}
+
+
+class App(click.Group):
+    """All commands of `em`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of the help."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the command that was called."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"t9k.em.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: ARG002 - the signature is click's; here it is always the whole program
+        **extra: Any,
+    ) -> NoReturn:
+        """Runs a command line and exits; see `t9k.em.cli.main` for the codes."""
+        arguments = sys.argv[1:] if args is None else list(args)
+        for stream in (sys.stdout, sys.stderr):
+            _never_fail_to_encode(stream)
+        with _plain_warnings():
+            code = self._run(arguments, prog_name, complete_var, extra)
+        sys.exit(code)
+
+    def _run(self, args: list[str], prog_name: str | None, complete_var: str | None, extra: dict[str, Any]) -> int:
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except click.Abort:
+            _complain("interrupted")
+            return INTERRUPTED
+        except (EMError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                _discard_output()
+                return BROKEN_PIPE
+            if "--debug" in args:
+                traceback.print_exc()
+            else:
+                _complain(explain(error))
+            return ERROR
+        return code if isinstance(code, int) else OK
+
+
+@click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="t9k-em", prog_name="em", message="%(prog)s %(version)s")
+@click.option("--backend", metavar="URI", envvar="EM_BACKEND", show_envvar=True, help="Where paths without a URI lie.")
+@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+@click.pass_context
+def app(ctx: click.Context, *, backend: str | None, debug: bool) -> None:
+    """Keeps machine-learning experiments: runs and artifacts, here and in a backend.
+
+    A PLACE is a local directory of a run or artifact, a path in the backend that `em login` chose, such as mnist/cnn or
+    /alice/mnist/cnn@3, or a URI with a path behind '#': file:///data/em#/alice/mnist.
+    """
+    del debug  # `App` looks for it, because an error may come before it is parsed
+    ctx.obj = backend
+
+
+def explain(error: Exception) -> str:
+    """What an error says, in the words of the command line, on one line."""
+    if isinstance(error, OSError) and not isinstance(error, EMError) and error.strerror:
+        return clean(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
+    message = str(error)
+    for library, shell in _IN_SHELL.items():
+        message = message.replace(library, shell)
+    return clean(message)
+
+
+def _complain(message: str) -> None:
+    click.echo(f"em: {message}", err=True)
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Lets warnings of the library look like messages of the command."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        _complain(f"warning: {clean(message)}")
+
+    with warnings.catch_warnings():
+        for category in (IncompleteWarning, RecoveredDataWarning):
+            warnings.simplefilter("always", category)
+        warnings.showwarning = show
+        yield
+
+
+def _never_fail_to_encode(stream: TextIO) -> None:
+    """What the terminal's encoding lacks is shown as an escape."""
+    with contextlib.suppress(AttributeError, ValueError):  # streams that somebody put in their place
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]  # the usual TextIOWrapper
+
+
+def _discard_output() -> None:
+    """Keeps the interpreter from flushing into a pipe that nobody reads, and from complaining about it."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -1,0 +1,66 @@
+"""`em gc`: says what nothing refers to any more, and deletes it when told to."""
+
+from __future__ import annotations
+
+import re
+
+import click
+from attrs import asdict
+
+from t9k.em.backend import Collects
+from t9k.em.cli import places
+from t9k.em.cli.output import json_option, note, print_json, print_rows, say, text
+from t9k.em.cli.progress import waiting
+from t9k.em.cli.text import clean, count, size
+from t9k.em.errors import InvalidInput
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+
+
+def seconds(_: click.Context, __: click.Parameter, value: str) -> float:
+    """A time such as 90s, 30m, 72h or 7d, in seconds."""
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is no time; write it like 90s, 30m, 72h or 7d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+@click.command(short_help="List, or delete, what nothing refers to any more.")
+@click.argument("place", required=False)
+@click.option("--apply", is_flag=True, help="Delete it; without this option nothing is changed.")
+@click.option(
+    "--older-than",
+    callback=seconds,
+    metavar="TIME",
+    default="72h",
+    show_default=True,
+    help="Only what is older: 90s, 30m, 72h, 7d.",
+)
+@click.option(
+    "--keep-versions", type=click.IntRange(min=1), default=1, show_default=True, help="Versions of each node to keep."
+)
+@json_option
+@places.backend_option
+def gc(place: str | None, *, apply: bool, older_than: float, keep_versions: int, as_json: bool) -> None:
+    """Lists files that no kept version refers to: of old versions, deleted nodes and broken uploads.
+
+    PLACE is a folder or node, as path or URI; without it, all of the backend. Uploads that are under way are safe as
+    long as they take less than --older-than.
+    """
+    backend, path = places.remote("/" if place is None else place)
+    if not isinstance(backend, Collects):
+        raise InvalidInput(f"{backend.uri} collects by itself; there is nothing to do")
+    with waiting(f"looking through {path} of {backend.uri}"):
+        garbage = backend.collect(path, grace_s=older_than, keep_versions=keep_versions, apply=apply)
+    if as_json:
+        objects = [asdict(found) for found in garbage.objects]
+        print_json({"applied": garbage.applied, "count": len(objects), "size": garbage.size, "objects": objects})
+        return
+    if garbage.objects:
+        rows = [(text(size(found.size)), text(found.key)) for found in garbage.objects]
+        print_rows(("Size", "Object"), rows, right=["Size"])
+    total = f"{count(len(garbage.objects), 'object')}, {size(garbage.size)}"
+    say(f"{'deleted' if garbage.applied else 'would delete'} {total} in {clean(backend.uri)}")
+    if garbage.objects and not garbage.applied:
+        note("nothing was changed; --apply deletes them")

@@ -1,0 +1,238 @@
+"""`em ls`: lists runs, artifacts and folders, here or in a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import asdict, fields, filters, frozen
+
+from t9k.em.cli import places
+from t9k.em.cli.output import console, json_option, note, print_json, print_rows, say, text, tree
+from t9k.em.cli.text import clean, size, when
+from t9k.em.errors import CorruptLocalData, NotALocalNode
+from t9k.em.local import layout
+from t9k.em.names import split_version
+from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from rich.tree import Tree
+
+    from t9k.em.backend import Backend
+
+
+@click.command(short_help="List runs, artifacts and folders.")
+@click.argument("place", required=False)
+@click.option("-l", "--long", is_flag=True, help="A table with kind, status, time, version, files and size.")
+@click.option("--tree", "as_tree", is_flag=True, help="With all that lies below, as a tree.")
+@click.option("--versions", is_flag=True, help="All versions of one node in a backend, the newest first.")
+@json_option
+@places.backend_option
+def ls(place: str | None, *, long: bool, as_tree: bool, versions: bool, as_json: bool) -> None:
+    """Lists runs, artifacts and folders.
+
+    Without PLACE: those of the working directory. PLACE is a local directory, a path in the backend, or a URI;
+    em ls file:///data/em lists the root of a store, em ls / that of the backend you are logged in to.
+    """
+    if versions:
+        if place is None or places.local_node(place):
+            raise click.UsageError("--versions needs the path or URI of a node in a backend.")
+        _list_versions(place, as_json=as_json)
+        return
+    entries = _local_entries(place)
+    if entries is None:
+        assert place is not None  # noqa: S101 - without a place there are local entries, or none
+        backend, path = places.located(place)
+        _list_remote(backend, path, long=long, as_tree=as_tree, as_json=as_json)
+    elif as_json:
+        print_json([entry.to_dict() for entry in entries])
+    else:
+        _print_local(entries, long=long, as_tree=as_tree)
+
+
+@frozen(kw_only=True)
+class Entry:
+    """One local run or artifact.
+
+    Attributes:
+        directory: Where it is.
+        metadata: As far as it can be read.
+        problem: Why it cannot be.
+    """
+
+    directory: Path
+    metadata: Mapping[str, Any]
+    problem: str = ""
+
+    @classmethod
+    def read(cls, directory: Path) -> Entry:
+        """Reads the metadata of a directory."""
+        try:
+            metadata = layout.read_mapping(directory / layout.METADATA, "metadata")
+        except CorruptLocalData as error:
+            return cls(directory=directory, metadata={}, problem=str(error))
+        known = metadata.get("type") in (RUN, ARTIFACT)
+        return cls(directory=directory, metadata=metadata, problem="" if known else "neither a run nor an artifact")
+
+    @property
+    def kind(self) -> str:
+        """'Run', 'Artifact', or '?'."""
+        return "?" if self.problem else str(self.metadata["type"])
+
+    @property
+    def time(self) -> object:
+        """When it was made."""
+        return self.metadata.get("start_timestamp") or self.metadata.get("created_timestamp") or ""
+
+    @property
+    def status(self) -> object:
+        """Of a run; or that it is damaged."""
+        return "damaged" if self.problem else self.metadata.get("status", "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        problem = {"problem": self.problem} if self.problem else {}
+        return {"local": str(self.directory), **self.metadata, **problem}
+
+
+def disk_usage(directory: Path) -> int:
+    """Size of the files of a local node in bytes, without those that concern the copy only."""
+    return sum(path.stat().st_size for path in _files(directory))
+
+
+def _files(directory: Path) -> list[Path]:
+    found = sorted(directory.rglob("*"))
+    return [path for path in found if path.is_file() and path.relative_to(directory).parts[0] != layout.PRIVATE]
+
+
+# Local.
+
+
+def _local_entries(place: str | None) -> list[Entry] | None:
+    """Local runs and artifacts; None when a place is not local."""
+    if place is None:
+        parents = [layout.parent_directory(RUN), layout.parent_directory(ARTIFACT)]
+        return [Entry.read(node) for parent in parents for node in layout.nodes(parent)]
+    found = places.local_nodes(place)
+    if not found and place.startswith((".", "~")):
+        raise NotALocalNode(f"{place} has no run or artifact; a store there is listed by its URI, file:///...")
+    return [Entry.read(node) for node in found] or None
+
+
+def _print_local(entries: Sequence[Entry], *, long: bool, as_tree: bool) -> None:
+    if not entries:
+        runs, artifacts = layout.parent_directory(RUN), layout.parent_directory(ARTIFACT)
+        note(f"nothing in {clean(runs)} and {clean(artifacts)} yet; try em demo, or em ls / for the backend")
+    elif as_tree:
+        trees: dict[Path, Tree] = {}
+        for entry in entries:
+            parent = trees.setdefault(entry.directory.parent, tree(entry.directory.parent))
+            branch = parent.add(_label(entry.directory.name, entry.kind))
+            if long:
+                for path in _files(entry.directory):
+                    branch.add(text(f"{path.relative_to(entry.directory)}  {size(path.stat().st_size)}"))
+        for made in trees.values():
+            console().print(made)
+    elif long:
+        rows = []
+        for entry in entries:
+            cells = (entry.kind, entry.status, when(entry.time), size(disk_usage(entry.directory)))
+            rows.append((*map(text, cells), _label(entry.directory, entry.kind)))
+        print_rows(("Kind", "Status", "Made", "Size", "Directory"), rows, right=["Size"])
+    else:
+        for entry in entries:
+            say(clean(entry.directory))
+
+
+# Remote.
+
+
+def node_dict(uri: str, node: Node) -> dict[str, Any]:
+    """A node for `--json`.
+
+    Args:
+        uri: Of the backend.
+        node: The node.
+    """
+    known = asdict(node, filter=filters.exclude(fields(Node).handle))
+    return {"uri": places.uri_of(uri, node.path, node.generation), **known}
+
+
+def _list_remote(backend: Backend, path: str, *, long: bool, as_tree: bool, as_json: bool) -> None:
+    node = backend.stat(path)
+    nodes = list(backend.list(path)) if node.kind == FOLDER else [node]
+    if as_json:
+        below = _walk(backend, nodes) if as_tree else nodes
+        print_json([node_dict(backend.uri, each) for each in below])
+    elif not nodes:
+        note(f"nothing in {clean(path)} of {clean(backend.uri)} yet")
+    elif as_tree:
+        made = tree(places.uri_of(backend.uri, path))
+        _grow(made, backend, nodes, long=long)
+        console().print(made)
+    elif long:
+        print_rows(
+            ("Kind", "Status", "Modified", "Size", "Name"),
+            [(*map(text, _cells(each)), _label(_versioned(each), each.kind)) for each in nodes],
+            right=["Size"],
+        )
+    else:
+        for each in nodes:
+            say(clean(_shown_name(each)))
+
+
+def _list_versions(place: str, *, as_json: bool) -> None:
+    backend, path = places.remote(place)
+    nodes = backend.versions(split_version(path)[0])
+    if as_json:
+        print_json([node_dict(backend.uri, node) for node in nodes])
+        return
+    print_versions(nodes)
+
+
+def print_versions(nodes: Sequence[Node]) -> None:
+    """Prints all versions of a node as a table."""
+    rows = []
+    for node in nodes:
+        state = "deleted" if node.deleted else node.metadata.get("status") or "ready"
+        cells = (f"@{node.generation}", state, when(node.modified), node.file_count, size(node.size), node.writer)
+        rows.append(list(map(text, cells)))
+    headers = ("Version", "State", "Modified", "Files", "Size", "By")
+    print_rows(headers, rows, right=["Version", "Files", "Size"])
+
+
+def _walk(backend: Backend, nodes: Sequence[Node]) -> Iterator[Node]:
+    for node in nodes:
+        yield node
+        if node.kind == FOLDER:
+            yield from _walk(backend, backend.list(node.path))
+
+
+def _grow(branch: Tree, backend: Backend, nodes: Sequence[Node], *, long: bool) -> None:
+    for node in nodes:
+        label = _label(_shown_name(node), node.kind)
+        if long and node.kind != FOLDER:
+            label.append(f"  {clean(node.kind)}, {size(node.size)}, {when(node.modified)}", "dim")
+        below = branch.add(label)
+        if node.kind == FOLDER:
+            _grow(below, backend, backend.list(node.path), long=long)
+
+
+def _shown_name(node: Node) -> str:
+    return f"{node.name}/" if node.kind == FOLDER else node.name
+
+
+def _versioned(node: Node) -> str:
+    return _shown_name(node) if node.kind == FOLDER or node.generation == 1 else f"{node.name}@{node.generation}"
+
+
+def _cells(node: Node) -> tuple[object, ...]:
+    is_folder = node.kind == FOLDER
+    return (node.kind, node.metadata.get("status", ""), when(node.modified), "" if is_folder else size(node.size))
+
+
+def _label(name: object, kind: str) -> Text:
+    return text(name, {FOLDER: "bold blue", ARTIFACT: "cyan", RUN: "green"}.get(kind, "red"))

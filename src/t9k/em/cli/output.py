@@ -1,0 +1,96 @@
+"""Where commands print: consoles, tables and JSON. Only `Text` goes in, so that no name is taken for markup."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from t9k.em.cli.text import clean, to_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+    from rich.tree import Tree
+
+NOT_A_TERMINAL_WIDTH = 1000
+"""Columns where output goes to a file or a pipe: nothing is cut or wrapped there."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for stdout or stderr that interprets nothing in what it prints."""
+    from rich.console import Console
+
+    class Plain(Console):
+        def on_broken_pipe(self) -> NoReturn:
+            raise BrokenPipeError(32, "broken pipe")  # `App` knows what to do
+
+    made = Plain(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = NOT_A_TERMINAL_WIDTH
+    return made
+
+
+def say(message: str) -> None:
+    """Prints a line that was cleaned where needed."""
+    click.echo(message)
+
+
+def note(message: str) -> None:
+    """Prints a line that is not the result, to stderr."""
+    click.echo(message, err=True)
+
+
+def print_json(data: Any) -> None:
+    """Prints one JSON document."""
+    click.echo(to_json(data))
+
+
+def text(value: object, style: str = "") -> Text:
+    """A value as it may be printed."""
+    from rich.text import Text
+
+    return Text(clean(value), style=style, overflow="fold")
+
+
+def print_rows(headers: Sequence[str], rows: Iterable[Sequence[Text]], *, right: Collection[str] = ()) -> None:
+    """Prints a table without lines; the last column is never padded, cut or wrapped, so that it can be copied.
+
+    Args:
+        headers: Titles of the columns.
+        rows: A cell for each of them.
+        right: Which of them are aligned to the right.
+    """
+    lines = [[text(header, "bold") for header in headers], *rows]
+    widths = [max(line[column].cell_len for line in lines) for column in range(len(headers))]
+    to = console()
+    for line in lines:
+        for column, (header, cell) in enumerate(zip(headers, line, strict=True)):
+            padding = widths[column] - cell.cell_len
+            if header in right:
+                cell.pad_left(padding)
+            elif column < len(headers) - 1:
+                cell.pad_right(padding)
+        to.print(text("  ").join(line), soft_wrap=True)
+
+
+def pairs() -> Table:
+    """An empty table without lines and header, of a short and a long column; the latter is folded."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    return made
+
+
+def tree(title: object) -> Tree:
+    """A tree with a title."""
+    from rich.tree import Tree
+
+    return Tree(text(title, "bold"), guide_style="dim")

@@ -1,0 +1,144 @@
+"""What a PLACE on the command line means: a local directory, or a path in a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+import click
+
+from t9k.em import session
+from t9k.em.errors import NotALocalNode, NotLoggedIn
+from t9k.em.local import layout
+from t9k.em.names import STRATEGIES
+from t9k.em.records import ARTIFACT, RUN, Node
+from t9k.em.uris import is_uri, parse
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _set_backend(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.find_root().obj = value
+
+
+backend_option = click.option(
+    "--backend", metavar="URI", expose_value=False, callback=_set_backend, help="Where paths without a URI lie."
+)
+
+
+def target_options(command: _Command) -> _Command:
+    """Adds the options of what puts nodes into a folder: `make_folder` and `conflict_strategy`."""
+    for option in (
+        click.option(
+            "--conflict-strategy",
+            type=click.Choice(STRATEGIES),
+            default="new",
+            show_default=True,
+            help="For a name that is taken: leave it, fail, use the alternative name, or replace what is there.",
+        ),
+        click.option("--make-folder", is_flag=True, help="Make the folder and its parents where missing."),
+    ):
+        command = option(command)
+    return command
+
+
+def connect() -> Backend:
+    """The backend that paths without a URI mean; it is opened when it is asked for first.
+
+    Raises:
+        NotLoggedIn: Neither the command line, the environment nor the T9k config names one.
+    """
+    from t9k import CONFIG
+
+    saved = CONFIG["aistore_host"]
+    wanted: str | None = click.get_current_context().find_root().obj or saved
+    if wanted is None:
+        raise NotLoggedIn(
+            "no backend is chosen; log in with: em login file:///data/em, give --backend URI, or give a URI "
+            "instead of a path: file:///data/em#/alice/mnist"
+        )
+    # The key belongs to the host that it was saved with.
+    return session.login(wanted, api_key=CONFIG["api_key"] if wanted == saved else None)
+
+
+def remote(place: str) -> tuple[Backend, str]:
+    """The backend and absolute path of a place that is not local; a URI without a fragment means its root.
+
+    Raises:
+        NotLoggedIn: See `connect`.
+        InvalidURI, InvalidName: It cannot be used.
+    """
+    if not is_uri(place):
+        connect()
+    elif parse(place).folder is None:
+        place = f"{place.rstrip('#')}#/"
+    return session.resolve(place)
+
+
+def local_node(place: str) -> Path | None:
+    """The directory of a local run or artifact, damaged ones included; None when a place is something else."""
+    if is_uri(place):
+        return None
+    directory = Path(place).expanduser()
+    return directory if _is_node(directory) else None
+
+
+def local_nodes(place: str) -> list[Path]:
+    """The local runs and artifacts that a place means: the one, those in it, or those of a working directory.
+
+    Returns:
+        Their directories; empty when the place is no local directory, or has none.
+    """
+    if is_uri(place):
+        return []
+    directory = Path(place).expanduser()
+    if _is_node(directory):
+        return [directory]
+    parents = [directory / layout.PRIVATE / f"{kind.lower()}s" for kind in (RUN, ARTIFACT)]
+    return layout.nodes(directory) or [node for parent in parents for node in layout.nodes(parent)]
+
+
+def require_local(place: str) -> list[Path]:
+    """Like `local_nodes`, for what has to be local.
+
+    Raises:
+        NotALocalNode: There is none.
+    """
+    found = local_nodes(place)
+    if not found:
+        what = "has no run or artifact" if Path(place).expanduser().is_dir() else "is no directory"
+        raise NotALocalNode(f"{place} {what}; give a directory like .em/runs or one in it; em ls lists what is here")
+    return found
+
+
+def located(place: str) -> tuple[Backend, str]:
+    """Like `remote`; the error for a place that is found nowhere says that it is not local either.
+
+    Raises:
+        NotLoggedIn: See `connect`.
+    """
+    try:
+        return remote(place)
+    except NotLoggedIn as error:
+        raise NotLoggedIn(f"{place!r} is no local run or artifact, and {error}") from error
+
+
+def uri_of(uri: str, path: str, generation: int | None = None) -> str:
+    """The URI of a node in a store, as every command takes it."""
+    version = f"@{generation}" if generation else ""
+    return f"{uri}#{quote(path, safe='/@')}{version}"
+
+
+def node_uri(backend: Backend, node: Node) -> str:
+    """The URI of a node, with its generation."""
+    return uri_of(backend.uri, node.path, node.generation)
+
+
+def _is_node(directory: Path) -> bool:
+    return (directory / layout.METADATA).is_file()

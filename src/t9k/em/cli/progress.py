@@ -1,0 +1,86 @@
+"""Progress bars for long work: on stderr, and only where that is a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from t9k.em.cli.output import console
+from t9k.em.cli.text import clean
+from t9k.em.transfer.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    import rich.progress
+
+
+class Bars:
+    """One bar for each thing that is transferred; see `t9k.em.transfer.progress.Progress`.
+
+    Args:
+        bars: Where they are drawn.
+    """
+
+    def __init__(self, bars: rich.progress.Progress) -> None:
+        self._bars = bars
+        self._lock = threading.Lock()
+        self._what = ""
+        self._task: rich.progress.TaskID | None = None
+        self._files = self._of = 0
+
+    def start(self, what: str, files: int, size: int) -> None:
+        """See `Progress`."""
+        with self._lock:
+            if self._task is not None and what != self._what:
+                self._bars.remove_task(self._task)
+                self._task = None
+            self._what, self._files, self._of = what, 0, files
+            if self._task is None:
+                if files:
+                    self._task = self._bars.add_task(clean(what), total=size, files=self._count())
+            else:
+                self._bars.reset(self._task, total=size, files=self._count())
+
+    def advance(self, files: int, size: int) -> None:
+        """See `Progress`."""
+        with self._lock:
+            self._files += files
+            if self._task is not None:
+                self._bars.update(self._task, advance=size, files=self._count())
+
+    def _count(self) -> str:
+        return f"{self._files}/{self._of} files"
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Progress]:
+    """Shows how far the transfers in the block are; the bars go when it ends."""
+    to = console(stderr=True)
+    if not to.is_terminal:
+        yield Silent()
+        return
+    import rich.progress as rich
+
+    columns = (
+        rich.TextColumn("{task.description}", markup=False),
+        rich.BarColumn(bar_width=None),
+        rich.TextColumn("{task.fields[files]}", markup=False),
+        rich.DownloadColumn(),
+        rich.TimeRemainingColumn(),
+    )
+    with rich.Progress(*columns, console=to, transient=True) as bars:
+        yield Bars(bars)
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Shows that work goes on whose end nobody knows."""
+    to = console(stderr=True)
+    if not to.is_terminal:
+        yield
+        return
+    from rich.text import Text
+
+    with to.status(Text(clean(what))):
+        yield

@@ -1,0 +1,194 @@
+"""`em show`: all about one run or artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from t9k.em.cli import places
+from t9k.em.cli.ls import node_dict, print_versions
+from t9k.em.cli.output import console, json_option, pairs, print_json, print_rows, text
+from t9k.em.cli.summary import Point, summarize
+from t9k.em.cli.text import clean, clean_lines, count, flatten, number, size, when
+from t9k.em.cli.views import View, look_at
+from t9k.em.records import ARTIFACT, RUN
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MOST_OBJECTS = 20
+_SIDES = {"input": "Inputs", "output": "Outputs"}
+
+
+@click.command(short_help="Show one run or artifact.")
+@click.argument("place")
+@click.option("-a", "--all", "show_all", is_flag=True, help=f"All objects of an artifact, not only {_MOST_OBJECTS}.")
+@json_option
+@places.backend_option
+@click.pass_context
+def show(ctx: click.Context, place: str, *, show_all: bool, as_json: bool) -> None:
+    """Shows one run or artifact: metadata, hyperparameters, metrics, objects, lineage and history.
+
+    PLACE is a local directory, a path in the backend, or a URI. Of a damaged one, what can be read is shown; the exit
+    code is 1 then.
+    """
+    view = look_at(place)
+    if as_json:
+        print_json(view_dict(view))
+    else:
+        render(view, console(), show_all=show_all)
+    ctx.exit(1 if view.problems else 0)
+
+
+def view_dict(view: View) -> dict[str, Any]:
+    """A run or artifact for `--json`."""
+    common: dict[str, Any] = {"place": view.place, "kind": view.kind, "metadata": view.metadata}
+    if view.kind == RUN:
+        common |= {
+            "hparams": view.hparams,
+            "metrics": [summary.to_dict() for summary in summarize(view.metrics)],
+            "platform": view.platform,
+            "git": view.git,
+        }
+    else:
+        common["objects"] = [{"key": key, **data} for key, data in view.objects.items()]
+    if view.node is None:
+        common["history"] = view.history
+    else:
+        common["versions"] = [node_dict(view.place.partition("#")[0], node) for node in view.versions]
+    return common | {"problems": view.problems, "recovered": view.recovered}
+
+
+def render(view: View, to: Console, *, show_all: bool = False) -> None:
+    """Prints a run or artifact.
+
+    Args:
+        view: What is known of it.
+        to: Where it is printed.
+        show_all: Whether all objects are.
+    """
+    to.print(text(view.kind, "bold"), text(view.name, "bold green" if view.kind == RUN else "bold cyan"))
+    for problem in view.problems:
+        to.print(text(f"damaged: {problem}", "bold red"))
+    for message in view.recovered:
+        to.print(text(f"recovered: {message}", "yellow"))
+    _pairs(to, "", _facts(view))
+    if view.kind == RUN:
+        _pairs(to, "Hyperparameters", flatten(view.hparams))
+        _metrics(to, view)
+    _lineage(to, view)
+    if view.kind == ARTIFACT:
+        _objects(to, view, show_all=show_all)
+    _pairs(to, "Platform", flatten(view.platform))
+    _pairs(to, "Git", flatten(view.git))
+    _history(to, view)
+
+
+def _facts(view: View) -> dict[str, object]:
+    """What there is to say in one line each; empty ones are left out."""
+    metadata = view.metadata
+    labels = metadata.get("labels")
+    start = metadata.get("start_timestamp") or metadata.get("created_timestamp")
+    facts = {
+        "place": view.place,
+        "status": metadata.get("status"),
+        "id": metadata.get("id"),
+        "full name": metadata.get("alternative_name"),
+        "labels": ", ".join(map(str, labels)) if isinstance(labels, list) else labels,
+        "description": metadata.get("description"),
+        "started" if view.kind == RUN else "made": when(start, seconds=True) if start else None,
+        "ended": when(metadata["end_timestamp"], seconds=True) if metadata.get("end_timestamp") else None,
+    }
+    if view.node is not None:
+        facts["files"] = f"{count(view.node.file_count, 'file')}, {size(view.node.size)}"
+    return {name: value for name, value in facts.items() if value not in (None, "", [])}
+
+
+def _pairs(to: Console, title: str, values: Mapping[str, object]) -> None:
+    if not values:
+        return
+    from rich.text import Text
+
+    rows = pairs()
+    for name, value in values.items():
+        rows.add_row(text(f"  {name}", "dim" if not title else ""), Text(clean_lines(value), overflow="fold"))
+    _section(to, title)
+    to.print(rows)
+
+
+def _section(to: Console, title: str) -> None:
+    if title:
+        to.print()
+        to.print(text(title, "bold"))
+
+
+def _metrics(to: Console, view: View) -> None:
+    if not view.metrics:
+        return
+    rows = []
+    for summary in summarize(view.metrics):
+        best = ("", "") if summary.best is None else _point(summary.best, "↓ " if summary.lower else "↑ ")
+        cells = (f"  {summary.type}", summary.metric, summary.count, *_point(summary.last), *best)
+        rows.append(list(map(text, cells)))
+    headers = ("  Type", "Metric", "Values", "Last", "at step", "Best", "at step ")
+    _section(to, "Metrics")
+    print_rows(headers, rows, right=headers[2:])
+
+
+def _point(point: Point, mark: str = "") -> tuple[str, str]:
+    return f"{mark}{number(point.value)}", str(point.step)
+
+
+def _lineage(to: Console, view: View) -> None:
+    associations = view.metadata.get("associations")
+    for side, title in _SIDES.items():
+        rows = pairs()
+        for record in _mappings(associations.get(side) if isinstance(associations, Mapping) else None):
+            name = text(record.get("name") or record.get("reference") or "", "cyan")
+            place = _place(record) or record.get("alternative_name") or ""
+            rows.add_row(text(f"  {record.get('type', '')}"), name.append(f"  {clean(place)}", "default"))
+        if rows.row_count:
+            _section(to, title)
+            to.print(rows)
+
+
+def _place(record: Mapping[str, Any]) -> str:
+    """Where something is that a record of lineage or history speaks of; '' when it does not say."""
+    if not record.get("uri") or not record.get("path"):
+        return ""
+    generation = record.get("generation")
+    return places.uri_of(str(record["uri"]), str(record["path"])) + (f"@{generation}" if generation else "")
+
+
+def _objects(to: Console, view: View, *, show_all: bool) -> None:
+    total = sum(data.get("size") or 0 for data in view.objects.values() if "uri" not in data)
+    _section(to, f"Objects: {len(view.objects):,}, {size(total)}")
+    rows = pairs()
+    for key, data in list(view.objects.items())[: None if show_all else _MOST_OBJECTS]:
+        known = data.get("size")
+        label = text(key)
+        if "uri" in data:
+            label.append(f"  -> {clean(data['uri'])}", "dim")
+        rows.add_row(text(f"  {size(known) if isinstance(known, int) else '?':>9}"), label)
+    if rows.row_count:
+        to.print(rows)
+    if not show_all and len(view.objects) > _MOST_OBJECTS:
+        to.print(text(f"  ... and {len(view.objects) - _MOST_OBJECTS:,} more; --all shows them"))
+
+
+def _history(to: Console, view: View) -> None:
+    if view.versions:
+        _section(to, "Versions")
+        print_versions(view.versions)
+    rows = pairs()
+    for entry in view.history:
+        rows.add_row(text(f"  {entry.get('action', '')}  {when(entry.get('timestamp'))}"), text(_place(entry)))
+    if rows.row_count:
+        _section(to, "History")
+        to.print(rows)
+
+
+def _mappings(values: object) -> Iterable[Mapping[str, Any]]:
+    return [value for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []

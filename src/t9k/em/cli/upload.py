@@ -1,0 +1,81 @@
+"""`em upload`: local runs and artifacts to a backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from t9k.em import session
+from t9k.em.api import open_local
+from t9k.em.cli import places
+from t9k.em.cli.app import ERROR, OK, PARTIAL, explain
+from t9k.em.cli.output import json_option, note, print_json, say
+from t9k.em.cli.progress import progress
+from t9k.em.cli.text import clean
+from t9k.em.errors import EMError
+from t9k.em.uris import is_uri
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+    from t9k.em.records import Node, Outcome
+
+
+@click.command(short_help="Upload local runs and artifacts.")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--folder", default="default", show_default=True, help="Folder in the backend, or URI of one in another.")
+@places.target_options
+@json_option
+@places.backend_option
+@click.pass_context
+def upload(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    *,
+    folder: str,
+    make_folder: bool,
+    conflict_strategy: str,
+    as_json: bool,
+) -> None:
+    """Uploads local runs and artifacts.
+
+    PATH is the directory of one, or one that holds several, such as .em/runs; '.' means all that em ls lists. The
+    artifacts of a run go with it. One that fails does not stop the others; run the same command again, and what was
+    sent is not sent again.
+    """
+    directories = list(dict.fromkeys(node for path in paths for node in places.require_local(path)))
+    if not is_uri(folder):
+        places.connect()
+    backend, target = session.resolve(folder)
+    results: list[dict[str, Any]] = []
+    with progress() as bars:
+        for directory in directories:
+            try:
+                sent = open_local(directory).send(
+                    backend, target, make_folder=make_folder, strategy=conflict_strategy, progress=bars
+                )
+            except (EMError, OSError) as error:
+                results.append({"local": str(directory), "outcome": "failed", "error": explain(error)})
+            else:
+                results.append(outcome_dict(backend, *sent, local=directory))
+            if not as_json:
+                _say(results[-1])
+    if as_json:
+        print_json(results)
+    failed = sum("error" in result for result in results)
+    if failed and len(results) > 1:
+        note(f"em: {failed} of {len(results)} could not be uploaded; the same command tries them again")
+    ctx.exit(OK if not failed else ERROR if len(results) == 1 else PARTIAL)
+
+
+def outcome_dict(backend: Backend, outcome: Outcome, node: Node, *, local: Path | str) -> dict[str, Any]:
+    """What became of an upload or copy, for `--json`."""
+    return {"local": str(local), "outcome": outcome.value, "uri": places.node_uri(backend, node)}
+
+
+def _say(result: dict[str, Any]) -> None:
+    if "error" in result:
+        note(f"em: {clean(result['local'])}: {result['error']}")
+    else:
+        say(f"{result['outcome']:<9}  {clean(result['local'])}  ->  {clean(result['uri'])}")

@@ -1,0 +1,208 @@
+"""Reads all that is to be shown of a run or artifact, here or in a backend, as far as it can be read."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import define, field
+
+from t9k.em.cli.places import local_node, located, node_uri
+from t9k.em.errors import EMError, InvalidInput, RecoveredDataWarning
+from t9k.em.local import layout, metrics, objects
+from t9k.em.local.metricfiles import MetricFiles
+from t9k.em.local.state import LocalState
+from t9k.em.names import split_version
+from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
+from t9k.em.transfer.downloading import download_files
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+
+_T = TypeVar("_T")
+_ORDER = {"train": 0, "val": 1, "test": 2}
+
+
+@define(kw_only=True)
+class View:
+    """What is known of a run or artifact.
+
+    Attributes:
+        place: Local directory, or URI with path and version.
+        kind: 'Run' or 'Artifact'.
+        metadata: As in `metadata.yaml`.
+        hparams: Of a run.
+        metrics: Of a run, by type.
+        platform: Of a run.
+        git: Of a run.
+        objects: Of an artifact, by key.
+        history: Uploads and downloads of a local node; see `t9k.em.history`.
+        node: What the backend says; None for a local one.
+        versions: All generations in the backend, the newest first.
+        problems: What cannot be read.
+        recovered: What was read except for a damaged part.
+    """
+
+    place: str
+    kind: str
+    metadata: Mapping[str, Any] = field(factory=dict)
+    hparams: Mapping[str, Any] = field(factory=dict)
+    metrics: dict[str, list[metrics.Entry]] = field(factory=dict)
+    platform: Mapping[str, Any] = field(factory=dict)
+    git: Mapping[str, Any] = field(factory=dict)
+    objects: dict[str, dict[str, Any]] = field(factory=dict)
+    history: list[dict[str, str]] = field(factory=list)
+    node: Node | None = None
+    versions: list[Node] = field(factory=list)
+    problems: list[str] = field(factory=list)
+    recovered: list[str] = field(factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its name, or that of its directory when the name cannot be read."""
+        return str(self.metadata.get("name") or Path(self.place).name)
+
+    def read(self, read: Callable[[], _T], default: _T) -> _T:
+        """What a function reads; when it cannot, the reason is kept and the default used."""
+        try:
+            return read()
+        except (EMError, OSError) as error:
+            self.problems.append(str(error))
+            return default
+
+
+def look_at(place: str, *, only_metrics: bool = False) -> View:
+    """Reads a run or artifact.
+
+    Args:
+        place: Local directory, path in the backend, or URI.
+        only_metrics: Whether only name and metrics are needed.
+
+    Raises:
+        NotFound: There is none.
+        InvalidInput: It is a folder.
+    """
+    directory = local_node(place)
+    if directory is not None:
+        return look_at_local(directory)
+    return look_at_remote(*located(place), only_metrics=only_metrics)
+
+
+def look_at_local(directory: Path) -> View:
+    """Reads a local run or artifact; nothing is changed there.
+
+    Args:
+        directory: Its directory.
+    """
+    view = View(place=str(directory), kind=RUN)
+    with _noting_recovery(view):
+        view.metadata = view.read(lambda: layout.read_mapping(directory / layout.METADATA, "metadata"), {})
+        view.kind = _kind(view, directory)
+        if view.kind == RUN:
+            _read_run(view, directory)
+        elif view.kind == ARTIFACT:
+            index = directory / layout.INDEX
+            view.objects = view.read(lambda: objects.decode(index.read_bytes(), str(index)), {})
+        remote: object = view.read(lambda: LocalState(directory).get("remote", []), None)
+        view.history = [entry for entry in remote if isinstance(entry, dict)] if isinstance(remote, list) else []
+    return view
+
+
+def look_at_remote(backend: Backend, path: str, *, only_metrics: bool = False) -> View:
+    """Reads a run or artifact in a backend; its objects and its output are not fetched.
+
+    Args:
+        backend: Where it is.
+        path: Absolute path; 'path@3' is its third version.
+        only_metrics: Whether only name and metrics are needed.
+
+    Raises:
+        NotFound: There is none.
+        InvalidInput: It is a folder.
+    """
+    node = backend.stat(path)
+    if node.kind == FOLDER:
+        raise InvalidInput(f"{path} in {backend.uri} is a folder; em ls lists what is in it")
+    place = node_uri(backend, node)
+    with tempfile.TemporaryDirectory(prefix="em-") as name:
+        problems = _fetch(backend, node, Path(name), only_metrics=only_metrics)
+        view = look_at_local(Path(name))
+        view.problems = problems or [problem.replace(f"{name}/", f"{place}: ") for problem in view.problems]
+        view.recovered = [message.replace(f"{name}/", f"{place}: ") for message in view.recovered]
+    view.place, view.node, view.kind = place, node, node.kind
+    view.metadata = view.metadata or node.metadata
+    if not only_metrics:
+        view.versions = view.read(lambda: list(backend.versions(split_version(path)[0])), [])
+    return view
+
+
+def _kind(view: View, directory: Path) -> str:
+    kind = view.metadata.get("type")
+    if kind in (RUN, ARTIFACT):
+        return str(kind)
+    if view.metadata:
+        view.problems.append(f"{directory / layout.METADATA} does not say whether this is a run or an artifact")
+    return ARTIFACT if (directory / layout.OBJECTS).is_dir() else RUN
+
+
+def _read_run(view: View, directory: Path) -> None:
+    view.hparams = view.read(lambda: layout.read_mapping(directory / layout.HPARAMS, "hyperparameters"), {})
+    view.platform = view.read(lambda: layout.read_mapping(directory / layout.PLATFORM, "platform information"), {})
+    view.git = view.read(lambda: layout.read_mapping(directory / layout.GIT, "git information"), {})
+    known: dict[str, str] = {}
+    found = view.read(lambda: _metric_files(directory), known)
+    for kind, name in sorted(found.items(), key=lambda item: (_ORDER.get(item[0], len(_ORDER)), item[0])):
+        view.metrics[kind] = view.read(partial(metrics.read, directory / layout.METRICS / name), [])
+
+
+def _metric_files(directory: Path) -> dict[str, str]:
+    types = layout.read_mapping(directory / layout.INDEX, "index").get("metrics")
+    files = MetricFiles(directory / layout.METRICS, types if isinstance(types, dict) else {}, lambda: None)
+    return files.names()
+
+
+def _fetch(backend: Backend, node: Node, target: Path, *, only_metrics: bool) -> list[str]:
+    """Downloads what is to be shown of a node.
+
+    Returns:
+        What could not be downloaded, and why.
+    """
+    try:
+        keys = [file.key for file in backend.files(node) if _is_shown(file.key, only_metrics=only_metrics)]
+    except EMError as error:
+        return [str(error)]
+    try:
+        download_files(backend, node, target, keys=keys)
+    except EMError:
+        return list(_fetch_each(backend, node, target, keys))
+    return []
+
+
+def _fetch_each(backend: Backend, node: Node, target: Path, keys: Collection[str]) -> Iterator[str]:
+    """Downloads what can be downloaded after the whole could not; yields why the rest cannot."""
+    for key in keys:
+        try:
+            download_files(backend, node, target, keys=[key])
+        except EMError as error:
+            yield str(error)
+
+
+def _is_shown(key: str, *, only_metrics: bool) -> bool:
+    shown: Collection[str] = (layout.INDEX, layout.METADATA)
+    if not only_metrics:
+        shown = (*shown, layout.HPARAMS, layout.PLATFORM, layout.GIT)
+    return key in shown or key.startswith(f"{layout.METRICS}/")
+
+
+@contextmanager
+def _noting_recovery(view: View) -> Iterator[None]:
+    """Keeps warnings about damaged tails for the view instead of printing them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RecoveredDataWarning)
+        yield
+    view.recovered += [str(warning.message) for warning in caught if warning.category is RecoveredDataWarning]
