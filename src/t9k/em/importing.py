@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -42,8 +43,7 @@ def import_file(source: Path, key: str, directory: Path) -> dict[str, Any]:
     Returns:
         `size` in bytes and `sha256`.
     """
-    target = directory.joinpath(OBJECTS, *key.split("/"))
-    make_safe_parents(directory, target)
+    target = _make_way(directory, key)
     try:
         size, sha256 = copy_hashed(source, target, follow_symlinks=True)
     except OSError as error:
@@ -81,15 +81,26 @@ def import_files(files: Mapping[str, Path], directory: Path) -> dict[str, dict[s
     try:
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="em-add") as pool:
             added = dict(zip(files, pool.map(lambda key: import_file(files[key], key, staging), files), strict=True))
-        targets = {key: directory.joinpath(OBJECTS, *key.split("/")) for key in files}
+        targets = {key: _make_way(directory, key) for key in files}
         for key, target in targets.items():
-            make_safe_parents(directory, target)
             staging.joinpath(OBJECTS, *key.split("/")).replace(target)
         for parent in {target.parent for target in targets.values()}:
             sync_dir(parent)
     finally:
         shutil.rmtree(staging)
     return added
+
+
+def _make_way(directory: Path, key: str) -> Path:
+    """The path of an object in an artifact, in a directory that exists."""
+    target = directory.joinpath(OBJECTS, *key.split("/"))
+    try:
+        make_safe_parents(directory, target)
+        if target.is_dir():
+            raise FileExistsError(errno.EEXIST, "Directory exists", str(target))
+    except FileExistsError as error:
+        raise LocalError(f"{error.filename} is in the way of object {key!r}; move it away") from error
+    return target
 
 
 def _walk(source: Path) -> Iterator[tuple[str, Path]]:
