@@ -210,9 +210,8 @@ class Artifact:
         data = self._data(key)
         if "uri" in data:
             return self._fetch_reference(key).open("rb")
-        path = self._path(key)
-        if path.is_file():
-            chunks = _chunks(path)
+        if self._is_here(key):
+            chunks = _chunks(self._path(key))
         else:
             backend, node = self._origin()
             entry = next((file for file in backend.files(node) if file.key == f"{OBJECTS}/{key}"), None)
@@ -233,7 +232,7 @@ class Artifact:
             CorruptData: What is in the backend is not what was uploaded.
         """
         wanted = list(self._objects if keys is None else keys)
-        missing = [key for key in wanted if "uri" not in self._data(key) and not self._path(key).is_file()]
+        missing = [key for key in wanted if "uri" not in self._data(key) and not self._is_here(key)]
         if not missing:
             return
         backend, node = self._origin()
@@ -404,6 +403,10 @@ class Artifact:
 
     def _path(self, key: str) -> Path:
         return self._directory.joinpath(OBJECTS, *key.split("/"))
+
+    def _is_here(self, key: str) -> bool:
+        path = self._path(key)
+        return path.is_file() and not path.is_symlink()
 
     def _fetch_reference(self, key: str) -> Path:
         from t9k.em.references import fetch_reference  # noqa: PLC0415 - requests is slow to import

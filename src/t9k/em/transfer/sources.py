@@ -33,7 +33,7 @@ def growing_body(path: Path, *, whole_lines: bool) -> Body:
         path: The file.
         whole_lines: Whether to leave out what follows the last newline.
     """
-    with path.open("rb") as file:
+    with _open(path, None) as file:
         digest = hashlib.sha256()
         size = 0
         tail = b""
@@ -121,5 +121,6 @@ def _open(path: Path, size: int | None) -> BinaryIO:
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode) or (size is not None and status.st_size != size):
         os.close(fd)
-        raise SourceChanged(f"{path} is not the file of {size} bytes that was added; add it again")
+        what = "a regular file" if size is None else f"the file of {size} bytes that was added"
+        raise SourceChanged(f"{path} is not {what} any more; put it back, or add it again")
     return os.fdopen(fd, "rb")
