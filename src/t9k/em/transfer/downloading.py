@@ -146,7 +146,8 @@ def _download_one(backend: Backend, node: Node, file: FileEntry, target: Path) -
                 while view:
                     view = view[os.write(fd, view) :]
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-        raise LocalError(f"{error.filename} is in the way of a download of {path}; move it away") from error
+        there = error.filename2 or error.filename
+        raise LocalError(f"{there} is in the way of a download of {path}; move it away") from error
 
 
 def _is_there(path: Path, file: FileEntry) -> bool:
