@@ -54,6 +54,10 @@ class Faults:
         self._error = error
         self._lock = threading.Lock()
 
+    def restart(self) -> None:
+        """Starts a new process after a crash; calls are counted on."""
+        self.crashed = False
+
     def around(self, what: str, call: Callable[[], T]) -> T:
         """Makes one call, or not.
 
