@@ -1,0 +1,341 @@
+"""Records that are truncated, hostile or from another version: refused or ignored before anything is written."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import logging
+
+import pytest
+from attrs import evolve
+
+from t9k.em.errors import CorruptData, CorruptManifest, EMError, InvalidInput, NotFound
+from t9k.em.records import RUN, Body
+from t9k.em.testing.faults import Faults, FaultyStore
+from t9k.em.testing.uploads import finish, make_request, read_node, upload
+from t9k_em_backends.memory import MemoryBackend, MemoryStore
+from t9k_em_backends.tree import heads as heads_module
+from t9k_em_backends.tree import listing
+from t9k_em_backends.tree import upload as upload_module
+from t9k_em_backends.tree.heads import MAX_HEAD_BYTES, Head, ManifestRef, decode_manifest, encode_head, encode_manifest
+
+FILES = {"a": b"a", "b/c": b"bb"}
+HEAD = "alice/.em/h/m/00000001.json"
+SHA = hashlib.sha256(b"a").hexdigest()
+OP = "20240101T000000.000000Z-0123456789"
+FILE = {"key": "a", "op": OP, "size": 1, "sha256": SHA}
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture
+def backend(store):
+    return MemoryBackend(store, "memory://test", sleep=lambda _: None)
+
+
+def _overwrite(store, key: str, data: bytes | object) -> None:
+    store.put(key, Body.of(data if isinstance(data, bytes) else json.dumps(data).encode()))
+
+
+def _read(store, key: str) -> bytes:
+    return b"".join(store.get(key))
+
+
+# Heads.
+
+HOSTILE = {
+    "another version": {"v": 2},
+    "no version": {"v": None},
+    "no name": {"name": None},
+    "a name that is none": {"name": "../x"},
+    "the name of somebody else": {"name": "other"},
+    "an unknown state": {"state": "maybe"},
+    "a run that is closing": {"state": "closing"},
+    "a state that is no text": {"state": ["ready"]},
+    "a kind that is no text": {"kind": 1},
+    "no id": {"id": None},
+    "an op that climbs": {"op": "../../etc"},
+    "a manifest that climbs": {"manifest": {"op": "../..", "sha256": SHA}},
+    "a manifest without checksum": {"manifest": {"op": OP, "sha256": "x"}},
+    "a manifest that is a text": {"manifest": "x"},
+    "a key that climbs": {"files": [{**FILE, "key": "../../etc/passwd"}], "file_count": 1, "size": 1},
+    "an absolute key": {"files": [{**FILE, "key": "/etc/passwd"}], "file_count": 1, "size": 1},
+    "a reserved key": {"files": [{**FILE, "key": ".em/x"}], "file_count": 1, "size": 1},
+    "a file of an op that climbs": {"files": [{**FILE, "op": "../x"}], "file_count": 1, "size": 1},
+    "the same key twice": {"files": [FILE, FILE], "file_count": 2, "size": 2},
+    "keys that differ by case": {"files": [FILE, {**FILE, "key": "A"}], "file_count": 2, "size": 2},
+    "a key that is another's directory": {"files": [FILE, {**FILE, "key": "a/b"}], "file_count": 2, "size": 2},
+    "a negative size": {"files": [{**FILE, "size": -1}], "file_count": 1, "size": -1},
+    "a size that is true": {"files": [{**FILE, "size": True}], "file_count": 1, "size": 1},
+    "a checksum that is none": {"files": [{**FILE, "sha256": "x"}], "file_count": 1, "size": 1},
+    "an etag that is a number": {"files": [{**FILE, "etag": 1}], "file_count": 1, "size": 1},
+    "a file without a key": {"files": [{}], "file_count": 1, "size": 1},
+    "files that are a number": {"files": 3},
+    "another number of files": {"files": [FILE], "file_count": 2, "size": 1},
+    "another size": {"files": [FILE], "file_count": 1, "size": 2},
+    "a negative count": {"file_count": -1},
+    "metadata that is a list": {"metadata": []},
+    "a fence that is no op": {"fenced": ["x"]},
+    "fences that are a number": {"fenced": 1},
+    "a negative generation": {"collected": -1},
+    "no writer": {"writer": None},
+    "no time": {"time": 0},
+}
+NO_HEADS = {
+    "nothing": b"",
+    "half": b'{"v": 1, "wri',
+    "no JSON": b"\x00\xff",
+    "a list": b"[]",
+    "a number": b"1",
+    "empty": b"{}",
+    "deep": b"[" * 200_000,
+    "large": b" " * (MAX_HEAD_BYTES + 1),
+}
+
+
+def _refuses(backend, store) -> None:
+    before = {info.key: info.etag for info in store.list("")}
+    for call in (
+        lambda: backend.stat("/alice/m"),
+        lambda: backend.stat("/alice/m@1"),
+        lambda: backend.list("/alice"),
+        lambda: backend.versions("/alice/m"),
+        lambda: backend.delete("/alice/m"),
+        lambda: backend.begin(make_request("/alice", "m", FILES, strategy="replace")),
+        lambda: backend.collect("/alice", grace_s=-60.0),
+    ):
+        with pytest.raises(CorruptManifest):
+            call()
+    assert {info.key: info.etag for info in store.list("")} == before
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_head_is_refused_before_anything_is_written(backend, store, what: str) -> None:
+    upload(backend, make_request("/alice", "m", FILES), FILES)
+    _overwrite(store, HEAD, {**json.loads(_read(store, HEAD)), **HOSTILE[what]})
+    _refuses(backend, store)
+
+
+@pytest.mark.parametrize("what", NO_HEADS)
+def test_what_is_no_head_is_refused_before_anything_is_written(backend, store, what: str) -> None:
+    upload(backend, make_request("/alice", "m", FILES), FILES)
+    _overwrite(store, HEAD, NO_HEADS[what])
+    _refuses(backend, store)
+
+
+def test_every_field_of_a_head_is_needed(backend, store) -> None:
+    upload(backend, make_request("/alice", "m", FILES), FILES)
+    record = json.loads(_read(store, HEAD))
+    for name in record:
+        _overwrite(store, HEAD, {key: value for key, value in record.items() if key != name})
+        with pytest.raises(CorruptManifest):
+            backend.stat("/alice/m")
+
+
+def test_fields_that_a_later_version_adds_are_ignored(backend, store) -> None:
+    node = upload(backend, make_request("/alice", "m", FILES), FILES)
+    _overwrite(store, HEAD, {**json.loads(_read(store, HEAD)), "later": {"x": 1}})
+    assert backend.stat("/alice/m") == node
+
+
+def test_objects_among_the_heads_that_are_none_are_ignored(backend, store) -> None:
+    node = upload(backend, make_request("/alice", "m", FILES), FILES)
+    for key in ("x", "m/9.json", "m/00000002.txt", "m/000000002.json", "m/sub/00000002.json"):
+        _overwrite(store, f"alice/.em/h/{key}", b"hostile")
+    assert backend.stat("/alice/m") == node
+    assert list(backend.list("/alice")) == [node]
+
+
+def test_a_head_that_is_listed_and_never_found_is_an_error(backend, store) -> None:
+    upload(backend, make_request("/alice", "m", FILES), FILES)
+
+    class Hiding(FaultyStore):
+        def get(self, key, start=0, end=None):
+            if key == HEAD:
+                raise NotFound(key)
+            return super().get(key, start, end)
+
+    hiding = MemoryBackend(Hiding(store, Faults()), "memory://test", sleep=lambda _: None)
+    for call in (lambda: hiding.stat("/alice/m"), lambda: hiding.list("/alice")):
+        with pytest.raises(CorruptData):
+            call()
+
+
+# Lists of files.
+
+
+@pytest.fixture
+def manifest_key(backend, store, monkeypatch):
+    """The key of the list of files of a node that has one."""
+    monkeypatch.setattr(upload_module, "FILES_IN_HEAD_BYTES", 1)
+    upload(backend, make_request("/alice", "m", FILES, id="mine"), FILES)
+    return next(info.key for info in store.list("alice/m/") if "/.em/manifest-" in info.key)
+
+
+def test_a_list_of_files_that_is_not_the_one_in_the_head_is_refused(backend, store, manifest_key) -> None:
+    good = _read(store, manifest_key)
+    node = backend.stat("/alice/m")
+    assert read_node(backend, node) == FILES
+    for data in (b"", good[:-1], good + b"x", gzip.compress(b"{}"), b"no gzip"):
+        _overwrite(store, manifest_key, data)
+        with pytest.raises(CorruptManifest):
+            backend.files(backend.stat("/alice/m"))
+        with pytest.raises(CorruptManifest):
+            backend.begin(make_request("/alice", "m", FILES, id="mine"))
+        with pytest.raises(CorruptManifest):
+            backend.collect("/alice", grace_s=-60.0, apply=True)
+    assert len(list(store.list("alice/m/"))) == 3
+
+
+def test_without_its_list_of_files_a_node_is_not_collected_and_can_be_sent_again(backend, store, manifest_key) -> None:
+    store.delete([manifest_key])
+    with pytest.raises(NotFound):
+        backend.files(backend.stat("/alice/m"))
+    assert backend.collect("/alice", grace_s=-60.0, apply=True).objects == ()
+    begun = backend.begin(make_request("/alice", "m", FILES, id="mine"))
+    assert len(begun.missing) == 2
+    finish(begun, FILES)
+    assert read_node(backend, backend.stat("/alice/m")) == FILES
+
+
+def _head_for(data: bytes, **changes) -> Head:
+    head = Head(
+        write_id="w",
+        kind=RUN,
+        state="ready",
+        name="m",
+        id="i",
+        writer="alice",
+        time="t",
+        manifest=ManifestRef(op=OP, sha256=hashlib.sha256(data).hexdigest()),
+        file_count=1,
+        size=1,
+    )
+    return evolve(head, **changes)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        b"",
+        b"x",
+        b"[]",
+        b"{}",
+        b'{"files": 1}',
+        b"[" * 200_000,
+        *(
+            json.dumps({"v": 1, "files": files}).encode()
+            for files in (
+                [],
+                [FILE, FILE],
+                [{**FILE, "size": -1}],
+                [{**FILE, "size": 2}],
+                [{**FILE, "key": "../x"}],
+                [{**FILE, "key": "a\\b"}],
+                [{**FILE, "op": "x"}],
+                [{**FILE, "sha256": 1}],
+                [{}],
+            )
+        ),
+    ],
+    ids=lambda plain: plain[:60].decode(),
+)
+def test_a_hostile_list_of_files_with_the_right_checksum_is_refused(plain: bytes) -> None:
+    data = gzip.compress(plain)
+    with pytest.raises(CorruptManifest):
+        decode_manifest(data, _head_for(data), "key")
+
+
+def test_a_list_of_files_that_becomes_huge_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(heads_module, "MAX_MANIFEST_BYTES", 1 << 20)
+    data = gzip.compress(b" " * (64 << 20))
+    with pytest.raises(CorruptManifest, match="larger"):
+        decode_manifest(data, _head_for(data), "key")
+
+
+def test_a_head_without_a_list_has_none() -> None:
+    data = encode_manifest(())
+    with pytest.raises(CorruptManifest):
+        decode_manifest(data, _head_for(data, manifest=None), "key")
+
+
+def test_the_same_files_make_the_same_list() -> None:
+    assert encode_manifest(()) == encode_manifest(())
+    assert json.loads(encode_head(_head_for(b"")))["v"] == 1
+
+
+# The listing cache.
+
+BAD_ROWS = {
+    "another type": {"size": "1"},
+    "another generation": {"generation": 2},
+    "another name": {"name": "other"},
+    "more": {"more": 1},
+}
+BAD_INDEXES = [
+    b"",
+    b"x",
+    b"[]",
+    b"{}",
+    b'{"v": 1}',
+    b'{"v": 2, "rows": {"m/00000001": {}}}',
+    b'{"v": 1, "rows": []}',
+    b"[" * 200_000,
+]
+
+
+@pytest.fixture
+def listed(backend):
+    """Nodes in a folder with a cache."""
+    names = [f"n{number:02d}" for number in range(listing.REWRITE_AT + 2)]
+    nodes = [upload(backend, make_request("/alice/f", name, {}), {}) for name in names]
+    assert list(backend.list("/alice/f")) == nodes
+    return nodes
+
+
+@pytest.mark.parametrize("data", BAD_INDEXES, ids=lambda data: data[:40].decode())
+def test_a_damaged_listing_cache_changes_nothing(backend, store, listed, data: bytes, caplog) -> None:
+    _overwrite(store, "alice/f/.em/index.json", data)
+    with caplog.at_level(logging.WARNING):
+        assert list(backend.list("/alice/f")) == listed
+    assert list(backend.list("/alice/f")) == listed
+    store.delete(["alice/f/.em/index.json"])
+    assert list(backend.list("/alice/f")) == listed
+
+
+@pytest.mark.parametrize("what", BAD_ROWS)
+def test_an_entry_of_the_cache_that_does_not_fit_is_ignored(backend, store, listed, what: str) -> None:
+    record = json.loads(_read(store, "alice/f/.em/index.json"))
+    record["rows"]["n00/00000001"] |= BAD_ROWS[what]
+    record["rows"]["n01/00000001"] = None if what == "more" else {"name": "../x"}
+    _overwrite(store, "alice/f/.em/index.json", record)
+    assert list(backend.list("/alice/f")) == listed
+
+
+def test_entries_of_the_cache_for_what_is_not_there_are_ignored(backend, store, listed) -> None:
+    record = json.loads(_read(store, "alice/f/.em/index.json"))
+    row = record["rows"]["n00/00000001"]
+    record["rows"]["ghost/00000001"] = {**row, "name": "ghost"}
+    record["rows"]["n00/00000002"] = {**row, "generation": 2}
+    _overwrite(store, "alice/f/.em/index.json", record)
+    assert list(backend.list("/alice/f")) == listed
+
+
+def test_a_listing_leaves_out_large_metadata(backend, listed) -> None:
+    metadata = {"small": 1, "large": "x" * listing.LARGEST_METADATA_BYTES}
+    node = upload(backend, make_request("/alice/f", "large", {}, metadata=metadata), {})
+    assert backend.list("/alice/f")[0].metadata == {"small": 1}
+    assert backend.stat(node.path).metadata == metadata
+
+
+def test_metadata_has_a_limit(backend) -> None:
+    with pytest.raises(InvalidInput, match="metadata"):
+        backend.begin(make_request("/alice", "m", {}, metadata={"x": "y" * (1 << 20)}))
+
+
+def test_every_error_here_belongs_to_the_library() -> None:
+    assert issubclass(CorruptManifest, EMError)
