@@ -11,7 +11,7 @@ from t9k.config import CONFIG, config_path, remove_login, save_login
 from t9k.em import session
 from t9k.em.cli.output import console, json_option, pairs, print_json, say, text
 from t9k.em.cli.text import clean
-from t9k.em.errors import InvalidInput
+from t9k.em.errors import InvalidInput, InvalidURI
 from t9k.em.local import layout
 from t9k.em.records import ARTIFACT, RUN
 from t9k.em.uris import is_uri, parse
@@ -31,6 +31,8 @@ def login(uri: str | None, *, api_key: bool) -> None:
     host = uri if uri is not None else CONFIG["aistore_host"]
     if host is None:
         raise InvalidInput("no backend to log in to; say which: em login file:///data/em")
+    if is_uri(host) and parse(host).folder is not None:
+        raise InvalidURI(f"{host} names a folder, and a login is to a whole store; leave out '#' and what follows")
     key = _ask_for_key(host, asked=api_key)
     backend = session.login(host, api_key=key)
     saved = save_login(host, key)

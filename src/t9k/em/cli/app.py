@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 import traceback
@@ -44,6 +43,10 @@ _IN_SHELL = {
 }
 
 
+class _NobodyReads(Exception):
+    """The output goes to a program that has ended."""
+
+
 class App(click.Group):
     """All commands of `em`."""
 
@@ -60,6 +63,13 @@ class App(click.Group):
         module = import_module(f"t9k.em.cli.{_COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; click would end the program with its own code when nobody reads the output."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _NobodyReads from error
 
     def main(
         self,
@@ -87,10 +97,10 @@ class App(click.Group):
         except click.Abort:
             _complain("interrupted")
             return INTERRUPTED
+        except (_NobodyReads, BrokenPipeError):
+            _discard_output()
+            return BROKEN_PIPE
         except (EMError, OSError) as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                _discard_output()
-                return BROKEN_PIPE
             if "--debug" in args:
                 traceback.print_exc()
             else:
@@ -125,7 +135,7 @@ def explain(error: Exception) -> str:
 
 
 def _complain(message: str) -> None:
-    click.echo(f"em: {message}", err=True)
+    print(f"em: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager

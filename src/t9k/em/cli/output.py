@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -28,7 +29,7 @@ def console(*, stderr: bool = False) -> Console:
 
     class Plain(Console):
         def on_broken_pipe(self) -> NoReturn:
-            raise BrokenPipeError(32, "broken pipe")  # `App` knows what to do
+            raise BrokenPipeError  # `App` knows what to do
 
     made = Plain(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
@@ -38,17 +39,17 @@ def console(*, stderr: bool = False) -> Console:
 
 def say(message: str) -> None:
     """Prints a line that was cleaned where needed."""
-    click.echo(message)
+    print(message)
 
 
 def note(message: str) -> None:
     """Prints a line that is not the result, to stderr."""
-    click.echo(message, err=True)
+    print(message, file=sys.stderr)
 
 
 def print_json(data: Any) -> None:
     """Prints one JSON document."""
-    click.echo(to_json(data))
+    print(to_json(data))
 
 
 def text(value: object, style: str = "") -> Text:

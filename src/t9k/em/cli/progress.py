@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 class Bars:
     """One bar for each thing that is transferred; see `t9k.em.transfer.progress.Progress`.
 
+    They appear with the first transfer. Nothing should be printed between that and their end.
+
     Args:
-        bars: Where they are drawn.
+        bars: Where they are drawn; somebody else stops it.
     """
 
     def __init__(self, bars: rich.progress.Progress) -> None:
@@ -32,6 +34,7 @@ class Bars:
     def start(self, what: str, files: int, size: int) -> None:
         """See `Progress`."""
         with self._lock:
+            self._bars.start()
             if self._task is not None and what != self._what:
                 self._bars.remove_task(self._task)
                 self._task = None
@@ -69,8 +72,12 @@ def progress() -> Iterator[Progress]:
         rich.DownloadColumn(),
         rich.TimeRemainingColumn(),
     )
-    with rich.Progress(*columns, console=to, transient=True) as bars:
+    # Results are for stdout, which may be a file although stderr is a terminal.
+    bars = rich.Progress(*columns, console=to, transient=True, redirect_stdout=False)
+    try:
         yield Bars(bars)
+    finally:
+        bars.stop()
 
 
 @contextlib.contextmanager

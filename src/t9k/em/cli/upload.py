@@ -49,18 +49,18 @@ def upload(
         places.connect()
     backend, target = session.resolve(folder)
     results: list[dict[str, Any]] = []
-    with progress() as bars:
-        for directory in directories:
-            try:
+    for directory in directories:
+        try:
+            with progress() as bars:
                 sent = open_local(directory).send(
                     backend, target, make_folder=make_folder, strategy=conflict_strategy, progress=bars
                 )
-            except (EMError, OSError) as error:
-                results.append({"local": str(directory), "outcome": "failed", "error": explain(error)})
-            else:
-                results.append(outcome_dict(backend, *sent, local=directory))
-            if not as_json:
-                _say(results[-1])
+        except (EMError, OSError) as error:
+            results.append({"local": str(directory), "outcome": "failed", "error": explain(error)})
+        else:
+            results.append(outcome_dict(backend, *sent, local=directory))
+        if not as_json:
+            _say(results[-1])
     if as_json:
         print_json(results)
     failed = sum("error" in result for result in results)

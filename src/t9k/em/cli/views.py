@@ -105,7 +105,7 @@ def look_at_local(directory: Path) -> View:
         view.kind = _kind(view, directory)
         if view.kind == RUN:
             _read_run(view, directory)
-        elif view.kind == ARTIFACT:
+        else:
             index = directory / layout.INDEX
             view.objects = view.read(lambda: objects.decode(index.read_bytes(), str(index)), {})
         remote: object = view.read(lambda: LocalState(directory).get("remote", []), None)

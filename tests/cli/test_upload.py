@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Em, make_artifact, make_run
+
+from t9k import em as em_
+
+
+def test_one_run_goes_to_the_default_folder(em: Em, logged_in: str) -> None:
+    run = make_run()
+    ran = em("upload", run.local)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"published  {run.local}  ->  {logged_in}#/alice/default/cnn@1\n"
+    assert em("upload", run.local).out == f"unchanged  {run.local}  ->  {logged_in}#/alice/default/cnn@1\n"
+    assert em("ls", "default").out == "cnn\n"
+
+
+def test_a_folder_is_made_only_when_told(em: Em, logged_in: str) -> None:
+    run = make_run()
+    ran = em("upload", run.local, "--folder", "cv/mnist")
+    assert ran.code == 1
+    assert "--make-folder" in ran.err
+    assert "make_folder" not in ran.err
+    assert em("upload", run.local, "--folder", "cv/mnist", "--make-folder").code == 0
+
+
+def test_the_folder_may_be_in_another_backend(em: Em, store: str) -> None:
+    run = make_run()
+    assert f"{store}-2#/alice/default/cnn@1" in em("upload", run.local, "--folder", f"{store}-2").out
+    assert em("upload", run.local).code == 1
+
+
+def test_a_taken_name_is_decided_by_the_strategy(em: Em, logged_in: str) -> None:
+    first, second = make_run(), make_run()
+    assert em("upload", first.local).code == 0
+    ran = em("upload", second.local, "--conflict-strategy", "error")
+    assert (ran.code, ran.out) == (1, "")
+    assert em("upload", second.local, "--conflict-strategy", "skip").out.startswith("skipped")
+    assert second.alternative_name in em("upload", second.local).out
+    assert em("upload", second.local, "--conflict-strategy", "nwe").code == 2
+
+
+def test_all_in_a_directory_and_no_stop_at_a_bad_one(em: Em, logged_in: str) -> None:
+    good, bad = make_run("good"), make_run("bad")
+    Path(bad.local, "metadata.yaml").write_bytes(b"type: Run\nname: ''\n")
+    artifact = make_artifact()
+    ran = em("upload", ".")
+    assert ran.code == 3
+    assert [line.split()[1] for line in ran.out.splitlines()] == [good.local, artifact.local]
+    assert ran.err.startswith(f"em: {bad.local}: ")
+    assert ran.err.endswith("em: 1 of 3 could not be uploaded; the same command tries them again\n")
+    assert "Traceback" not in ran.err
+
+
+def test_the_only_one_that_fails_is_an_error(em: Em, logged_in: str) -> None:
+    bad = make_run()
+    Path(bad.local, "metadata.yaml").write_bytes(b"{")
+    assert em("upload", bad.local).code == 1
+
+
+def test_the_same_place_twice_is_one(em: Em, logged_in: str) -> None:
+    run = make_run()
+    assert em("upload", run.local, ".em/runs").out.count("\n") == 1
+
+
+def test_json_has_an_object_for_each(em: Em, logged_in: str) -> None:
+    good, bad = make_run("good"), make_run("worse")
+    Path(bad.local, "metadata.yaml").write_bytes(b"{")
+    ran = em("upload", "--json", ".em/runs")
+    assert ran.code == 3
+    first, second = ran.json
+    assert first == {"local": good.local, "outcome": "published", "uri": f"{logged_in}#/alice/default/good@1"}
+    assert (second["local"], second["outcome"]) == (bad.local, "failed")
+    assert "metadata.yaml" in second["error"]
+
+
+def test_what_is_no_run_is_an_error_before_anything_is_sent(em: Em, logged_in: str) -> None:
+    run = make_run()
+    ran = em("upload", run.local, "nothing")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        "em: nothing is no directory; give a directory like .em/runs or one in it; em ls lists what is here\n"
+    )
+    Path("empty").mkdir()
+    assert em("upload", "empty").err.startswith("em: empty has no run or artifact; ")
+    assert em("upload", f"{logged_in}#x").code == 1
+    assert em("upload").code == 2
+    em_.login(logged_in)
+    assert em("ls", "/").err.startswith("nothing in /")
+
+
+def test_progress_is_shown_in_a_terminal(em: Em, logged_in: str, terminal: None) -> None:
+    artifact = make_artifact(files={f"{number}": b"x" * 1000 for number in range(200)})
+    ran = em("upload", artifact.local)
+    assert "uploading model" in ran.err
+    assert "/202 files" in ran.err
+    assert "uploading" not in ran.out
