@@ -10,7 +10,7 @@ import pytest
 from t9k import em
 from t9k.em import fetching
 from t9k.em.artifact import Artifact
-from t9k.em.errors import CorruptData, NotFound
+from t9k.em.errors import CorruptData, LocalError, NotFound
 from t9k.em.fetching import fetch_artifact, fetch_run
 from t9k.em.run import Run
 
@@ -156,3 +156,36 @@ def test_a_name_as_long_as_can_be_finds_room_for_another(backend, monkeypatch):
     second = fetch_artifact(backend, f"/alice/default/{'n' * 255}")
     assert second.local != first.local
     assert second.to_dict() == artifact.to_dict()
+
+
+class TestToAnotherPlace:
+    def test_a_run_and_an_artifact_become_what_was_asked_for(self, run, backend):
+        loaded = fetch_run(backend, "/alice/default/r", directory=Path("deep/er/mine"))
+        assert loaded.local == "deep/er/mine"
+        assert loaded.to_dict() == run.to_dict()
+        assert fetch_run(backend, "/alice/default/r", directory=Path("deep/er/mine")).local == "deep/er/mine"
+        Artifact({"name": "a"}).upload()
+        Path("empty").mkdir()
+        assert fetch_artifact(backend, "/alice/default/a", directory=Path("empty")).local == "empty"
+
+    @pytest.mark.parametrize("kind", ["file", "directory", "node"])
+    def test_what_is_there_is_left_alone(self, run, backend, snapshot, tmp_path, kind):
+        if kind == "file":
+            Path("there").write_text("keep")
+        elif kind == "directory":
+            Path("there").mkdir()
+            Path("there/keep").write_text("keep")
+        else:
+            Path(Run({"name": "other"}).local).rename("there")
+        before = snapshot(tmp_path)
+        with pytest.raises(LocalError, match="holds something else; choose a directory that does not exist"):
+            fetch_run(backend, "/alice/default/r", directory=Path("there"))
+        assert snapshot(tmp_path) == before
+
+    def test_other_errors_of_the_system_come_out_as_they_are(self, run, backend, monkeypatch):
+        def fail(*_: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(fetching.Path, "rename", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            fetch_run(backend, "/alice/default/r", directory=Path("there"))
