@@ -39,9 +39,14 @@ def test_a_local_place_is_a_node_its_parent_or_a_working_directory(em: Em, tmp_p
 
 
 def test_a_directory_without_runs_is_an_error_that_knows_about_stores(em: Em, tmp_path: Path) -> None:
-    ran = em("ls", ".")
-    assert ran.code == 1
-    assert ran.err == "em: . has no run or artifact; a store there is listed by its URI, file:///...\n"
+    for place in (".", "./x", ".em/runs/nothing", "~/x"):
+        for command in ("ls", "show", "plot"):
+            ran = em(command, place)
+            assert ran.code == 1
+            assert ran.err == (
+                f"em: {place} is no run or artifact, and holds none; em ls lists those that are here, "
+                "and a store is listed by its URI, file:///...\n"
+            )
 
 
 def test_the_long_form_tells_kind_status_time_and_size(em: Em) -> None:

@@ -60,7 +60,8 @@ def test_a_folder_needs_r(em: Em) -> None:
 
 def test_on_a_terminal_it_asks(em: Em) -> None:
     code, shown = answer("n\n", "rm", "default/cnn")
-    assert code == 130
+    assert code == 1
+    assert "nothing was deleted" in shown
     assert "Delete the Run /alice/default/cnn (" in shown
     assert em("ls", "default").out == "cnn\n"
     code, shown = answer("y\n", "rm", "default/cnn")

@@ -12,7 +12,7 @@ from attrs import asdict, fields, filters, frozen
 from t9k.em.cli import places
 from t9k.em.cli.output import console, json_option, note, print_json, print_rows, say, text, tree
 from t9k.em.cli.text import clean, size, when
-from t9k.em.errors import CorruptLocalData, NotALocalNode
+from t9k.em.errors import CorruptLocalData
 from t9k.em.local import layout
 from t9k.em.names import split_version
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
@@ -117,8 +117,6 @@ def _local_entries(place: str | None) -> list[Entry] | None:
         parents = [layout.parent_directory(RUN), layout.parent_directory(ARTIFACT)]
         return [Entry.read(node) for parent in parents for node in layout.nodes(parent)]
     found = places.local_nodes(place)
-    if not found and place.startswith((".", "~")):
-        raise NotALocalNode(f"{place} has no run or artifact; a store there is listed by its URI, file:///...")
     return [Entry.read(node) for node in found] or None
 
 

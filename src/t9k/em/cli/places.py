@@ -19,6 +19,9 @@ from t9k.em.uris import is_uri, parse
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
 
+_LOCAL_ONLY = ("./", "../", "~/", f"{layout.PRIVATE}/")
+"""How no path in a backend can begin."""
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -118,11 +121,17 @@ def require_local(place: str) -> list[Path]:
 
 
 def located(place: str) -> tuple[Backend, str]:
-    """Like `remote`; the error for a place that is found nowhere says that it is not local either.
+    """Like `remote`, for a place that was looked for here and not found.
 
     Raises:
+        NotALocalNode: It can only be a local path.
         NotLoggedIn: See `connect`.
     """
+    if place in (".", "..") or place.startswith(_LOCAL_ONLY):
+        raise NotALocalNode(
+            f"{place} is no run or artifact, and holds none; em ls lists those that are here, "
+            "and a store is listed by its URI, file:///..."
+        )
     try:
         return remote(place)
     except NotLoggedIn as error:

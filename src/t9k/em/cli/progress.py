@@ -70,7 +70,7 @@ def progress() -> Iterator[Progress]:
         rich.BarColumn(bar_width=None),
         rich.TextColumn("{task.fields[files]}", markup=False),
         rich.DownloadColumn(),
-        rich.TimeRemainingColumn(),
+        rich.TimeElapsedColumn(),
     )
     # Results are for stdout, which may be a file although stderr is a terminal.
     bars = rich.Progress(*columns, console=to, transient=True, redirect_stdout=False)

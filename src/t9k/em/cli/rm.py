@@ -7,7 +7,8 @@ import sys
 import click
 
 from t9k.em.cli import places
-from t9k.em.cli.output import say
+from t9k.em.cli.app import ERROR
+from t9k.em.cli.output import note, say
 from t9k.em.cli.text import clean, count, size
 from t9k.em.errors import InvalidInput
 from t9k.em.names import split_version
@@ -19,7 +20,8 @@ from t9k.em.records import FOLDER, Node
 @click.option("-r", "--recursive", is_flag=True, help="A folder with all that is in it.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @places.backend_option
-def rm(place: str, *, recursive: bool, yes: bool) -> None:
+@click.pass_context
+def rm(ctx: click.Context, place: str, *, recursive: bool, yes: bool) -> None:
     """Deletes a run, artifact or folder in a backend.
 
     Its versions stay readable (em ls PLACE --versions) until em gc collects them.
@@ -37,7 +39,9 @@ def rm(place: str, *, recursive: bool, yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("There is no terminal to ask on; say -y to delete.")
-        click.confirm(f"Delete {_described(node)} in {clean(backend.uri)}?", abort=True, err=True)
+        if not click.confirm(f"Delete {_described(node)} in {clean(backend.uri)}?", err=True):
+            note("nothing was deleted")
+            ctx.exit(ERROR)
     backend.delete(path, recursive=recursive)
     say(f"deleted  {clean(places.uri_of(backend.uri, path))}")
 

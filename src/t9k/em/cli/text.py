@@ -61,12 +61,11 @@ def size(size_bytes: int) -> str:
     """A size in decimal units: 1.5 kB is 1,500 bytes."""
     if size_bytes < 1000:  # noqa: PLR2004 - the base of the units
         return f"{size_bytes} B"
-    value = float(size_bytes)
-    for unit in _UNITS:
+    value, units = size_bytes / 1000, list(_UNITS)
+    while value >= 999.95 and len(units) > 1:  # noqa: PLR2004 - what would be rounded to 1000.0
         value /= 1000
-        if value < 999.95 or unit == _UNITS[-1]:  # noqa: PLR2004 - what would be rounded to 1000.0
-            break
-    return f"{value:.1f} {unit}"
+        del units[0]
+    return f"{value:.1f} {units[0]}"
 
 
 def count(number: int, what: str) -> str:
