@@ -29,7 +29,6 @@ from t9k.em.local.disk import sync_dir
 from t9k.em.local.reflink import reflink
 from t9k.em.names import random_text
 from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo
-
 from t9k_em_backends.tree import TreeBackend
 
 if TYPE_CHECKING:
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
 
 TEMPORARY = ".em/tmp"
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_RETRIES = 10
+_RETRIES = 100
+_BATCH = 64  # files open at a time, of the 256 or more that a process may have
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -72,9 +72,8 @@ class LocalStore(ObjectStore):
 
     def get(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See the port."""
-        with self._translated(key):
-            chunks = _read(self._path(key), start, end)
-            first = next(chunks, b"")
+        chunks = self._chunks(key, start, end)
+        first = next(chunks, b"")
         return itertools.chain([first] if first else [], chunks)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -98,6 +97,39 @@ class LocalStore(ObjectStore):
 
     def put_many(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
         """See the port; syncs files and directories together, which costs a fraction of one by one."""
+        batches = (items[at : at + _BATCH] for at in range(0, len(items), _BATCH))
+        return [info for batch in batches for info in self._put_batch(batch)]
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See the port; directories that become empty go too."""
+        for key in keys:
+            path = self._path(key)
+            with self._translated(key), contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                _unlink(path)
+            self._prune(path.parent)
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """See `t9k.em.backend.CopiesObjects`."""
+        return self._write(target, partial(_duplicate, self._path(source)), if_absent=False)
+
+    def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
+        """See `t9k.em.backend.SweepsTemporary`."""
+        before = time.time() - older_than_s
+        for entry in self._scan(TEMPORARY):
+            try:
+                info = _info(f"{TEMPORARY}/{entry.name}", entry.stat(follow_symlinks=False))
+            except FileNotFoundError:  # its writer ended a moment ago
+                continue
+            if info.modified <= before:
+                yield info
+
+    def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
+        """See `t9k.em.backend.SweepsTemporary`."""
+        for info in found:
+            with self._translated(info.key), contextlib.suppress(FileNotFoundError):
+                (self._root / info.key).unlink()
+
+    def _put_batch(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
         infos = []
         with contextlib.ExitStack() as stack:
             written = []
@@ -110,34 +142,8 @@ class LocalStore(ObjectStore):
             for key, temporary, _ in written:
                 self._name(temporary, self._path(key), if_absent=False)
             for directory in {self._path(key).parent for key, _ in items}:
-                sync_dir(directory)
+                _sync(directory)
         return infos
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """See the port; directories that become empty go too."""
-        for key in keys:
-            path = self._path(key)
-            with self._translated(key), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                path.unlink()
-            self._prune(path.parent)
-
-    def copy(self, source: str, target: str) -> ObjectInfo:
-        """See `t9k.em.backend.CopiesObjects`."""
-        return self._write(target, partial(_duplicate, self._path(source)), if_absent=False)
-
-    def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
-        """See `t9k.em.backend.SweepsTemporary`."""
-        before = time.time() - older_than_s
-        for entry in self._scan(TEMPORARY):
-            info = _info(f"{TEMPORARY}/{entry.name}", entry.stat(follow_symlinks=False))
-            if info.modified <= before:
-                yield info
-
-    def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
-        """See `t9k.em.backend.SweepsTemporary`."""
-        for info in found:
-            with self._translated(info.key), contextlib.suppress(FileNotFoundError):
-                (self._root / info.key).unlink()
 
     def _write(self, key: str, fill: Callable[[int], None], *, if_absent: bool) -> ObjectInfo:
         path = self._path(key)
@@ -145,8 +151,12 @@ class LocalStore(ObjectStore):
             os.fsync(fd)
             info = _info(key, os.fstat(fd))
             self._name(temporary, path, if_absent=if_absent)
-            sync_dir(path.parent)
+            _sync(path.parent)
         return info
+
+    def _chunks(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
+        with self._translated(key):
+            yield from _read(self._path(key), start, end)
 
     def _path(self, key: str) -> Path:
         if not key or "\0" in key or any(component in ("", ".", "..") for component in key.split("/")):
@@ -250,6 +260,16 @@ def _read(path: Path, start: int, end: int | None) -> Iterator[bytes]:
         os.close(fd)
 
 
+def _unlink(path: Path) -> None:
+    """Removes a file; a directory is an `IsADirectoryError`, which POSIX lets a system call a lack of permission."""
+    try:
+        path.unlink()
+    except PermissionError:
+        if path.is_dir() and not path.is_symlink():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from None
+        raise
+
+
 def _fill(body: Body, fd: int) -> None:
     """Writes the bytes of a body to an empty file, as a clone of its source where the file system can."""
     if body.path is not None and body.size and _clone(body, fd):
@@ -289,15 +309,21 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _make_dirs(directory: Path) -> None:
-    """Makes a directory and those above it, durably."""
+    """Makes a directory and those above it, durably; not if somebody's `delete` takes one away meanwhile."""
     missing = []
     while not directory.is_dir():
         missing.append(directory)
         directory = directory.parent
     for path in reversed(missing):
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
             path.mkdir()
-        sync_dir(path.parent)
+        _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    """Makes the names in a directory durable, if it is still there: else somebody deleted all that was in it."""
+    with contextlib.suppress(FileNotFoundError):
+        sync_dir(directory)
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:

@@ -161,7 +161,8 @@ class Upload(ABC):
         """Publishes the node as one whole.
 
         Returns:
-            The node; None when somebody else published first and the plan has changed: look at `missing` again.
+            The node; None when it cannot be published yet, for files are missing, perhaps because somebody else
+            published first and the plan has changed: look at `missing` again.
 
         Raises:
             Conflict: The name was taken meanwhile and the strategy is 'error'.
@@ -271,6 +272,7 @@ class Backend(_Closable, ABC):
         Raises:
             NotFound: There is no such node.
             Conflict: A folder that is not empty, without `recursive`.
+            InvalidInput: It is `/` or a home, which always exist.
         """
 
 

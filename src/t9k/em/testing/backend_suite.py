@@ -10,11 +10,11 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
-from t9k.em.backend import Backend, Collects
-from t9k.em.errors import Conflict, FolderNotFound, NameCollision, NotFound, SourceChanged, UploadFenced
+from t9k.em.backend import Backend, Collects, ObjectStore
+from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision, NotFound, SourceChanged, UploadFenced
 from t9k.em.names import STRATEGIES
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Body, Node, Outcome
-from t9k.em.testing.stores import THREADS, together
+from t9k.em.testing.store_suite import THREADS, together
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
 
 FILES = {"metrics/train.yaml": b"loss", "weights.bin": b"\0" * 1000, "empty": b""}
@@ -376,7 +376,75 @@ class BackendSuite(_BackendFixtures):
             assert set(contents) == {"who", f"only-{int(contents['who'])}"}
         assert {node.path for node in backend.list(folder)} == names
 
+    def test_two_updates_of_one_node_at_once_are_two_generations(
+        self, backend: Backend, new_backend: Callable[[], Backend], folder: str
+    ) -> None:
+        first = make_request(folder, "m", FILES)
+        upload(backend, first, FILES)
+        contents = [{**FILES, "mine": b"%d" % number} for number in range(2)]
+        begun = [
+            client.begin(make_request(folder, "m", wanted, id=first.draft.id))
+            for client, wanted in zip((backend, new_backend()), contents, strict=True)
+        ]
+        for number in (1, 0):
+            finish(begun[number], contents[number])
+        assert [node.generation for node in backend.versions(f"{folder}/m")] == [3, 2, 1]
+        assert read_node(backend, backend.stat(f"{folder}/m")) == contents[0]
+        assert read_node(backend, backend.stat(f"{folder}/m@2")) == contents[1]
+
+    def test_files_are_put_from_several_threads(self, backend: Backend, folder: str) -> None:
+        contents = {
+            f"{writer}/{number}": b"%d %d" % (writer, number) for writer in range(THREADS) for number in range(5)
+        }
+        begun = backend.begin(make_request(folder, "m", contents))
+        missing = begun.missing
+
+        def work(writer: int, barrier: threading.Barrier) -> bool:
+            barrier.wait()
+            for file in missing[writer::THREADS]:
+                begun.put([(file, Body.of(contents[file.key]))])
+            return True
+
+        assert all(together(work))
+        assert list(begun.missing) == []
+        assert begun.commit() is not None
+        assert read_node(backend, backend.stat(f"{folder}/m")) == contents
+
     # Resuming.
+
+    def test_two_processes_with_one_op_publish_once(
+        self, backend: Backend, new_backend: Callable[[], Backend], folder: str
+    ) -> None:
+        request = make_request(folder, "m", FILES)
+        first = backend.begin(request)
+        second = new_backend().begin(evolve(request, resumed=True))
+        for begun in (second, first):
+            finish(begun, FILES)
+            assert begun.outcome is Outcome.PUBLISHED
+        assert first.node == second.node == backend.stat(f"{folder}/m")
+        assert len(backend.versions(f"{folder}/m")) == 1
+
+    @pytest.mark.parametrize("strategy", STRATEGIES)
+    def test_a_name_that_was_taken_before_an_upload_went_on(
+        self, backend: Backend, new_backend: Callable[[], Backend], folder: str, strategy: str
+    ) -> None:
+        request = make_request(folder, "m", FILES, strategy=strategy)
+        begun = backend.begin(request)
+        begun.put([(file, Body.of(FILES[file.key])) for file in begun.missing])
+        there = upload(new_backend(), make_request(folder, "m", OTHER), OTHER)
+        if strategy == "error":
+            with pytest.raises(Conflict):
+                new_backend().begin(evolve(request, resumed=True))
+            return
+        resumed = finish(new_backend().begin(evolve(request, resumed=True)), FILES)
+        assert resumed.node is not None
+        if strategy == "skip":
+            assert (resumed.outcome, resumed.node) == (Outcome.SKIPPED, there)
+        else:
+            assert resumed.outcome is Outcome.PUBLISHED
+            name = "m" if strategy == "replace" else request.draft.alternative_name
+            assert resumed.node == backend.stat(f"{folder}/{name}")
+            assert read_node(backend, resumed.node) == FILES
 
     def test_an_upload_goes_on_where_it_stopped(
         self, backend: Backend, new_backend: Callable[[], Backend], folder: str
@@ -487,6 +555,12 @@ class BackendSuite(_BackendFixtures):
 
     # Deleting.
 
+    def test_what_always_exists_cannot_be_deleted(self, backend: Backend) -> None:
+        for path in ("/", f"/{backend.whoami()}"):
+            with pytest.raises(InvalidInput):
+                backend.delete(path, recursive=True)
+            assert backend.stat(path).kind == FOLDER
+
     def test_a_deleted_node_is_gone_and_its_name_is_free(self, backend: Backend, folder: str) -> None:
         node = upload(backend, make_request(folder, "m", FILES), FILES)
         backend.delete(node.path)
@@ -549,7 +623,57 @@ class BackendSuite(_BackendFixtures):
 
 
 class CollectsSuite(_BackendFixtures):
-    """For backends that are `Collects`."""
+    """For backends that are `Collects`; a subclass may override the fixture `store` too."""
+
+    @pytest.fixture
+    def store(self, backend: Backend) -> ObjectStore:
+        """The store that the backend keeps everything in, where it can be looked at."""
+        pytest.skip(f"what lies in {backend.uri} beside its nodes cannot be looked at")
+
+    def test_what_the_backend_did_not_write_stays(self, backend: Backend, store: ObjectStore, folder: str) -> None:
+        assert isinstance(backend, Collects)
+        node = upload(backend, make_request(folder, "m", FILES), FILES)
+        foreign = ["README", "elsewhere/data.bin", f"{folder[1:]}/notes.txt", f"{node.path[1:]}/figures/1.png"]
+        for key in foreign:
+            store.put(key, Body.of(b"foreign"))
+        assert backend.collect(grace_s=-60, apply=True).objects == ()
+        backend.delete(node.path)
+        assert backend.collect(grace_s=-60, apply=True).size == node.size
+        for key in foreign:
+            assert b"".join(store.get(key)) == b"foreign"
+
+    def test_a_part_of_the_tree_is_collected_alone(self, backend: Backend, folder: str) -> None:
+        assert isinstance(backend, Collects)
+        for path in (f"{folder}/here", f"{folder}/there"):
+            upload(backend, make_request(path, "m", FILES), FILES)
+            upload(backend, make_request(path, "m", OTHER, strategy="replace"), OTHER)
+        assert backend.collect(f"{folder}/here", grace_s=-60, apply=True).size == 1004
+        assert read_node(backend, backend.stat(f"{folder}/there/m@1")) == FILES
+        assert backend.collect(f"{folder}/there/m", grace_s=-60).size == 1004
+
+    def test_an_upload_under_way_is_safe_within_the_grace_and_from_a_dry_run(
+        self, backend: Backend, folder: str
+    ) -> None:
+        assert isinstance(backend, Collects)
+        request = make_request(folder, "m", FILES)
+        begun = backend.begin(request)
+        begun.put([(file, Body.of(FILES[file.key])) for file in begun.missing])
+        assert backend.collect(grace_s=-60).size == 1004
+        assert backend.collect(apply=True).objects == ()
+        assert list(backend.begin(evolve(request, resumed=True)).missing) == []
+        node = begun.commit()
+        assert node is not None
+        assert read_node(backend, node) == FILES
+
+    def test_kept_versions_stay_however_often_is_collected(self, backend: Backend, folder: str) -> None:
+        assert isinstance(backend, Collects)
+        for number in range(3):
+            contents = {"n": b"%d" % number}
+            upload(backend, make_request(folder, "m", contents, strategy="replace"), contents)
+        for _ in range(3):
+            backend.collect(grace_s=-60, keep_versions=2, apply=True)
+        assert read_node(backend, backend.stat(f"{folder}/m")) == {"n": b"2"}
+        assert read_node(backend, backend.stat(f"{folder}/m@2")) == {"n": b"1"}
 
     def test_nothing_young_is_collected(self, backend: Backend, folder: str) -> None:
         assert isinstance(backend, Collects)

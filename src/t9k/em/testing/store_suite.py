@@ -208,6 +208,20 @@ class ObjectStoreSuite(_StoreFixtures):
         store.delete(["b/d", "e"])
         assert keys(store) == []
 
+    def test_no_key_is_a_pattern(self, store: ObjectStore) -> None:
+        neighbours = ["ab", "a1", "x", "a", "b/c", "b/d"]
+        for key in neighbours:
+            put(store, key, b"x")
+        store.delete(["a*", "a?", "[ab]", "[a-z]", "*", "b/*", "**", "A", "%61", "~"])
+        assert sorted(keys(store)) == sorted(neighbours)
+        assert keys(store, "*/") == keys(store, "[b]/") == keys(store, "?/") == []
+
+    def test_a_change_has_a_later_time_or_the_same(self, store: ObjectStore) -> None:
+        times = [put(store, f"{number}", b"x").modified for number in range(5)]
+        replaced = put(store, "0", b"y").modified
+        assert sorted(times) == times
+        assert max(times) <= replaced < times[0] + 3600
+
     def test_deleting_what_is_only_a_prefix_deletes_nothing(self, store: ObjectStore) -> None:
         put(store, "a/b", b"x")
         store.delete(["a"])
