@@ -17,7 +17,7 @@ from t9k import em
 from t9k.em.containers import Params
 from t9k.em.errors import EMError, InvalidInput, NotALocalNode, UploadFailed
 
-REFERENCE = (Path(__file__).parent / "reference" / "t9k-em-api.md").read_text()
+REFERENCE = (Path(__file__).parents[2] / "docs" / "reference" / "t9k-em-api.txt").read_text(encoding="utf-8")
 
 
 @attrs.frozen
