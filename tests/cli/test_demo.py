@@ -55,6 +55,13 @@ class TestWithScikitLearn:
         assert [line.split()[:2] for line in table] == [["0", "1"], ["1", "1"], ["2", "1"], ["3", "2"]]
         assert "... and 3 more" in ran.out
 
+    def test_a_program_that_is_not_on_the_path_is_called_by_its_own(
+        self, em: Em, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", "/nowhere")
+        monkeypatch.setattr(sys, "argv", [".venv/bin/em", "demo"])
+        assert "\n  .venv/bin/em demo\n" in em("demo", "--epochs", 1).out
+
     def test_wrong_options_are_wrong_usage(self, em: Em) -> None:
         Path("file").touch()
         assert em("demo", "--epochs", 0).code == 2

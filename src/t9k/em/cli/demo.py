@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -84,15 +87,20 @@ def _show(result: Result, directory: Path) -> None:
             _grow(branch, directory / name)
     to.print(made)
     _heading(to, "Try next")
-    folder = places.uri_of(result.uri, result.folder)
-    for command in (
-        f"em ls --long {quote(folder)}",
-        f"em show {quote(str(result.trained_in))}",
-        f"em plot --type val {quote(str(directory / '.em' / 'runs'))}/*",
-        f"em login {quote(result.uri)}",
-        "em demo",
+    for arguments in (
+        f"ls --long {quote(places.uri_of(result.uri, result.folder))}",
+        f"show {quote(str(result.trained_in))}",
+        f"plot --type val {quote(str(directory / layout.PRIVATE / 'runs'))}/*",
+        f"login {quote(result.uri)}",
+        "demo",
     ):
-        to.print(text(f"  {command}"), soft_wrap=True)
+        to.print(text(f"  {_program()} {arguments}"), soft_wrap=True)
+
+
+def _program() -> str:
+    """How this program is called here: `make demo` uses one that is not on the PATH."""
+    called = Path(sys.argv[0])
+    return os.path.relpath(called) if called.name == "em" and shutil.which("em") is None else "em"
 
 
 def _print_runs(views: list[View]) -> None:
