@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import logging
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -47,7 +48,7 @@ def _read(store, key: str) -> bytes:
 
 # Heads.
 
-HOSTILE = {
+HOSTILE: dict[str, dict[str, Any]] = {
     "another version": {"v": 2},
     "no version": {"v": None},
     "no name": {"name": None},
@@ -218,30 +219,23 @@ def _head_for(data: bytes, **changes) -> Head:
     return evolve(head, **changes)
 
 
+HOSTILE_LISTS: list[list[dict[str, Any]]] = [
+    [],
+    [FILE, FILE],
+    [{**FILE, "size": -1}],
+    [{**FILE, "size": 2}],
+    [{**FILE, "key": "../x"}],
+    [{**FILE, "key": "a\\b"}],
+    [{**FILE, "op": "x"}],
+    [{**FILE, "sha256": 1}],
+    [{}],
+]
+NO_LISTS = [b"", b"x", b"[]", b"{}", b'{"files": 1}', b"[" * 200_000]
+
+
 @pytest.mark.parametrize(
     "plain",
-    [
-        b"",
-        b"x",
-        b"[]",
-        b"{}",
-        b'{"files": 1}',
-        b"[" * 200_000,
-        *(
-            json.dumps({"v": 1, "files": files}).encode()
-            for files in (
-                [],
-                [FILE, FILE],
-                [{**FILE, "size": -1}],
-                [{**FILE, "size": 2}],
-                [{**FILE, "key": "../x"}],
-                [{**FILE, "key": "a\\b"}],
-                [{**FILE, "op": "x"}],
-                [{**FILE, "sha256": 1}],
-                [{}],
-            )
-        ),
-    ],
+    [*NO_LISTS, *(json.dumps({"v": 1, "files": files}).encode() for files in HOSTILE_LISTS)],
     ids=lambda plain: plain[:60].decode(),
 )
 def test_a_hostile_list_of_files_with_the_right_checksum_is_refused(plain: bytes) -> None:

@@ -6,6 +6,7 @@ against the head below loses its race, looks again, and finds its own upload fen
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -83,12 +84,13 @@ class Collector:
         for _ in range(TRIES):
             listed = generations.listed()
             newest = max(listed, default=0)
-            records = {number: generations.read(number) for number in listed}
-            heads = {number: head for number, head in records.items() if head is not None}
-            collected = 0 if newest not in heads else heads[newest].collected
-            kept = [number for number in self._kept(listed, before) if number == newest or number > collected]
+            heads = {number: head for number in listed if (head := generations.read(number)) is not None}
+            if len(heads) < len(listed):  # on half knowledge nothing is deleted
+                continue
+            collected = heads[newest].collected if heads else 0
+            kept = [number for number in self._kept(listed, heads, before) if number == newest or number > collected]
             try:
-                needed = {key for number in kept if number in heads for key in self._needs(folder, heads[number])}
+                needed = {key for number in kept for key in self._needs(folder, heads[number])}
             except NotFound:  # another collector was faster; with a list of files missing for good nothing is collected
                 continue
             dead = [item for item in data if item.info.key not in needed and item.info.modified <= before]
@@ -101,14 +103,18 @@ class Collector:
                 return [item.info for item in dead]
         return []
 
-    def _kept(self, listed: dict[int, ObjectInfo], before: float) -> list[int]:
-        """The generations to keep: the last ones, and those that were still the newest within the grace."""
-        numbers = sorted(listed, reverse=True)
-        return [
-            number
-            for rank, number in enumerate(numbers)
-            if rank < self._keep_versions or listed[numbers[rank - 1]].modified > before
-        ]
+    def _kept(self, listed: dict[int, ObjectInfo], heads: dict[int, Head], before: float) -> list[int]:
+        """The generations to keep: of the last versions, and of those that were still the newest within the grace."""
+        kept: list[int] = []
+        versions, superseded = 0, math.inf
+        for number in sorted(heads, reverse=True):
+            above = heads.get(number + 1)
+            if above is None or not _repeats(above, heads[number]):
+                versions += 1
+                superseded = listed[number + 1].modified if above is not None else math.inf
+            if versions <= self._keep_versions or superseded > before:
+                kept.append(number)
+        return kept
 
     def _needs(self, folder: str, head: Head) -> Iterable[str]:
         """The keys that a head refers to."""
@@ -151,3 +157,10 @@ class Collector:
                 raise
             return time.time()
         return now
+
+
+def _repeats(head: Head, below: Head) -> bool:
+    """Whether a generation is one that a collector published: it says what the one below it says."""
+    return evolve(head, write_id="", op=None, fenced=(), collected=0) == evolve(
+        below, write_id="", op=None, fenced=(), collected=0
+    )

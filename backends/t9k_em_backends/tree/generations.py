@@ -62,14 +62,21 @@ class Generations:
         Raises:
             CorruptData: A generation is listed but cannot be read.
         """
+        generation = max(floor, *self.listed(), 0)
+        return self.at_least(generation) if generation else (0, None)
+
+    def at_least(self, generation: int) -> tuple[int, Head]:
+        """The head of a generation that is known to be there, or of a later one.
+
+        Raises:
+            CorruptData: It cannot be read.
+        """
         for attempt in range(ATTEMPTS):
-            generation = max(floor, *self.listed(), 0)
-            if generation == 0:
-                return 0, None
             head = self.read(generation)
             if head is not None:
                 return generation, head
             self.sleep(FIRST_PAUSE_S * 2**attempt)
+            generation = max([generation, *self.listed()])
         raise CorruptData(f"{head_key(self.prefix, generation)} is listed but cannot be read; list again later")
 
     def publish(self, generation: int, head: Head) -> bool:

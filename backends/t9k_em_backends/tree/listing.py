@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from t9k.em.backend import ObjectStore
-from t9k.em.errors import BackendError, CorruptData, NotFound
+from t9k.em.errors import BackendError, NotFound
 from t9k.em.names import encode_component, fold, is_name, join
 from t9k.em.records import Body, Node
 from t9k_em_backends.tree.generations import Generations
@@ -55,20 +55,14 @@ def children(store: ObjectStore, folder: str, sleep: Callable[[float], object]) 
         row = cached.get(row_key)
         if row is None:
             lacking += 1
-            row = _to_row(*_read_head(store, f"{heads_prefix(folder)}{c}/", generation, sleep))
+            generations = Generations(store=store, prefix=f"{heads_prefix(folder)}{c}/", sleep=sleep)
+            row = _to_row(*generations.at_least(generation))
         rows[row_key] = row
         if not row["deleted"]:
             nodes.append(Node(path=join(folder, row["name"]), **{name: row[name] for name in _FIELDS}))
     if lacking >= REWRITE_AT:
         _write_index(store, folder, rows)
     return sorted(nodes, key=lambda node: node.name)
-
-
-def _read_head(store: ObjectStore, prefix: str, generation: int, sleep: Callable[[float], object]) -> tuple[int, Head]:
-    newest, head = Generations(store=store, prefix=prefix, sleep=sleep).newest(generation)
-    if head is None:
-        raise CorruptData(f"{prefix} was listed with generation {generation} and has none now")
-    return newest, head
 
 
 def _to_row(generation: int, head: Head) -> Row:
