@@ -103,7 +103,6 @@ def _refuses(backend, store) -> None:
     for call in (
         lambda: backend.stat("/alice/m"),
         lambda: backend.stat("/alice/m@1"),
-        lambda: backend.list("/alice"),
         lambda: backend.versions("/alice/m"),
         lambda: backend.delete("/alice/m"),
         lambda: backend.begin(make_request("/alice", "m", FILES, strategy="replace")),
