@@ -22,6 +22,7 @@ from t9k.em.errors import (
     BackendUnavailable,
     InvalidKey,
     InvalidURI,
+    LocalError,
     NotFound,
     UnsafeStore,
 )
@@ -322,8 +323,11 @@ def _make_dirs(directory: Path) -> None:
 
 def _sync(directory: Path) -> None:
     """Makes the names in a directory durable, if it is still there: else somebody deleted all that was in it."""
-    with contextlib.suppress(FileNotFoundError):
-        sync_dir(directory)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            sync_dir(directory)
+    except LocalError as error:  # advice for a directory of the user's own; here the store explains
+        raise (error.__cause__ or error) from None
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:

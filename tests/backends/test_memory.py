@@ -37,10 +37,6 @@ class TestMemoryBackend(BackendSuite, CollectsSuite):
     def new_backend(self, store):
         return lambda: MemoryBackend(store, "memory://test")
 
-    @pytest.mark.xfail(reason="what the collector itself publishes counts as a version", strict=True)
-    def test_kept_versions_stay_however_often_is_collected(self, backend, folder):
-        super().test_kept_versions_stay_however_often_is_collected(backend, folder)
-
 
 def _clients():
     store = MemoryStore()

@@ -19,7 +19,8 @@ from t9k.em.testing.uploads import finish, make_request, read_node, upload
 
 FILES = {"metrics/train.yaml": b"loss", "weights.bin": b"\0" * 1000, "empty": b""}
 OTHER = {"other.txt": b"other"}
-MANY = 2500
+MANY = 500
+LONG = "/".join(letter * 200 for letter in "xyz")
 
 
 class _BackendFixtures:
@@ -291,7 +292,7 @@ class BackendSuite(_BackendFixtures):
             backend.stat(f"{folder}/m")
 
     def test_many_files(self, backend: Backend, folder: str) -> None:
-        contents = {f"{number % 10}/{number:05d}.txt": b"%d" % (number % 3) for number in range(MANY)}
+        contents = {f"{LONG}/{number % 10}/{number:05d}.txt": b"%d" % (number % 3) for number in range(MANY)}
         first = make_request(folder, "m", contents)
         node = upload(backend, first, contents)
         assert node.file_count == MANY

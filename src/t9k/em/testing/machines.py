@@ -20,8 +20,8 @@ from t9k.em.testing.reference import ReferenceBackend
 from t9k.em.testing.uploads import finish, make_request, read_node
 
 T = TypeVar("T")
-EXAMPLES = 25
-STEPS = 40
+EXAMPLES = 20
+STEPS = 30
 
 _CLIENTS = st.integers(0, 7)
 _STORE_KEYS = st.sampled_from(
@@ -265,9 +265,9 @@ class _BackendMachine(RuleBasedStateMachine):
     @rule(number=_CLIENTS, pair=ended_uploads)
     def resume_what_was_published(self, number: int, pair: _Pair) -> None:
         again = self._begin(number, evolve(pair.request, resumed=True), pair.contents)
-        assert isinstance(again, _Pair)
-        assert again.subject.outcome is Outcome.PUBLISHED
-        self._compare_uploads(again)
+        if isinstance(again, _Pair):  # else its folder is gone
+            assert again.subject.outcome is Outcome.PUBLISHED
+            self._compare_uploads(again)
 
     def _begin(self, number: int, request: UploadRequest, contents: Mapping[str, bytes]) -> Any:
         """Begins at both; what it returns goes into a bundle: nothing when both refuse."""
@@ -332,8 +332,8 @@ class _BackendMachine(RuleBasedStateMachine):
         self._ops_at_collect |= self._ops
         for known in below:
             self._kept[known] &= set(sorted(groups[_group(known)])[-keep_versions:])
-        if keep_versions == 1:
-            assert not backend.collect(path, grace_s=-60).objects, "a collection leaves nothing to collect"
+        again = backend.collect(path, grace_s=-60, keep_versions=keep_versions)
+        assert not again.objects, "a collection leaves nothing to collect"
 
     # Looking.
 

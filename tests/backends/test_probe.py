@@ -1,0 +1,96 @@
+"""A store that does not keep its promise is found out before anything is written to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from t9k.em.errors import AlreadyExists, Conflict, UnsafeStore
+from t9k.em.records import Body
+from t9k.em.registry import open_backend
+from t9k.em.testing import Faults, FaultyStore, backend_machine, make_request, read_node, upload
+from t9k_em_backends.memory import MemoryBackend, MemoryStore
+
+HOME = "/alice/default"
+
+
+class IgnoresTheCondition(MemoryStore):
+    def put(self, key, body, *, if_absent=False):
+        return super().put(key, body)
+
+
+class ComplainsTooLate(MemoryStore):
+    def put(self, key, body, *, if_absent=False):
+        there = any(info.key == key for info in self.list(""))
+        info = super().put(key, body)
+        if there and if_absent:
+            raise AlreadyExists(key)
+        return info
+
+
+class KeepsTheFirstInSilence(MemoryStore):
+    def put(self, key, body, *, if_absent=False):
+        try:
+            return super().put(key, body, if_absent=if_absent)
+        except AlreadyExists:
+            return next(info for info in self.list("") if info.key == key)
+
+
+@pytest.mark.parametrize("unsafe", [IgnoresTheCondition, ComplainsTooLate, KeepsTheFirstInSilence])
+class TestUnsafeStore:
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda backend: backend.begin(make_request(HOME, "m", {})),
+            lambda backend: backend.make_folder("/alice/new"),
+            lambda backend: backend.collect(grace_s=-60, apply=True),
+        ],
+        ids=["begin", "make_folder", "collect"],
+    )
+    def test_it_is_refused_and_left_as_it_was(self, unsafe, write):
+        store = unsafe()
+        store.put("somebody's", Body.of(b"own"))
+        backend = MemoryBackend(store, "memory://unsafe")
+        for _ in range(2):
+            with pytest.raises(UnsafeStore, match=r"memory://unsafe.*unsafe_single_writer=true"):
+                write(backend)
+        assert [info.key for info in store.list("")] == ["somebody's"]
+        assert b"".join(store.get("somebody's")) == b"own"
+
+    def test_it_can_be_read(self, unsafe):
+        store = unsafe()
+        writer = MemoryBackend(store, "memory://unsafe", unsafe_single_writer=True)
+        upload(writer, make_request(HOME, "m", {"a": b"a"}), {"a": b"a"})
+        reader = MemoryBackend(store, "memory://unsafe")
+        (node,) = reader.list(HOME)
+        assert read_node(reader, node) == {"a": b"a"}
+
+    def test_a_single_writer_may_use_it(self, unsafe):
+        backend = MemoryBackend(unsafe(), "memory://unsafe", unsafe_single_writer=True)
+        upload(backend, make_request(HOME, "m", {"a": b"a"}), {"a": b"a"})
+        with pytest.raises(Conflict):
+            backend.begin(make_request(HOME, "m", {}))
+        node = upload(backend, make_request(HOME, "m", {"a": b"b"}, strategy="replace"), {"a": b"b"})
+        assert (node.generation, read_node(backend, node)) == (2, {"a": b"b"})
+
+
+def test_a_safe_store_is_probed_once_and_nothing_stays_of_it():
+    store = MemoryStore()
+    faults = Faults()
+    backend = MemoryBackend(FaultyStore(store, faults), "memory://safe")
+    backend.list(HOME)
+    assert not [call for call in faults.calls if call.startswith("put")]
+    for number in range(3):
+        upload(backend, make_request(HOME, f"m{number}", {}), {})
+    assert len([call for call in faults.calls if call.startswith("put") and "probe" in call]) == 2
+    assert not [info.key for info in store.list("") if "probe" in info.key]
+
+
+def test_the_option_of_the_uri_is_the_trees_own():
+    with open_backend("memory://option?unsafe_single_writer=true") as backend:
+        assert upload(backend, make_request(HOME, "m", {}), {}).path == f"{HOME}/m"
+        assert backend.uri == "memory://option"
+
+
+TestSingleWriterHistory = backend_machine(
+    lambda: [MemoryBackend(IgnoresTheCondition(), "memory://unsafe", unsafe_single_writer=True)]
+).TestCase
