@@ -98,7 +98,7 @@ NO_HEADS = {
 }
 
 
-def _refuses(backend, store) -> None:
+def _refuses(backend, store, caplog) -> None:
     before = {info.key: info.etag for info in store.list("")}
     for call in (
         lambda: backend.stat("/alice/m"),
@@ -106,25 +106,31 @@ def _refuses(backend, store) -> None:
         lambda: backend.versions("/alice/m"),
         lambda: backend.delete("/alice/m"),
         lambda: backend.begin(make_request("/alice", "m", FILES, strategy="replace")),
-        lambda: backend.collect("/alice", grace_s=-60.0),
     ):
         with pytest.raises(CorruptManifest):
             call()
+    for call, warning in (
+        (lambda: backend.list("/alice"), "left out"),
+        (lambda: backend.collect("/alice", grace_s=-60.0).objects, "nothing is collected of 'm'"),
+    ):
+        caplog.clear()
+        assert not call()
+        assert warning in caplog.text
     assert {info.key: info.etag for info in store.list("")} == before
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_a_hostile_head_is_refused_before_anything_is_written(backend, store, what: str) -> None:
+def test_a_hostile_head_is_refused_before_anything_is_written(backend, store, caplog, what: str) -> None:
     upload(backend, make_request("/alice", "m", FILES), FILES)
     _overwrite(store, HEAD, {**json.loads(_read(store, HEAD)), **HOSTILE[what]})
-    _refuses(backend, store)
+    _refuses(backend, store, caplog)
 
 
 @pytest.mark.parametrize("what", NO_HEADS)
-def test_what_is_no_head_is_refused_before_anything_is_written(backend, store, what: str) -> None:
+def test_what_is_no_head_is_refused_before_anything_is_written(backend, store, caplog, what: str) -> None:
     upload(backend, make_request("/alice", "m", FILES), FILES)
     _overwrite(store, HEAD, NO_HEADS[what])
-    _refuses(backend, store)
+    _refuses(backend, store, caplog)
 
 
 def test_every_field_of_a_head_is_needed(backend, store) -> None:
@@ -186,8 +192,7 @@ def test_a_list_of_files_that_is_not_the_one_in_the_head_is_refused(backend, sto
             backend.files(backend.stat("/alice/m"))
         with pytest.raises(CorruptManifest):
             backend.begin(make_request("/alice", "m", FILES, id="mine"))
-        with pytest.raises(CorruptManifest):
-            backend.collect("/alice", grace_s=-60.0, apply=True)
+        assert not backend.collect("/alice", grace_s=-60.0, apply=True).objects
     assert len(list(store.list("alice/m/"))) == 3
 
 
@@ -332,3 +337,15 @@ def test_metadata_has_a_limit(backend) -> None:
 
 def test_every_error_here_belongs_to_the_library() -> None:
     assert issubclass(CorruptManifest, EMError)
+
+
+def test_a_damaged_node_does_not_hide_its_neighbours_but_keeps_its_folder(backend, store) -> None:
+    upload(backend, make_request("/alice/f", "m", FILES, make_folder=True), FILES)
+    upload(backend, make_request("/alice/f", "other", FILES), FILES)
+    _overwrite(store, HEAD.replace("alice/", "alice/f/"), b"damaged")
+    assert [node.name for node in backend.list("/alice/f")] == ["other"]
+    with pytest.raises(CorruptManifest):
+        backend.delete("/alice/f", recursive=True)
+    assert backend.stat("/alice/f/other")
+    with pytest.raises(InvalidInput, match="leave out the '@'"):
+        backend.delete("/alice/f/other@1")

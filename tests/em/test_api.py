@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -335,6 +336,8 @@ class TestUpload:
         with pytest.raises(UploadFailed, match=r"1 of 3 could not be uploaded:\n.*is not allowed") as caught:
             em.upload(".em/artifacts")
         assert list(caught.value.failures) == [artifacts[1].local]
+        copied = pickle.loads(pickle.dumps(caught.value))  # as a process pool does
+        assert (str(copied), list(copied.failures)) == (str(caught.value), [artifacts[1].local])
         assert [node.name for node in backend.list("/alice/default")] == ["a", "c"]
 
     @pytest.mark.parametrize("path", ["empty", "nowhere", "file"])

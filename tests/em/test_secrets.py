@@ -82,6 +82,15 @@ def test_in_the_uri_of_an_automatic_upload_it_is_not_repeated(uri):
     assert SECRET not in repr(run)
 
 
+@pytest.mark.parametrize(("host", "key"), [("memory://its-server", SECRET), ("memory://another", None)])
+def test_the_api_key_of_the_t9k_config_goes_to_its_own_server_only(monkeypatch, host, key):
+    t9k.CONFIG.update({"aistore_host": "memory://its-server", "api_key": SECRET})
+    given = []
+    monkeypatch.setattr(session, "login", lambda uri, **options: given.append((uri, options["api_key"])))
+    em.login(host)
+    assert given == [(host, key)]
+
+
 def test_as_an_api_key_it_is_kept_nowhere(store):
     t9k.CONFIG["api_key"] = SECRET
     em.login(store, api_key=SECRET)

@@ -125,7 +125,7 @@ class TreeBackend(Backend):
     def list(self, path: str) -> Sequence[Node]:
         """See the port."""
         self._require_folder(path)
-        return children(self.store, path, self.sleep)
+        return children(self.store, path, self.sleep, skip_damaged=True)
 
     def versions(self, path: str) -> Sequence[Node]:
         """See the port."""
@@ -223,6 +223,8 @@ class TreeBackend(Backend):
 
     def delete(self, path: str, *, recursive: bool = False) -> None:
         """See the port."""
+        if split_version(path)[1] is not None:
+            raise InvalidInput(f"{path} is one version, and only a whole node can be deleted; leave out the '@'")
         if path.count("/") < 2:  # noqa: PLR2004 - '/' and '/<user>'
             raise InvalidInput(f"{path} always exists and cannot be deleted; delete what is in it")
         self.stat(path)

@@ -6,6 +6,7 @@ against the head below loses its race, looks again, and finds its own upload fen
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import defaultdict
@@ -16,7 +17,7 @@ from uuid import uuid4
 from attrs import evolve, frozen
 
 from t9k.em.backend import SweepsTemporary
-from t9k.em.errors import BackendPermissionError, NotFound
+from t9k.em.errors import BackendPermissionError, CorruptManifest, NotFound
 from t9k.em.names import fold, is_name, is_op, random_text
 from t9k.em.records import Body, Garbage, ObjectInfo, utc_text
 from t9k_em_backends.tree.heads import Head, file_key, folder_prefix, manifest_key
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from t9k_em_backends.tree.generations import Generations
 
 TRIES = 5
+
+_log = logging.getLogger(__name__)
 
 
 @frozen(kw_only=True)
@@ -59,7 +62,10 @@ class Collector:
         for (folder, _), data in sorted(self._data(path).items()):
             if any(item.info.modified <= before for item in data):
                 name = data[0].info.key[len(folder_prefix(folder)) :].split("/")[0]
-                found += self._collect_name(folder, name, data, before)
+                try:
+                    found += self._collect_name(folder, name, data, before)
+                except CorruptManifest as error:
+                    _log.warning("nothing is collected of %r in %s: %s", name, folder, error)
         store = self._tree.store
         if path == "/" and isinstance(store, SweepsTemporary):
             swept = list(store.sweep(self._grace_s))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from t9k.em.backend import ObjectStore
-from t9k.em.errors import BackendError, NotFound
+from t9k.em.errors import BackendError, CorruptManifest, NotFound
 from t9k.em.names import encode_component, fold, is_name, join
 from t9k.em.records import Body, Node
 from t9k_em_backends.tree.generations import Generations
@@ -39,8 +39,20 @@ _FIELDS = [name for name in _TYPES if name != "name"]
 _log = logging.getLogger(__name__)
 
 
-def children(store: ObjectStore, folder: str, sleep: Callable[[float], object]) -> list[Node]:
-    """The nodes in a folder, by name, deleted ones left out; the folder's own existence is the caller's business."""
+def children(
+    store: ObjectStore, folder: str, sleep: Callable[[float], object], *, skip_damaged: bool = False
+) -> list[Node]:
+    """The nodes in a folder, by name, without deleted ones; the folder's own existence is the caller's business.
+
+    Args:
+        store: Where they lie.
+        folder: Absolute path.
+        sleep: Waits so many seconds.
+        skip_damaged: Whether to leave out one whose record is damaged, with a warning in the log.
+
+    Raises:
+        CorruptManifest: A record is damaged, without `skip_damaged`.
+    """
     newest: dict[str, int] = {}
     for info in store.list(heads_prefix(folder)):
         parts = split_head_key(info.key)
@@ -56,7 +68,13 @@ def children(store: ObjectStore, folder: str, sleep: Callable[[float], object]) 
         if row is None:
             lacking += 1
             generations = Generations(store=store, prefix=f"{heads_prefix(folder)}{c}/", sleep=sleep)
-            row = _to_row(*generations.at_least(generation))
+            try:
+                row = _to_row(*generations.at_least(generation))
+            except CorruptManifest as error:
+                if not skip_damaged:
+                    raise
+                _log.warning("left out of the listing of %s: %s", folder, error)
+                continue
         rows[row_key] = row
         if not row["deleted"]:
             nodes.append(Node(path=join(folder, row["name"]), **{name: row[name] for name in _FIELDS}))

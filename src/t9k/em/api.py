@@ -176,7 +176,8 @@ def login(ais_host: str | None = None, api_key: str | None = None, timeout: int 
     Args:
         ais_host: URL of AIStore server, or URI of another backend such as 'file:///data/em'. Defaults to
             `t9k.CONFIG['aistore_host']`.
-        api_key: API Key for requesting server. Defaults to `t9k.CONFIG['api_key']`. Backends without accounts ignore it.
+        api_key: API Key for requesting server. Defaults to `t9k.CONFIG['api_key']` if that belongs to this server: a key is
+            never sent to another one. Backends without accounts ignore it.
         timeout: How many seconds to wait for server to send data before giving up.
 
     Raises:
@@ -191,7 +192,9 @@ def login(ais_host: str | None = None, api_key: str | None = None, timeout: int 
         raise InvalidInput(
             "no backend to log in to; pass ais_host='file:///data/em', or put aistore_host into the T9k config file"
         )
-    session.login(host, api_key=api_key if api_key is not None else CONFIG["api_key"], timeout_s=timeout)
+    if api_key is None and host == CONFIG["aistore_host"]:
+        api_key = CONFIG["api_key"]
+    session.login(host, api_key=api_key, timeout_s=timeout)
 
 
 def logout() -> None:

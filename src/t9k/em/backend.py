@@ -213,6 +213,8 @@ class Backend(_Closable, ABC):
     def list(self, path: str) -> Sequence[Node]:
         """The children of a folder, by name. Each is whole; deleted ones are left out.
 
+        One whose record is damaged does not hide the others: it is left out, and `stat` says what is wrong with it.
+
         Raises:
             NotFound: There is no such folder.
         """
@@ -271,6 +273,7 @@ class Backend(_Closable, ABC):
 
         Raises:
             NotFound: There is no such node.
+            InvalidInput: It is a version ('path@3'), `/`, or a home.
             Conflict: A folder that is not empty, without `recursive`.
             InvalidInput: It is `/` or a home, which always exist.
         """

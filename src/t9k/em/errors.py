@@ -182,6 +182,9 @@ class UploadFailed(EMError):
         super().__init__(message)
         self.failures = dict(failures)
 
+    def __reduce__(self) -> tuple[type[UploadFailed], tuple[str, dict[str, Exception]]]:
+        return type(self), (str(self), self.failures)
+
 
 class MissingExtra(EMError, ImportError):
     """An optional library is not installed; the message names the extra."""

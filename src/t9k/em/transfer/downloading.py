@@ -121,8 +121,11 @@ def _download(backend: Backend, node: Node, target: Path, files: Sequence[FileEn
     progress.start(f"downloading {node.name}", len(files), sum(file.size for file in files))
 
     def one(file: FileEntry) -> None:
-        _download_one(backend, node, file, target)
-        progress.advance(1, file.size)
+        told = 0
+        for size in _download_one(backend, node, file, target):
+            progress.advance(0, size)
+            told += size
+        progress.advance(1, file.size - told)
 
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="em-download")
     try:
@@ -132,7 +135,8 @@ def _download(backend: Backend, node: Node, target: Path, files: Sequence[FileEn
         pool.shutdown(cancel_futures=True)
 
 
-def _download_one(backend: Backend, node: Node, file: FileEntry, target: Path) -> None:
+def _download_one(backend: Backend, node: Node, file: FileEntry, target: Path) -> Iterator[int]:
+    """Fetches a file unless it is there; yields how many bytes arrived, each time some did."""
     path = target.joinpath(*file.key.split("/"))
     try:
         make_safe_parents(target, path)
@@ -145,6 +149,7 @@ def _download_one(backend: Backend, node: Node, file: FileEntry, target: Path) -
                 view = memoryview(chunk)
                 while view:
                     view = view[os.write(fd, view) :]
+                yield len(chunk)
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         there = error.filename2 or error.filename
         raise LocalError(f"{there} is in the way of a download of {path}; move it away") from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from t9k.em.errors import InvalidName, UploadFenced
 from t9k.em.names import new_op, split_version
 from t9k.em.records import Body, Draft, FileSpec, Node, Outcome, UploadRequest
-from t9k.em.transfer.progress import Progress, Silent
+from t9k.em.transfer.progress import Progress, Silent, Watch
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend, Upload
@@ -113,8 +113,10 @@ def _run(upload: Upload, bodies: Mapping[str, Body], name: str, progress: Progre
 
 def _put(upload: Upload, missing: Sequence[FileSpec], bodies: Mapping[str, Body], progress: Progress) -> None:
     def put(batch: Sequence[FileSpec]) -> None:
-        upload.put([(file, bodies[file.key]) for file in batch])
-        progress.advance(len(batch), sum(file.size for file in batch))
+        watches = [Watch(bodies[file.key], progress) for file in batch]
+        upload.put([(file, watch.body) for file, watch in zip(batch, watches, strict=True)])
+        for watch in watches:
+            watch.done()
 
     batches = list(_batches(missing))
     if len(batches) < 2:  # noqa: PLR2004 - nothing to do in parallel
