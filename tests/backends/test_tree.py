@@ -10,6 +10,7 @@ from attrs import evolve
 
 from t9k.em.errors import BackendPermissionError, Conflict, CorruptData, InvalidInput, InvalidName, NotFound
 from t9k.em.records import Body, Outcome
+from t9k.em.testing import ObjectStoreSuite
 from t9k.em.testing.faults import Faults, FaultyStore, SimulatedCrash
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
 from t9k.em.testing.wrappers import ReadOnlyStore, StoreWrapper
@@ -17,6 +18,7 @@ from t9k.em.uris import parse
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 from t9k_em_backends.tree import upload as upload_module
 from t9k_em_backends.tree.listing import REWRITE_AT
+from t9k_em_backends.tree.probe import SingleWriterStore
 
 FILES = {"a": b"a", "b/c": b"bb"}
 OTHER = {"other": b"other"}
@@ -68,6 +70,21 @@ def test_files_lie_where_any_tool_finds_them(backend, store) -> None:
     assert b"".join(store.get(f"alice/f/Größe/{request.op}/b/c")) == b"bb"
     head = json.loads(b"".join(store.get("alice/f/.em/h/gr%C3%B6sse/00000001.json")))
     assert (head["name"], head["op"], [file["key"] for file in head["files"]]) == ("Größe", request.op, ["a", "b/c"])
+
+
+class TestSingleWriterStore(ObjectStoreSuite):
+    @pytest.fixture
+    def store(self):
+        return SingleWriterStore(MemoryStore())
+
+    @pytest.mark.skip(reason="only one writer at a time is safe, which is what the name says")
+    def test_of_many_conditional_writers_exactly_one_succeeds(self, store, new_store) -> None:
+        """See the class."""
+
+
+def test_a_single_writer_store_has_no_uri() -> None:
+    with pytest.raises(NotImplementedError, match="wrap the store"):
+        SingleWriterStore.from_uri(parse("memory://x"))
 
 
 # Who may only read.
