@@ -10,7 +10,6 @@ from attrs import evolve
 
 from t9k.em.errors import BackendPermissionError, Conflict, CorruptData, InvalidInput, InvalidName, NotFound
 from t9k.em.records import Body, Outcome
-from t9k.em.testing import ObjectStoreSuite
 from t9k.em.testing.faults import Faults, FaultyStore, SimulatedCrash
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
 from t9k.em.testing.wrappers import ReadOnlyStore, StoreWrapper
@@ -18,7 +17,6 @@ from t9k.em.uris import parse
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 from t9k_em_backends.tree import upload as upload_module
 from t9k_em_backends.tree.listing import REWRITE_AT
-from t9k_em_backends.tree.probe import SingleWriterStore
 
 FILES = {"a": b"a", "b/c": b"bb"}
 OTHER = {"other": b"other"}
@@ -70,21 +68,6 @@ def test_files_lie_where_any_tool_finds_them(backend, store) -> None:
     assert b"".join(store.get(f"alice/f/Größe/{request.op}/b/c")) == b"bb"
     head = json.loads(b"".join(store.get("alice/f/.em/h/gr%C3%B6sse/00000001.json")))
     assert (head["name"], head["op"], [file["key"] for file in head["files"]]) == ("Größe", request.op, ["a", "b/c"])
-
-
-class TestSingleWriterStore(ObjectStoreSuite):
-    @pytest.fixture
-    def store(self):
-        return SingleWriterStore(MemoryStore())
-
-    @pytest.mark.skip(reason="only one writer at a time is safe, which is what the name says")
-    def test_of_many_conditional_writers_exactly_one_succeeds(self, store, new_store) -> None:
-        """See the class."""
-
-
-def test_a_single_writer_store_has_no_uri() -> None:
-    with pytest.raises(NotImplementedError, match="wrap the store"):
-        SingleWriterStore.from_uri(parse("memory://x"))
 
 
 # Who may only read.
@@ -226,3 +209,31 @@ def test_a_run_in_the_place_of_its_deleted_folder(backend) -> None:
     upload(backend, make_request("/alice", "f", OTHER), OTHER)
     with pytest.raises(Conflict, match="is a Run"):
         finish(begun, FILES)
+
+
+@pytest.mark.parametrize(
+    "path", ["relative", "/alice/../x", "/alice//x", "/alice/x@1", "/alice/a\\b", "/alice/.em", ""]
+)
+def test_a_path_that_cannot_be_one_is_refused_before_anything_is_written(backend, store, path: str) -> None:
+    for call in (backend.make_folder, backend.list, backend.versions, backend.delete):
+        with pytest.raises(InvalidName):
+            call(path)
+    with pytest.raises(InvalidName):
+        backend.begin(make_request(path, "m", FILES))
+    if not path.endswith("@1"):
+        with pytest.raises(InvalidName):
+            backend.stat(path)
+    assert not list(store.list(""))
+
+
+def test_the_root_has_no_versions(backend) -> None:
+    with pytest.raises(NotFound):
+        backend.versions("/")
+
+
+def test_a_name_that_only_the_collector_knows_was_never_used(backend, store) -> None:
+    abandoned = backend.begin(make_request("/alice", "m", FILES))
+    abandoned.put([(file, Body.of(FILES[file.key])) for file in abandoned.missing])
+    assert backend.collect(grace_s=-60.0, apply=True).objects
+    with pytest.raises(NotFound):
+        backend.versions("/alice/m")

@@ -347,5 +347,5 @@ def test_a_damaged_node_does_not_hide_its_neighbours_but_keeps_its_folder(backen
     with pytest.raises(CorruptManifest):
         backend.delete("/alice/f", recursive=True)
     assert backend.stat("/alice/f/other")
-    with pytest.raises(InvalidInput, match="leave out the '@'"):
+    with pytest.raises(InvalidInput, match="without '@' and digits"):
         backend.delete("/alice/f/other@1")

@@ -371,7 +371,7 @@ class TestLoad:
         progress = Progress()
         loaded.download(progress=progress)
         assert progress.plan == [("downloading a", 5, 500)]
-        assert progress.done == [(1, 100)] * 5
+        assert [sum(told) for told in zip(*progress.done, strict=True)] == [5, 500]
 
     def test_never_takes_bytes_of_another_version_for_those_of_its_own(self, loaded, backend, monkeypatch):
         other = Artifact({"name": "a"})

@@ -17,7 +17,7 @@ from attrs import evolve
 
 from t9k.em.backend import Backend, ObjectStore, Upload
 from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision, NotFound
-from t9k.em.names import check_name, join, parent_and_name, split_version
+from t9k.em.names import check_name, check_path, join, parent_and_name, split_version
 from t9k.em.records import FOLDER, FileEntry, Garbage, Node, ObjectInfo, UploadRequest, utc_text
 from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
@@ -32,7 +32,7 @@ from t9k_em_backends.tree.heads import (
     to_node,
 )
 from t9k_em_backends.tree.listing import children
-from t9k_em_backends.tree.probe import SingleWriterStore, require_put_if_absent
+from t9k_em_backends.tree.probe import require_put_if_absent
 from t9k_em_backends.tree.upload import TreeUpload
 
 if TYPE_CHECKING:
@@ -76,10 +76,11 @@ class TreeBackend(Backend):
         clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.store = SingleWriterStore(store) if unsafe_single_writer else store
+        self.store = store
         self.uri = uri
         self.clock = clock
         self.sleep = sleep
+        self._single_writer = unsafe_single_writer
         self._probed = unsafe_single_writer
         self._probing = threading.Lock()
 
@@ -107,7 +108,7 @@ class TreeBackend(Backend):
 
     def stat(self, path: str) -> Node:
         """See the port."""
-        path, wanted = split_version(path)
+        path, wanted = split_version(check_path(path, version=True))
         if path == "/":
             return _implicit(path)
         folder, name = parent_and_name(path)
@@ -124,16 +125,18 @@ class TreeBackend(Backend):
 
     def list(self, path: str) -> Sequence[Node]:
         """See the port."""
-        self._require_folder(path)
+        self._require_folder(check_path(path))
         return children(self.store, path, self.sleep, skip_damaged=True)
 
     def versions(self, path: str) -> Sequence[Node]:
         """See the port."""
-        folder, name = parent_and_name(path)
+        folder, name = parent_and_name(check_path(path))
         generations = self.generations(folder, name)
-        heads = {generation: generations.read(generation) for generation in reversed(generations.listed())}
+        heads = (
+            {generation: generations.read(generation) for generation in reversed(generations.listed())} if name else {}
+        )
         found = [to_node(folder, generation, head) for generation, head in heads.items() if head and head.name == name]
-        if not found:
+        if not any(node.kind for node in found):
             raise NotFound(f"there was never a {path} in {self.uri}")
         return found
 
@@ -165,13 +168,18 @@ class TreeBackend(Backend):
 
     def generations(self, folder: str, name: str) -> Generations:
         """The heads of one name."""
-        return Generations(store=self.store, prefix=heads_prefix(folder, name), sleep=self.sleep)
+        return Generations(
+            store=self.store,
+            prefix=heads_prefix(folder, name),
+            sleep=self.sleep,
+            single_writer=self._single_writer,
+        )
 
     # Writing.
 
     def make_folder(self, path: str) -> Node:
         """See the port."""
-        if path == "/":
+        if check_path(path) == "/":
             return _implicit(path)
         self._require_safe_store()
         folder, name = parent_and_name(path)
@@ -223,9 +231,7 @@ class TreeBackend(Backend):
 
     def delete(self, path: str, *, recursive: bool = False) -> None:
         """See the port."""
-        if split_version(path)[1] is not None:
-            raise InvalidInput(f"{path} is one version, and only a whole node can be deleted; leave out the '@'")
-        if path.count("/") < 2:  # noqa: PLR2004 - '/' and '/<user>'
+        if check_path(path).count("/") < 2:  # noqa: PLR2004 - '/' and '/<user>'
             raise InvalidInput(f"{path} always exists and cannot be deleted; delete what is in it")
         self.stat(path)
         folder, name = parent_and_name(path)

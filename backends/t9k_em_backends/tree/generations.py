@@ -23,11 +23,13 @@ class Generations:
         store: Where they lie.
         prefix: Below which they lie, from `heads.heads_prefix`.
         sleep: Waits so many seconds.
+        single_writer: Whether the store ignores conditions and is used all the same, by one writer at a time.
     """
 
     store: ObjectStore
     prefix: str
     sleep: Callable[[float], object]
+    single_writer: bool = False
 
     def listed(self) -> dict[int, ObjectInfo]:
         """The generations that a listing shows, in ascending order."""
@@ -97,7 +99,7 @@ class Generations:
         trouble: Exception | None = None
         for attempt in range(ATTEMPTS):
             try:
-                self.store.put(key, body, if_absent=True)
+                self._create(key, generation, body)
             except (AlreadyExists, BackendUnavailable) as error:
                 trouble = error
             else:
@@ -113,3 +115,8 @@ class Generations:
             f"whether {key} was published is not known, because the store does not answer; "
             "run the same command again, it finds out and does nothing twice"
         ) from trouble
+
+    def _create(self, key: str, generation: int, body: Body) -> None:
+        if self.single_writer and self.read(generation) is not None:
+            raise AlreadyExists(f"{key} is there already")
+        self.store.put(key, body, if_absent=not self.single_writer)

@@ -241,6 +241,26 @@ def split_version(path: str) -> tuple[str, int | None]:
     return (path, None) if match is None else (path[: match.start()], int(match[1]))
 
 
+def check_path(path: str, *, version: bool = False) -> str:
+    """Returns the absolute path of a node, if it can be one.
+
+    Args:
+        path: '/' or names joined by '/', with a slash before the first and none after the last.
+        version: Whether it may end with a generation: 'path@3'.
+
+    Raises:
+        InvalidName: It is not absolute, or a component cannot be a name.
+    """
+    bare, generation = split_version(path)
+    if generation is not None and not version:
+        raise InvalidName(f"path {path!r} means one version of a node; give it without '@' and digits")
+    if not bare.startswith("/"):
+        raise InvalidName(f"path {path!r} must start with '/'")
+    for component in bare[1:].split("/") if bare != "/" else ():
+        check_name(component, what=f"path {path!r}: component")
+    return path
+
+
 def absolute(path: str, user: str) -> str:
     """Resolves the path of a node: relative ones lie under `/<user>/`; a slash at the end is dropped.
 
@@ -251,9 +271,7 @@ def absolute(path: str, user: str) -> str:
         path = path[:-1]
     if not path.startswith("/"):
         path = f"/{user}/{path}" if path else f"/{user}"
-    bare, generation = split_version(path)
-    for component in bare[1:].split("/") if bare != "/" else ():
-        check_name(component, what=f"path {path!r}: component")
+    bare, generation = split_version(check_path(path, version=True))
     return bare if generation is None else f"{bare}@{generation}"
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from attrs import field, frozen
 
 from t9k.em.errors import SourceChanged
-from t9k.em.names import check_collisions, check_key, check_name, check_strategy, is_op
+from t9k.em.names import check_collisions, check_key, check_name, check_path, check_strategy, is_op
 
 CHUNK_BYTES = 1 << 20
 FOLDER, RUN, ARTIFACT = "Folder", "Run", "Artifact"
@@ -143,7 +143,7 @@ class UploadRequest:
         prefer_alternative: Whether the node was uploaded here under its alternative name before.
     """
 
-    folder: str
+    folder: str = field(validator=lambda _, __, value: check_path(value) and None)
     draft: Draft
     files: tuple[FileSpec, ...] = field()
     strategy: str = field(default="new", validator=lambda _, __, value: check_strategy(value) and None)

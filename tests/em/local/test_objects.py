@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t9k.em.errors import CorruptLocalData, InvalidInput, InvalidKey, RecoveredDataWarning
-from t9k.em.local import objects
+from t9k.em.local import objects, yamlfile
 from t9k.em.names import KeySet, check_key
 
 SHA = hashlib.sha256(b"").hexdigest()
@@ -50,7 +50,10 @@ def test_comes_back_as_it_was_and_is_yaml_for_any_reader(given):
     assert objects.decode(data, "index") == given
     foreign = yaml.safe_load(data)["objects"] or []
     assert foreign == [{"key": key, **fields} for key, fields in given.items()]
-    assert objects.decode(yaml.safe_dump({"objects": foreign}).encode(), "index") == given
+    rewritten = yaml.safe_dump({"objects": foreign}).encode()
+    # PyYAML leaves texts like 0E0 unquoted, which are numbers in YAML 1.2.
+    if all(isinstance(record["key"], str) for record in yamlfile.load(rewritten)["objects"] or []):
+        assert objects.decode(rewritten, "index") == given
     assert objects.decode(json.dumps({"objects": foreign}, ensure_ascii=False).encode(), "index") == given
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
-from t9k.em.errors import InvalidName, UploadFenced
-from t9k.em.names import new_op, split_version
+from t9k.em.errors import UploadFenced
+from t9k.em.names import check_path, new_op
 from t9k.em.records import Body, Draft, FileSpec, Node, Outcome, UploadRequest
 from t9k.em.transfer.progress import Progress, Silent, Watch
 
@@ -70,8 +70,7 @@ def upload_node(
     Returns:
         What became of it, and the node that is there now.
     """
-    if split_version(folder)[1] is not None:
-        raise InvalidName(f"{folder} is a version of a folder; upload into the folder itself, without '@' and digits")
+    check_path(folder)
     journal = journal or NoJournal()
     progress = progress or Silent()
     files = tuple(FileSpec(key=key, size=body.size, sha256=body.sha256) for key, body in sorted(bodies.items()))
