@@ -96,8 +96,10 @@ class TreeUpload(Upload):
         if self.outcome is not None:
             return self.node
         files = tuple(sorted(filter(None, map(self._entry, self._request.files)), key=lambda file: file.key))
-        if len(files) < len(self._request.files) or not self._verify(files):
+        lost = self._not_kept(files)
+        if lost or len(files) < len(self._request.files):
             self._look(self._generation)
+            self._send_again(lost)
             return self.node
         head = self._shorten(with_files(self._make_head(), files))
         generations = self._tree.generations(self._request.folder, self._name)
@@ -225,21 +227,23 @@ class TreeUpload(Upload):
                 if info and info.size == file.size and self._tree.sha256(prefix + file.key, info) == file.sha256:
                     self._sent[file.key] = self._own(file, info)
 
-    def _verify(self, files: Sequence[FileEntry]) -> bool:
-        """Compares the store with the plan; what is not there, or not whole, is missing again.
+    def _not_kept(self, files: Sequence[FileEntry]) -> list[FileEntry]:
+        """Compares the store with the plan: the files of this upload that are not there, or not whole."""
+        own = [file for file in files if file.op == self._request.op]
+        listed = self._listed() if own else {}
+        return [file for file in own if not _is_whole(file, listed.get(file.key))]
+
+    def _send_again(self, lost: Sequence[FileEntry]) -> None:
+        """Counts files as missing that the store has lost, now that no collector is to blame.
 
         Raises:
             CorruptData: The same file was lost twice, so that sending it a third time is no help.
         """
-        own = [file for file in files if file.op == self._request.op]
-        listed = self._listed() if own else {}
-        bad = [file for file in own if not _is_whole(file, listed.get(file.key))]
-        for file in bad:
+        for file in lost if self.outcome is None else ():
             if file.key in self._lost:
                 raise CorruptData(f"{self._tree.uri} does not keep {file.key!r} as it was sent; look at the store")
             self._lost.add(file.key)
-            del self._sent[file.key]
-        return not bad
+            self._sent.pop(file.key, None)
 
     # What is published.
 
