@@ -7,7 +7,7 @@ import pytest
 from t9k.em.errors import AlreadyExists, Conflict, UnsafeStore
 from t9k.em.records import Body
 from t9k.em.registry import open_backend
-from t9k.em.testing import Faults, FaultyStore, backend_machine, make_request, read_node, upload
+from t9k.em.testing import Faults, FaultyStore, backend_machine, finish, make_request, read_node, upload
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 
 HOME = "/alice/default"
@@ -94,3 +94,13 @@ def test_the_option_of_the_uri_is_the_trees_own():
 TestSingleWriterHistory = backend_machine(
     lambda: [MemoryBackend(IgnoresTheCondition(), "memory://unsafe", unsafe_single_writer=True)]
 ).TestCase
+
+
+def test_a_single_writer_that_comes_back_to_a_name_overwrites_no_record():
+    store = IgnoresTheCondition()
+    first, second = (MemoryBackend(store, "memory://unsafe", unsafe_single_writer=True) for _ in range(2))
+    upload = second.begin(make_request(HOME, "m", {}, strategy="error"))
+    finish(first.begin(make_request(HOME, "m", {}, strategy="error")), {})
+    with pytest.raises(Conflict):
+        upload.commit()
+    assert len(first.versions(f"{HOME}/m")) == 1
