@@ -6,21 +6,19 @@ import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from uuid import uuid4
 
-from t9k.em import history, session
+from t9k.em import session
 from t9k.em.errors import NotFound
 from t9k.em.importing import find_files, import_file, import_files, object_path
 from t9k.em.local import layout, objects
 from t9k.em.local.layout import INDEX, METADATA, OBJECTS
-from t9k.em.local.state import LocalState
 from t9k.em.local.yamlwriter import dump
-from t9k.em.metadata import labels_of, mapping_of, text_of
-from t9k.em.names import KeySet, check_key, check_name, check_strategy
-from t9k.em.records import ARTIFACT, CHUNK_BYTES, Body, Draft, FileSpec, Outcome, utc_text
+from t9k.em.localnode import LocalNode
+from t9k.em.metadata import mapping_of, text_of
+from t9k.em.names import KeySet, check_key
+from t9k.em.records import ARTIFACT, CHUNK_BYTES, Body, FileSpec, utc_text
 from t9k.em.transfer.downloading import download_files
 from t9k.em.transfer.sources import local_body, open_verified
-from t9k.em.transfer.uploading import upload_node
 from t9k.em.uris import check_reference
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from t9k.em.transfer.progress import Progress
 
 
-class Artifact:
+class Artifact(LocalNode):
     """A set of files that a Run inputs or outputs.
 
     Objects are files, copied into the local directory when they are added, or references, of which only the URI and
@@ -56,7 +54,7 @@ class Artifact:
         LocalError: The local directory cannot be made.
     """
 
-    alternative_name: str
+    kind = ARTIFACT
 
     def __init__(self, metadata: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._take(metadata)
@@ -94,12 +92,6 @@ class Artifact:
         were cheap to know, `size`, `etag` and `last_modified`.
         """
         return [{"key": key, **data} for key, data in self._objects.items()]
-
-    @property
-    def remote(self) -> list[dict[str, str]]:
-        """Upload and download history, oldest first; see `t9k.em.history`."""
-        remote: list[dict[str, str]] = self._state.get("remote", [])
-        return remote
 
     # Adding.
 
@@ -286,35 +278,31 @@ class Artifact:
             SourceChanged: A local object is not what was added.
             BackendError: The backend could not take it; what was sent is not sent again by the next upload.
         """
-        check_strategy(conflict_strategy)
-        backend, path = session.resolve(folder)
-        self.send(backend, path, make_folder=make_folder, strategy=conflict_strategy)
+        self._upload(folder, make_folder=make_folder, strategy=conflict_strategy)
 
-    def send(
-        self,
-        backend: Backend,
-        folder: str,
-        *,
-        make_folder: bool = False,
-        strategy: str = "new",
-        progress: Progress | None = None,
-    ) -> tuple[Outcome, Node]:
-        """Uploads this artifact to a backend; see `upload`.
+    # Inside.
 
-        Args:
-            backend: Where to.
-            folder: Absolute path of the folder.
-            make_folder: Whether to make the folder.
-            strategy: Conflict strategy.
-            progress: Told how far it is.
+    def _take(self, metadata: Mapping[str, Any]) -> None:
+        created = text_of(mapping_of(metadata, "metadata"), "created_timestamp") or utc_text()
+        super()._take(metadata)
+        self.created_timestamp = created
 
-        Returns:
-            What became of it, and the node.
-        """
+    def _attach(self, directory: Path) -> None:
+        super()._attach(directory)
+        self._keys = KeySet(self._objects)
+
+    def _metadata(self) -> dict[str, Any]:
+        return {**super()._metadata(), "created_timestamp": self.created_timestamp}
+
+    def _prepare(
+        self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
+    ) -> None:
+        del backend, folder, make_folder, strategy
         self.download(progress=progress)
         self._objects = dict(sorted(self._objects.items()))
-        self._save_metadata()
         self._save_index()
+
+    def _bodies(self) -> dict[str, Body]:
         bodies = {
             INDEX: Body.of(objects.encode(self._objects)),
             METADATA: Body.of(dump(self._metadata())),
@@ -322,59 +310,7 @@ class Artifact:
         for key, data in self._objects.items():
             if "uri" not in data:
                 bodies[f"{OBJECTS}/{key}"] = local_body(self._path(key), data["size"], data["sha256"])
-        draft = Draft(
-            kind=ARTIFACT,
-            name=self.name,
-            alternative_name=self.alternative_name,
-            id=self.id,
-            metadata=self._metadata(),
-        )
-        outcome, node = upload_node(
-            backend,
-            folder,
-            draft,
-            bodies,
-            strategy=strategy,
-            make_folder=make_folder,
-            prefer_alternative=history.is_at_alternative(self.remote, backend.uri, folder, self.alternative_name),
-            journal=self._state,
-            progress=progress,
-        )
-        history.add(self._state, outcome, backend.uri, node)
-        return outcome, node
-
-    # Inside.
-
-    def _take(self, metadata: Mapping[str, Any]) -> None:
-        name = check_name(mapping_of(metadata, "metadata").get("name"), what="name of the artifact")
-        alternative = text_of(metadata, "alternative_name")
-        self.id = text_of(metadata, "id") or str(uuid4())
-        self.name = name
-        self.labels = labels_of(metadata)
-        self.description = text_of(metadata, "description")
-        self.created_timestamp = text_of(metadata, "created_timestamp") or utc_text()
-        self.alternative_name = check_name(alternative, what="alternative name") if alternative else ""
-
-    def _attach(self, directory: Path) -> None:
-        self._directory = directory
-        self.alternative_name = self.alternative_name or directory.name
-        self._state = LocalState(directory)
-        self._keys = KeySet(self._objects)
-        self.local = str(directory)
-
-    def _metadata(self) -> dict[str, Any]:
-        return {
-            "type": ARTIFACT,
-            "id": self.id,
-            "name": self.name,
-            "alternative_name": self.alternative_name,
-            "labels": list(self.labels),
-            "description": self.description,
-            "created_timestamp": self.created_timestamp,
-        }
-
-    def _save_metadata(self) -> None:
-        layout.write_mapping(self._directory / METADATA, self._metadata())
+        return bodies
 
     def _save_index(self) -> None:
         objects.write(self._directory / INDEX, self._objects)

@@ -7,25 +7,23 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from attrs import frozen
 
-from t9k.em import history, lineage, session
+from t9k.em import history, lineage
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params
-from t9k.em.errors import EMError, IncompleteWarning, InvalidInput
-from t9k.em.local import layout, metrics
+from t9k.em.errors import EMError, IncompleteWarning
+from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PLATFORM
-from t9k.em.local.metricfiles import MetricFiles
-from t9k.em.local.state import LocalState
+from t9k.em.local.metricfiles import MetricFiles, encode_all
+from t9k.em.local.metrics import encode
 from t9k.em.local.yamlwriter import dump
-from t9k.em.metadata import associations_of, labels_of, mapping_of, text_of
-from t9k.em.names import check_name, check_strategy
-from t9k.em.records import RUN, Body, Draft, Outcome, utc_text
+from t9k.em.localnode import LocalNode
+from t9k.em.metadata import associations_of, mapping_of, text_of
+from t9k.em.records import RUN, Body, utc_text
 from t9k.em.transfer.sources import growing_body
-from t9k.em.transfer.uploading import upload_node
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from t9k.ah.core import Branch, Commit, Dataset, Model, Tag
     from t9k.em.backend import Backend
     from t9k.em.capture import Capture
-    from t9k.em.records import Node
     from t9k.em.transfer.progress import Progress
 
 RUNNING, COMPLETE, FAILED = "Running", "Complete", "Failed"
@@ -50,7 +47,7 @@ class Destination:
     conflict_strategy: str
 
 
-class Run:
+class Run(LocalNode):
     """A run of a specific model for certain ML task.
 
     A run is a directory of plain files from its first moment on. What `log` has returned from survives the end of the
@@ -86,7 +83,8 @@ class Run:
         LocalError: The local directory cannot be made.
     """
 
-    alternative_name: str
+    kind = RUN
+
     associations: dict[str, list[dict[str, str]]]
     _capture: Capture | None
 
@@ -100,7 +98,7 @@ class Run:
     ) -> None:
         self._take(metadata)
         self._hparams = Params(self._save_hparams, hparams)
-        lines = _encode_all({} if metrics is None else metrics)
+        lines = encode_all({} if metrics is None else metrics)
         with layout.new_directory(RUN, self.name, self.alternative_name or None) as directory:
             self._attach(directory)
             self._save(platform=mapping_of(platform or {}, "platform"), git=mapping_of(git or {}, "git"))
@@ -173,12 +171,6 @@ class Run:
         self._wait()
         return layout.read_mapping(self._directory / GIT, "git information")
 
-    @property
-    def remote(self) -> list[dict[str, str]]:
-        """Upload and download history, oldest first; see `t9k.em.history`."""
-        remote: list[dict[str, str]] = self._state.get("remote", [])
-        return remote
-
     # Recording.
 
     def log(self, type: str, metrics: Mapping[str, float], step: int, epoch: int | None = None) -> None:
@@ -200,7 +192,7 @@ class Run:
         """
         if self._resumable:
             self._resume()
-        self._metrics.append(type, _encode(metrics, step, epoch))
+        self._metrics.append(type, encode(metrics, step, epoch, utc_text()))
 
     def mark_input(self, resource: Artifact | Model | Dataset | Branch | Tag | Commit) -> None:
         """Marks an Artifact, Model or Dataset as an input of this Run.
@@ -251,7 +243,7 @@ class Run:
         metadata = data.get("metadata", {})
         Run.__new__(Run)._take(metadata)  # noqa: SLF001 - of this class
         hparams = Params(self._save_hparams, data.get("hparams"))
-        lines = _encode_all(data.get("metrics", {}))
+        lines = encode_all(data.get("metrics", {}))
         platform, git = (mapping_of(data.get(name) or {}, name) for name in ("platform", "git"))
         dump([platform, git])
         self._wait()
@@ -294,50 +286,7 @@ class Run:
             Conflict: The name is taken and the strategy is 'error'.
             BackendError: The backend could not take it; what was sent is not sent again by the next upload.
         """
-        check_strategy(conflict_strategy)
-        backend, path = session.resolve(folder)
-        self.send(backend, path, make_folder=make_folder, strategy=conflict_strategy)
-
-    def send(
-        self,
-        backend: Backend,
-        folder: str,
-        *,
-        make_folder: bool = False,
-        strategy: str = "new",
-        progress: Progress | None = None,
-    ) -> tuple[Outcome, Node]:
-        """Uploads this run and its artifacts to a backend; see `upload`.
-
-        Args:
-            backend: Where to.
-            folder: Absolute path of the folder.
-            make_folder: Whether to make the folder.
-            strategy: Conflict strategy.
-            progress: Told how far it is.
-
-        Returns:
-            What became of the run, and its node.
-        """
-        self._wait()
-        self._send_artifacts(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
-        self._save_hparams(self._hparams.as_dict())
-        self._save_metadata()
-        metadata = self._metadata()
-        draft = Draft(kind=RUN, name=self.name, alternative_name=self.alternative_name, id=self.id, metadata=metadata)
-        outcome, node = upload_node(
-            backend,
-            folder,
-            draft,
-            self._bodies(metadata),
-            strategy=strategy,
-            make_folder=make_folder,
-            prefer_alternative=history.is_at_alternative(self.remote, backend.uri, folder, self.alternative_name),
-            journal=self._state,
-            progress=progress,
-        )
-        history.add(self._state, outcome, backend.uri, node)
-        return outcome, node
+        self._upload(folder, make_folder=make_folder, strategy=conflict_strategy)
 
     def record(self, capture: Capture) -> None:
         """Lets the platform, git and output information of this process be collected for the run.
@@ -359,39 +308,25 @@ class Run:
     # Inside.
 
     def _take(self, metadata: Mapping[str, Any]) -> None:
-        name = check_name(mapping_of(metadata, "metadata").get("name"), what="name of the run")
-        alternative = text_of(metadata, "alternative_name")
-        associations = associations_of(metadata, (lineage.INPUT, lineage.OUTPUT))
-        self.id = text_of(metadata, "id") or str(uuid4())
-        self.name = name
-        self.labels = labels_of(metadata)
-        self.description = text_of(metadata, "description")
-        self.start_timestamp = text_of(metadata, "start_timestamp") or utc_text()
-        self.end_timestamp = text_of(metadata, "end_timestamp")
-        self.status = text_of(metadata, "status") or RUNNING
-        self.alternative_name = check_name(alternative, what="alternative name") if alternative else ""
+        associations = associations_of(mapping_of(metadata, "metadata"), (lineage.INPUT, lineage.OUTPUT))
+        status, start, end = (text_of(metadata, name) for name in ("status", "start_timestamp", "end_timestamp"))
+        super()._take(metadata)
+        self.status = status or RUNNING
+        self.start_timestamp, self.end_timestamp = start or utc_text(), end
         self.associations = associations
 
     def _attach(self, directory: Path) -> None:
-        self._directory = directory
-        self.alternative_name = self.alternative_name or directory.name
-        self._state = LocalState(directory)
+        super()._attach(directory)
         types = mapping_of(layout.read_mapping(directory / INDEX, "index").get("metrics") or {}, "metrics of the index")
         self._metrics = MetricFiles(directory / METRICS, types, self._save_index)
         self._lock = threading.RLock()
         self._capture = None
         self._resumable = False
         self.destination: Destination | None = None
-        self.local = str(directory)
 
     def _metadata(self) -> dict[str, Any]:
         return {
-            "type": RUN,
-            "id": self.id,
-            "name": self.name,
-            "alternative_name": self.alternative_name,
-            "labels": list(self.labels),
-            "description": self.description,
+            **super()._metadata(),
             "status": self.status,
             "start_timestamp": self.start_timestamp,
             "end_timestamp": self.end_timestamp,
@@ -408,9 +343,6 @@ class Run:
             else:
                 (self._directory / name).unlink(missing_ok=True)
         self._save_index()
-
-    def _save_metadata(self) -> None:
-        layout.write_mapping(self._directory / METADATA, self._metadata())
 
     def _save_hparams(self, hparams: Mapping[str, Any]) -> None:
         layout.write_mapping(self._directory / HPARAMS, dict(hparams))
@@ -457,10 +389,12 @@ class Run:
             self.associations[side] = lineage.with_record(self.associations[side], record)
             self._save_metadata()
 
-    def _send_artifacts(
+    def _prepare(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> None:
         """Uploads the artifacts of the run that are not in the backend, and notes where they are."""
+        self._wait()
+        self._save_hparams(self._hparams.as_dict())
         for identity, local in self._state.get("artifacts", {}).items():
             if self._is_recorded_in(backend.uri, identity) and layout.kind_of(Path(local)) is None:
                 continue  # its directory was cleared away after it had been uploaded
@@ -478,11 +412,10 @@ class Run:
         records = [record for side in self.associations.values() for record in side]
         return any(record.get("id") == identity and record.get("uri") == uri for record in records)
 
-    def _bodies(self, metadata: Mapping[str, Any]) -> dict[str, Body]:
-        """The files of the run as they are now."""
+    def _bodies(self) -> dict[str, Body]:
         bodies = {
             INDEX: Body.of(dump(self._index())),
-            METADATA: Body.of(dump(metadata)),
+            METADATA: Body.of(dump(self._metadata())),
             HPARAMS: Body.of(dump(self._hparams.as_dict())),
         }
         for name in (PLATFORM, GIT):
@@ -519,31 +452,3 @@ class Run:
                 IncompleteWarning,
                 stacklevel=4,
             )
-
-
-def _encode(values: Mapping[str, Any], step: Any, epoch: Any) -> bytes:
-    return metrics.encode(values, step, epoch, utc_text())
-
-
-def _encode_all(given: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[bytes]]:
-    """Metrics as `to_dict` gives them, as lines of their files.
-
-    Raises:
-        InvalidInput: They have a wrong form.
-    """
-    lines: dict[str, list[bytes]] = {}
-    for kind, entries in mapping_of(given, "metrics").items():
-        metrics.canonical_type(kind)
-        if not isinstance(entries, (list, tuple)):
-            raise InvalidInput(f"the metrics {kind!r} must be a list of entries, not {entries!r}")
-        lines[kind] = [_encode_entry(kind, entry) for entry in entries]
-    return lines
-
-
-def _encode_entry(kind: str, entry: object) -> bytes:
-    form = f"an entry of the metrics {kind!r}"
-    parts = mapping_of(entry, form)
-    place = mapping_of(parts.get("sequence"), f"the 'sequence' of {form}")
-    if "value" not in parts or "step" not in place:
-        raise InvalidInput(f"{form} needs 'value', and 'sequence' with 'step', not {entry!r}")
-    return metrics.encode(parts["value"], place["step"], place.get("epoch"), text_of(place, "timestamp") or utc_text())

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from t9k.em.errors import InvalidInput
 from t9k.em.local import metrics
 from t9k.em.local.appender import LineAppender
 from t9k.em.local.disk import explained, sync_dir
 from t9k.em.local.metrictypes import canonical_type, file_name, type_of
+from t9k.em.metadata import mapping_of, text_of
+from t9k.em.records import utc_text
 
 
 class MetricFiles:
@@ -91,3 +94,30 @@ class MetricFiles:
                 # Under the lock, so that an index written last names every type.
                 self._on_new_type()
         return appender
+
+
+def encode_all(given: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[bytes]]:
+    """Makes the lines of metrics files.
+
+    Args:
+        given: Metrics as `Run.to_dict` gives them.
+
+    Raises:
+        InvalidInput: They have a wrong form.
+    """
+    lines: dict[str, list[bytes]] = {}
+    for kind, entries in mapping_of(given, "metrics").items():
+        canonical_type(kind)
+        if not isinstance(entries, (list, tuple)):
+            raise InvalidInput(f"the metrics {kind!r} must be a list of entries, not {entries!r}")
+        lines[kind] = [_encode_entry(kind, entry) for entry in entries]
+    return lines
+
+
+def _encode_entry(kind: str, entry: object) -> bytes:
+    form = f"an entry of the metrics {kind!r}"
+    parts = mapping_of(entry, form)
+    place = mapping_of(parts.get("sequence"), f"the 'sequence' of {form}")
+    if "value" not in parts or "step" not in place:
+        raise InvalidInput(f"{form} needs 'value', and 'sequence' with 'step', not {entry!r}")
+    return metrics.encode(parts["value"], place["step"], place.get("epoch"), text_of(place, "timestamp") or utc_text())

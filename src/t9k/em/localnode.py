@@ -1,0 +1,144 @@
+"""What a run and an artifact have in common: metadata, a local directory, and the way to a backend."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import uuid4
+
+from t9k.em import history, session
+from t9k.em.local import layout
+from t9k.em.local.layout import METADATA
+from t9k.em.local.state import LocalState
+from t9k.em.metadata import labels_of, mapping_of, text_of
+from t9k.em.names import check_name, check_strategy
+from t9k.em.records import Body, Draft, Node, Outcome
+from t9k.em.transfer.uploading import upload_node
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+    from t9k.em.transfer.progress import Progress
+
+
+class LocalNode(ABC):
+    """A run or an artifact; `Run` and `Artifact` document its attributes.
+
+    A subclass calls `_take` with metadata that a caller or a file gave, which checks everything before it changes
+    anything, and then `_attach` with the directory that the node lives in.
+    """
+
+    kind: ClassVar[str]
+
+    id: str
+    name: str
+    labels: list[str]
+    description: str
+    alternative_name: str
+    local: str
+
+    _directory: Path
+    _state: LocalState
+
+    @property
+    def remote(self) -> list[dict[str, str]]:
+        """Upload and download history, oldest first; see `t9k.em.history`."""
+        remote: list[dict[str, str]] = self._state.get("remote", [])
+        return remote
+
+    def send(
+        self,
+        backend: Backend,
+        folder: str,
+        *,
+        make_folder: bool = False,
+        strategy: str = "new",
+        progress: Progress | None = None,
+    ) -> tuple[Outcome, Node]:
+        """Uploads this to a backend; see `upload`.
+
+        Args:
+            backend: Where to.
+            folder: Absolute path of the folder.
+            make_folder: Whether to make the folder.
+            strategy: Conflict strategy.
+            progress: Told how far it is.
+
+        Returns:
+            What became of it, and the node.
+        """
+        self._prepare(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
+        self._save_metadata()
+        draft = Draft(
+            kind=self.kind,
+            name=self.name,
+            alternative_name=self.alternative_name,
+            id=self.id,
+            metadata=self._metadata(),
+        )
+        outcome, node = upload_node(
+            backend,
+            folder,
+            draft,
+            self._bodies(),
+            strategy=strategy,
+            make_folder=make_folder,
+            prefer_alternative=history.is_at_alternative(self.remote, backend.uri, folder, self.alternative_name),
+            journal=self._state,
+            progress=progress,
+        )
+        history.add(self._state, outcome, backend.uri, node)
+        return outcome, node
+
+    def _upload(self, folder: str, *, make_folder: bool, strategy: str) -> None:
+        """What `upload` does, after the reference's arguments."""
+        check_strategy(strategy)
+        backend, path = session.resolve(folder)
+        self.send(backend, path, make_folder=make_folder, strategy=strategy)
+
+    @abstractmethod
+    def _prepare(
+        self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
+    ) -> None:
+        """Does what has to be done before an upload: fetches what is missing here, uploads what this refers to."""
+
+    @abstractmethod
+    def _bodies(self) -> dict[str, Body]:
+        """The files to upload, by key, as they are now."""
+
+    def _take(self, metadata: Mapping[str, Any]) -> None:
+        """Takes over metadata.
+
+        Raises:
+            InvalidName, InvalidInput: Something in it has a wrong form; nothing was changed.
+        """
+        name = check_name(mapping_of(metadata, "metadata").get("name"), what=f"name of the {self.kind.lower()}")
+        alternative = text_of(metadata, "alternative_name")
+        self.id, self.name, self.alternative_name, self.labels, self.description = (
+            text_of(metadata, "id") or str(uuid4()),
+            name,
+            check_name(alternative, what="alternative name") if alternative else "",
+            labels_of(metadata),
+            text_of(metadata, "description"),
+        )
+
+    def _attach(self, directory: Path) -> None:
+        """Lives in a directory from now on."""
+        self._directory = directory
+        self._state = LocalState(directory)
+        self.alternative_name = self.alternative_name or directory.name
+        self.local = str(directory)
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            "type": self.kind,
+            "id": self.id,
+            "name": self.name,
+            "alternative_name": self.alternative_name,
+            "labels": list(self.labels),
+            "description": self.description,
+        }
+
+    def _save_metadata(self) -> None:
+        layout.write_mapping(self._directory / METADATA, self._metadata())
