@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -250,7 +249,9 @@ def _set_api_key(context: dict[Any, Any], auth: dict[Any, Any], api_key: str | N
 
 def _dump(path: Path, data: dict[Any, Any]) -> None:
     """Replace the file, through a link if it is one."""
-    import yaml  # noqa: PLC0415 - costs every importer of t9k otherwise
+    import tempfile  # noqa: PLC0415 - costs every importer of t9k otherwise
+
+    import yaml  # noqa: PLC0415 - likewise
 
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     target = path.resolve()

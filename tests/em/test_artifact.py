@@ -501,7 +501,7 @@ class TestUpload:
             return upload
 
         monkeypatch.setattr(backend, "begin", begin)
-        monkeypatch.setattr("t9k.em.transfer.uploading.WORKERS", 1)
+        monkeypatch.setattr("t9k.em.transfer.parallel.WORKERS", 1)
         with pytest.raises(KeyboardInterrupt):
             artifact.upload()
         assert backend.list("/alice/default") == []

@@ -99,11 +99,13 @@ class Artifact(LocalNode):
         """Adds a local file as an object of the Artifact.
 
         The file is copied, or cloned where the file system can; later changes of the original do not matter. An object
-        with the same key is replaced::
+        with the same key is replaced.
 
-            artifact.add_file(file_path="1.png")  # key 1.png
-            artifact.add_file(file_path="1.png", obj_path="a/")  # key a/1.png
-            artifact.add_file(file_path="1.png", obj_path="a/2.png")  # key a/2.png
+        ```python
+        artifact.add_file(file_path="1.png")  # key 1.png
+        artifact.add_file(file_path="1.png", obj_path="a/")  # key a/1.png
+        artifact.add_file(file_path="1.png", obj_path="a/2.png")  # key a/2.png
+        ```
 
         Args:
             file_path: The file.
@@ -122,11 +124,13 @@ class Artifact(LocalNode):
     def add_dir(self, dir_path: str, obj_path: str | None = None) -> None:
         """Adds all files under a local directory as objects of the Artifact.
 
-        All or none of them are added::
+        All or none of them are added.
 
-            artifact.add_dir(dir_path="a/")  # keys a/...
-            artifact.add_dir(dir_path="a", obj_path="b/")  # keys b/a/...
-            artifact.add_dir(dir_path="a", obj_path="b")  # keys b/...
+        ```python
+        artifact.add_dir(dir_path="a/")  # keys a/...
+        artifact.add_dir(dir_path="a", obj_path="b/")  # keys b/a/...
+        artifact.add_dir(dir_path="a", obj_path="b")  # keys b/...
+        ```
 
         Args:
             dir_path: The directory, with or without a slash at the end.

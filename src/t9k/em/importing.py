@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from t9k.em.errors import LocalError, SymlinkError
 from t9k.em.local.files import copy_hashed, make_private_dir, make_safe_parents, sync_dir
 from t9k.em.local.layout import OBJECTS, PRIVATE
 from t9k.em.names import random_text
-
-WORKERS = 8
+from t9k.em.transfer.parallel import in_parallel
 
 
 def object_path(path: str, obj_path: str | None) -> str:
@@ -79,8 +77,7 @@ def import_files(files: Mapping[str, Path], directory: Path) -> dict[str, dict[s
     staging = directory / PRIVATE / "staging" / random_text(12)
     make_private_dir(staging, exist_ok=False)
     try:
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="em-add") as pool:
-            added = dict(zip(files, pool.map(lambda key: import_file(files[key], key, staging), files), strict=True))
+        copies = in_parallel(lambda key: import_file(files[key], key, staging), list(files), "add")
         targets = {key: _make_way(directory, key) for key in files}
         for key, target in targets.items():
             staging.joinpath(OBJECTS, *key.split("/")).replace(target)
@@ -88,7 +85,7 @@ def import_files(files: Mapping[str, Path], directory: Path) -> dict[str, dict[s
             sync_dir(parent)
     finally:
         shutil.rmtree(staging)
-    return added
+    return dict(zip(files, copies, strict=True))
 
 
 def _make_way(directory: Path, key: str) -> Path:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,12 @@ from t9k.em.errors import CorruptData, LocalError, NotFound, SymlinkError
 from t9k.em.local.disk import explained
 from t9k.em.local.files import make_safe_parents, replacing
 from t9k.em.records import CHUNK_BYTES, FileEntry, FileSpec, Node
+from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.progress import Progress, Silent
 from t9k.em.transfer.sources import verified
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
-
-WORKERS = 8
 
 
 def download_files(
@@ -127,12 +125,7 @@ def _download(backend: Backend, node: Node, target: Path, files: Sequence[FileEn
             told += size
         progress.advance(1, file.size - told)
 
-    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="em-download")
-    try:
-        for _ in pool.map(one, files):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
+    in_parallel(one, files, "download")
 
 
 def _download_one(backend: Backend, node: Node, file: FileEntry, target: Path) -> Iterator[int]:

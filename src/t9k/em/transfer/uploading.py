@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from t9k.em.errors import UploadFenced
 from t9k.em.names import check_path, new_op
 from t9k.em.records import Body, Draft, FileSpec, Node, Outcome, UploadRequest
+from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.progress import Progress, Silent, Watch
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend, Upload
 
-WORKERS = 8
 BATCH_FILES = 64
 BATCH_BYTES = 8 << 20
 
@@ -117,18 +116,7 @@ def _put(upload: Upload, missing: Sequence[FileSpec], bodies: Mapping[str, Body]
         for watch in watches:
             watch.done()
 
-    batches = list(_batches(missing))
-    if len(batches) < 2:  # noqa: PLR2004 - nothing to do in parallel
-        for batch in batches:
-            put(batch)
-        return
-    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="em-upload")
-    try:
-        for _ in pool.map(put, batches):
-            pass
-    finally:
-        # After an error or Ctrl-C what is running ends, and nothing else starts.
-        pool.shutdown(cancel_futures=True)
+    in_parallel(put, list(_batches(missing)), "upload")
 
 
 def _batches(files: Sequence[FileSpec]) -> Iterator[Sequence[FileSpec]]:
