@@ -206,6 +206,12 @@ class TestLife:
         assert snapshot() == before
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+    @pytest.mark.parametrize(("code", "status"), [(None, "Complete"), (0, "Complete"), (1, "Failed"), ("no", "Failed")])
+    def test_leaving_by_exit_is_a_failure_only_with_an_error(self, code, status):
+        with pytest.raises(SystemExit), em.create_run(name="r") as run:
+            sys.exit(code)
+        assert em.load_run(run.local).status == status
+
     def test_fails_when_its_block_raises(self, run, error):
         with pytest.raises(error), run:
             raise error

@@ -131,8 +131,9 @@ class Run(LocalNode):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finishes the run; its status is 'Failed' when the block raised."""
-        self._end(COMPLETE if kind is None else FAILED)
+        """Finishes the run; its status is 'Failed' when the block raised, but for `sys.exit()` without an error."""
+        is_failed = kind is not None and not (isinstance(error, SystemExit) and error.code in (None, 0))
+        self._end(FAILED if is_failed else COMPLETE)
 
     # What it holds.
 

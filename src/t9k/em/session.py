@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = "default"
 
-_HOW = "call em.login('file:///data/em') first, or give a URI instead of a path"
+_HOW = (
+    "call em.login('file:///data/em'), or em.login() for the one that the command 'em login' saved, "
+    "or give a URI instead of a path"
+)
 
 _current: Backend | None = None
 _by_uri: dict[str, Backend] = {}
