@@ -205,13 +205,13 @@ class TestLife:
             pass
         assert snapshot() == before
 
-    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
     @pytest.mark.parametrize(("code", "status"), [(None, "Complete"), (0, "Complete"), (1, "Failed"), ("no", "Failed")])
     def test_leaving_by_exit_is_a_failure_only_with_an_error(self, code, status):
         with pytest.raises(SystemExit), em.create_run(name="r") as run:
             sys.exit(code)
         assert em.load_run(run.local).status == status
 
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
     def test_fails_when_its_block_raises(self, run, error):
         with pytest.raises(error), run:
             raise error
