@@ -1,16 +1,16 @@
 """The T9k config file: where it is, what it says, and how a login is written into it.
 
-::
-
-    current-context: default-context
-    contexts:
-    - name: default-context
-      server: https://host
-      prefixes:
-        aistore: /t9k/aistore/server      # aistore_host = server + prefix
-        asset-hub: /t9k/asset-hub/server  # asset_hub_host = server + prefix
-      auth:
-        apikey: <uuid>                    # api_key; the key may also be spelled api_key
+```yaml
+current-context: default-context
+contexts:
+- name: default-context
+  server: https://host
+  prefixes:
+    aistore: /t9k/aistore/server      # aistore_host = server + prefix
+    asset-hub: /t9k/asset-hub/server  # asset_hub_host = server + prefix
+  auth:
+    apikey: <uuid>                    # api_key; the key may also be spelled api_key
+```
 
 A `server` that is not an HTTP URL (`file:///data/em`, `s3://bucket/root`) is itself the aistore_host; such places have
 no Asset Hub.
