@@ -282,10 +282,32 @@ class TestObjects:
 
     def test_are_local_without_a_backend(self, artifact):
         artifact.add_file(make("f"), "deep/f")
-        assert Path(artifact.get("deep/f")) == Path(artifact.local) / "objects" / "deep" / "f"
+        assert Path(artifact.get("deep/f")) == Path(artifact.local).absolute() / "objects" / "deep" / "f"
         artifact.download()
         with artifact.open("deep/f") as stream:
             assert (stream.read(2), stream.read()) == (b"da", b"ta")
+
+    def test_added_by_two_holders_of_one_directory_are_all_kept(self, artifact, backend):
+        other = em.load_artifact(artifact.local)
+        artifact.add_file(make("one"))
+        other.add_file(make("two"))
+        other.upload()
+        artifact.upload()
+        assert [found["key"] for found in em.load_artifact(f"default/{artifact.name}").objects] == ["one", "two"]
+
+    def test_of_runs_and_artifacts_below_a_directory_are_left_out(self, artifact):
+        make("script.py")
+        artifact.add_dir(".", "src")
+        artifact.add_dir(".", "src")
+        assert [found["key"] for found in artifact.objects] == ["src/script.py"]
+
+    def test_fetched_and_then_damaged_are_fetched_again(self, artifact, backend):
+        artifact.add_file(make("f"))
+        artifact.upload()
+        shutil.rmtree(artifact.local)
+        loaded = em.load_artifact(f"default/{artifact.name}")
+        Path(loaded.get("f")).write_bytes(b"BAD!")
+        assert Path(loaded.get("f")).read_bytes() == b"data"
 
     def test_that_were_changed_behind_our_back_are_found_out(self, artifact, backend):
         artifact.add_file(make("f"))
@@ -293,6 +315,8 @@ class TestObjects:
         path.write_bytes(b"DATA")
         with artifact.open("f") as stream, pytest.raises(CorruptData, match="object 'f'"):
             stream.read()
+        with pytest.raises(NotFound, match="missing or changed"):
+            artifact.get("f")
         with pytest.raises(SourceChanged):
             artifact.upload()
         path.write_bytes(b"longer than before")

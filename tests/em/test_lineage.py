@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from pathlib import Path
 
 import pytest
 
+from t9k import em
 from t9k.ah.core import Branch, Commit, Dataset, Folder, Model, Tag
 from t9k.em import create_artifact, history, lineage, load_artifact, load_run, login, session
-from t9k.em.errors import InvalidInput, NotALocalNode
+from t9k.em.errors import Conflict, IncompleteWarning, InvalidInput
 from t9k.em.metadata import associations_of, labels_of, mapping_of, text_of
 from t9k.em.run import Run
 
@@ -143,9 +146,44 @@ class TestUploadOfARun:
     def test_says_which_artifact_is_missing(self, run, artifact, backend):
         run.mark_output(artifact)
         shutil.rmtree(artifact.local)
-        with pytest.raises(NotALocalNode, match=artifact.alternative_name):
+        with pytest.warns(IncompleteWarning, match=f"{artifact.alternative_name}; put it back there"):
             run.upload()
-        assert backend.list("/alice/default") == []
+        assert [node.name for node in backend.list("/alice/default")] == [run.name], "the run itself is not held up"
+
+    def test_finds_them_after_the_project_was_moved(self, run, artifact, backend, tmp_path, monkeypatch):
+        run.mark_output(artifact)
+        run.finish()
+        (tmp_path / "moved").mkdir()
+        (tmp_path / ".em").rename(tmp_path / "moved" / ".em")
+        em.upload(str(tmp_path / "moved" / ".em" / "runs"))
+        assert {node.kind for node in backend.list("/alice/default")} == {"Run", "Artifact"}
+
+    def test_sends_what_was_added_or_lost_since(self, run, artifact, backend):
+        run.mark_output(artifact)
+        run.upload()
+        Path("later").write_bytes(b"later")
+        artifact.add_file("later")
+        run.upload()
+        assert "later" in [found["key"] for found in em.load_artifact(f"default/{artifact.name}").objects]
+        backend.delete(f"/alice/default/{artifact.name}")
+        run.upload()
+        assert backend.stat(f"/alice/default/{artifact.name}").id == artifact.id
+
+    def test_takes_attributes_that_were_set_before_and_after_marking(self, run, artifact, backend):
+        artifact.description = "best"
+        run.mark_output(artifact)
+        artifact.labels.append("keep")
+        run.upload()
+        assert backend.stat(f"/alice/default/{artifact.name}").metadata["labels"] == ["keep"]
+        assert em.load_artifact(artifact.local).description == "best"
+
+    @pytest.mark.parametrize("strategy", ["skip", "error"])
+    def test_sends_no_artifact_of_a_run_that_stays_here(self, run, artifact, backend, strategy):
+        em.create_run(name=run.name).upload()
+        run.mark_output(artifact)
+        with contextlib.suppress(Conflict):
+            run.upload(conflict_strategy=strategy)
+        assert [node.kind for node in backend.list("/alice/default")] == ["Run"]
 
 
 class TestHistory:

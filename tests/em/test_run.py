@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -641,3 +642,101 @@ os.kill(os.getpid(), 9)
 def test_an_invalid_name_tells_what_it_is_the_name_of():
     with pytest.raises(InvalidName, match="name of the run"):
         Run({})
+
+
+class TestOutside:
+    """What the rest of a process does to a run."""
+
+    def test_a_change_of_the_working_directory_changes_nothing(self, run, tmp_path, monkeypatch):
+        run.log("train", {"x": 1}, 1)
+        artifact = em.create_artifact("a")
+        (tmp_path / "sub").mkdir()
+        monkeypatch.chdir(tmp_path / "sub")
+        run.log("val", {"x": 1}, 2)
+        run.hparams.update({"a": 1})
+        (tmp_path / "f").write_bytes(b"f")
+        artifact.add_file(str(tmp_path / "f"))
+        run.mark_output(artifact)
+        run.upload((tmp_path / "store").as_uri())
+        run.finish()
+        assert set(run.metrics) == {"train", "val"}
+        assert em.load_run(str(tmp_path / run.local)).status == "Complete"
+        assert not (tmp_path / "sub" / ".em").exists()
+
+    def test_an_older_object_of_the_same_run_does_not_undo_what_was_written_since(self, run, store):
+        older = em.load_run(run.local)
+        run.hparams.lr = 0.1
+        run.mark_output(em.create_artifact("a"))
+        run.finish()
+        em.login(store)
+        older.upload()
+        for seen in (em.load_run(run.local), em.load_run(f"default/{run.name}"), older):
+            assert (seen.status, seen.hparams.as_dict()) == ("Complete", {"lr": 0.1})
+            assert len(seen.associations["output"]) == 1
+
+    def test_the_error_of_the_block_comes_through_when_the_directory_is_gone(self):
+        def train():
+            with em.create_run(name="r") as run:
+                shutil.rmtree(run.local)
+                raise ZeroDivisionError
+
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            with pytest.raises(ZeroDivisionError):
+                train()
+        assert any("could not be finished" in str(warning.message) for warning in told)
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("description", 5), ("name", "a/b"), ("labels", None), ("labels", "abc")]
+    )
+    def test_an_attribute_that_cannot_be_is_refused_and_the_run_stays_readable(self, run, name, value):
+        before = getattr(run, name)
+        setattr(run, name, value)
+        if value is None:  # no labels
+            run.finish()
+        else:
+            with pytest.raises(InvalidInput, match=name):
+                run.finish()
+        assert getattr(em.load_run(run.local), name) == before
+
+    def test_a_child_made_by_fork_does_not_end_the_run_of_its_parent(self):
+        code = """
+import os, sys
+from t9k import em
+with em.create_run(name="r") as run:
+    child = os.fork()
+    if child == 0:
+        import importlib.metadata, platform
+        sys.exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert em.load_run(run.local).status == "Running"
+print(em.load_run(run.local).status)
+"""
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        assert ran.stdout == "Complete\n"
+
+    @pytest.mark.parametrize("folder", [None, 3])
+    def test_a_folder_of_the_wrong_type_is_refused_at_once(self, folder, tmp_path):
+        with pytest.raises(InvalidInput, match="is no folder"):
+            em.create_run(auto_upload=True, folder=folder)
+        assert not (tmp_path / ".em").exists()
+
+    def test_an_unfinished_line_of_each_stream_does_not_disturb_an_upload(self, run, backend):
+        sys.stdout.write("a line without an end")
+        sys.stderr.write("progress")
+        run.upload()
+        sys.stderr.write("\rmore")
+        run.upload()
+
+    def test_one_called_like_the_default_folder_does_not_take_its_place(self, backend):
+        em.create_run().upload("/alice")
+        em.create_run(name="other").upload()
+        assert backend.stat("/alice/default").kind == "Folder"
+        with pytest.raises(InvalidInput, match="in the folder of a user"):
+            em.create_run().upload("/")
+
+    def test_a_user_without_a_name_is_told_what_to_set(self, run, backend, monkeypatch):
+        monkeypatch.delenv("EM_USER")
+        monkeypatch.setattr("getpass.getuser", lambda: {"root": 0}["uid"])
+        with pytest.raises(InvalidInput, match="set the environment variable EM_USER"):
+            run.upload()

@@ -17,7 +17,7 @@ from attrs import evolve
 
 from t9k.em.backend import Backend, ObjectStore, Upload
 from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision, NotFound
-from t9k.em.names import check_name, check_path, join, parent_and_name, split_version
+from t9k.em.names import check_name, check_path, fold, join, parent_and_name, split_version
 from t9k.em.records import FOLDER, FileEntry, Garbage, Node, ObjectInfo, UploadRequest, utc_text
 from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 MAX_METADATA_BYTES = 1 << 20
 UNSAFE = "unsafe_single_writer"
+DEFAULT = "default"
 
 
 class TreeBackend(Backend):
@@ -102,7 +103,11 @@ class TreeBackend(Backend):
 
     def whoami(self) -> str:
         """See the port."""
-        return check_name(os.environ.get("EM_USER") or getpass.getuser(), what="user (environment variable EM_USER)")
+        try:
+            user = os.environ.get("EM_USER") or getpass.getuser()
+        except (KeyError, OSError, ImportError) as error:  # a container may run as a user without an account
+            raise InvalidInput("the current user has no name here; set the environment variable EM_USER") from error
+        return check_name(user, what="user (environment variable EM_USER)")
 
     # Reading.
 
@@ -207,7 +212,11 @@ class TreeBackend(Backend):
             raise InvalidInput(
                 f"the metadata of {request.draft.name!r} takes {size} bytes of JSON, of {MAX_METADATA_BYTES}"
             )
+        if request.folder == "/":
+            raise InvalidInput("a run or artifact lies in the folder of a user, like /alice/default, and not in '/'")
         self._require_safe_store()
+        if request.folder.count("/") == 1 and fold(request.draft.name) == DEFAULT:
+            self.make_folder(join(request.folder, DEFAULT))  # which always exists, so that the name is taken
         if not (request.make_folder or self._always_exists(request.folder)):
             self._require_folder(request.folder)
         upload = self.upload_class(self, request, self.make_folder(request.folder).generation)
@@ -267,7 +276,7 @@ class TreeBackend(Backend):
 
     def _always_exists(self, path: str) -> bool:
         home = f"/{self.whoami()}"
-        return path in ("/", home, f"{home}/default")
+        return path in ("/", home, join(home, DEFAULT))
 
     def _require_folder(self, path: str) -> Node:
         try:

@@ -77,10 +77,10 @@ def create_run(
     if config_path is not None:
         given |= read_run_config(Path(config_path))
     check_strategy(given["conflict_strategy"])
+    destination = _destination(given) if given["auto_upload"] else None
     run = Run({key: given[key] for key in ("name", "labels", "description")}, hparams=given["hparams"])
     run.record(Capture())
-    if given["auto_upload"]:
-        run.destination = _destination(given)
+    run.destination = destination
     return run
 
 
@@ -113,6 +113,7 @@ def load_run(
             what is there cannot be read (`LocalError`, `BackendError`).
     """
     check_strategy(conflict_strategy)
+    path = session.text_of_place(path)
     local = _local_directory(path, RUN)
     run = Run.open_directory(local) if local else fetch_run(*session.locate(path))
     run.resume_with(Capture())
@@ -164,6 +165,7 @@ def load_artifact(path: str) -> Artifact:
     Raises:
         RuntimeError: See `load_run`.
     """
+    path = session.text_of_place(path)
     local = _local_directory(path, ARTIFACT)
     return Artifact.open_directory(local) if local else fetch_artifact(*session.locate(path))
 
@@ -194,7 +196,7 @@ def login(ais_host: str | None = None, api_key: str | None = None, timeout: int 
         )
     if api_key is None and host == CONFIG["aistore_host"]:
         api_key = CONFIG["api_key"]
-    session.login(host, api_key=api_key, timeout_s=timeout)
+    session.login(session.text_of_place(host), api_key=api_key, timeout_s=timeout)
 
 
 def logout() -> None:
@@ -221,7 +223,7 @@ def upload(path: str, folder: str = "default", make_folder: bool = False, confli
         EMError: The only one could not be uploaded; see `Run.upload`.
     """
     check_strategy(conflict_strategy)
-    directory = Path(path)
+    directory = Path(session.text_of_place(path))
     if layout.kind_of(directory) is not None:
         open_local(directory).upload(folder, make_folder, conflict_strategy)
         return
@@ -270,5 +272,7 @@ def _local_directory(path: str, kind: str) -> Path | None:
 
 def _destination(given: Mapping[str, Any]) -> Destination:
     return Destination(
-        folder=given["folder"], make_folder=given["make_folder"], conflict_strategy=given["conflict_strategy"]
+        folder=session.text_of_place(given["folder"]),
+        make_folder=given["make_folder"],
+        conflict_strategy=given["conflict_strategy"],
     )

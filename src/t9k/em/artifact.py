@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from t9k.em import session
+from t9k.em import history, session
 from t9k.em.errors import NotFound
 from t9k.em.importing import find_files, import_file, import_files, object_path
 from t9k.em.local import layout, objects
+from t9k.em.local.files import FileIdentity, identity, sha256_of
 from t9k.em.local.layout import INDEX, METADATA, OBJECTS
 from t9k.em.local.yamlwriter import dump
 from t9k.em.localnode import LocalNode
@@ -56,6 +57,8 @@ class Artifact(LocalNode):
 
     kind = ARTIFACT
 
+    _checked: dict[str, FileIdentity]
+
     def __init__(self, metadata: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._take(metadata)
         self._objects = _checked_objects({} if objects is None else objects)
@@ -78,6 +81,7 @@ class Artifact(LocalNode):
             index = directory / INDEX
             artifact._objects = objects.decode(index.read_bytes(), str(index)) if index.exists() else {}  # noqa: SLF001 - of this class
         artifact._attach(directory)  # noqa: SLF001 - of this class
+        artifact._on_disk = artifact._metadata()  # noqa: SLF001 - of this class
         return artifact
 
     def __repr__(self) -> str:
@@ -124,7 +128,7 @@ class Artifact(LocalNode):
     def add_dir(self, dir_path: str, obj_path: str | None = None) -> None:
         """Adds all files under a local directory as objects of the Artifact.
 
-        All or none of them are added.
+        All or none of them are added. Directories `.em` with runs and artifacts are left out.
 
         ```python
         artifact.add_dir(dir_path="a/")  # keys a/...
@@ -206,7 +210,7 @@ class Artifact(LocalNode):
         data = self._data(key)
         if "uri" in data:
             return self._fetch_reference(key).open("rb")
-        if self._is_here(key):
+        if self._is_there(key):
             chunks = _chunks(self._path(key))
         else:
             backend, node = self._origin()
@@ -227,8 +231,9 @@ class Artifact(LocalNode):
             NotFound: There is no such object, or its bytes are gone.
             CorruptData: What is in the backend is not what was uploaded.
         """
-        wanted = list(self._objects if keys is None else keys)
-        missing = [key for key in wanted if "uri" not in self._data(key) and not self._is_here(key)]
+        self._fetch([key for key in (self._objects if keys is None else keys) if not self._is_here(key)], progress)
+
+    def _fetch(self, missing: Sequence[str], progress: Progress | None) -> None:
         if not missing:
             return
         backend, node = self._origin()
@@ -251,7 +256,9 @@ class Artifact(LocalNode):
         checked = _checked_objects(data.get("objects", {}))
         self._take(metadata)
         self._objects = checked
-        self._attach(self._directory)
+        self._keys = KeySet(checked)
+        self._checked = {}
+        self.alternative_name = self.alternative_name or self._directory.name
         self._save_metadata()
         self._save_index()
 
@@ -284,6 +291,30 @@ class Artifact(LocalNode):
         """
         self._upload(folder, make_folder=make_folder, strategy=conflict_strategy)
 
+    def is_in(self, backend: Backend, place: Mapping[str, str]) -> bool:
+        """Whether a backend has this artifact as it is now, so that an upload would bring nothing.
+
+        It is not missed either where it was deleted after it only came from there.
+
+        Args:
+            backend: The backend.
+            place: A record of the history, see `t9k.em.history`.
+        """
+        try:
+            newest = backend.stat(place["path"])
+            node = backend.stat(f"{place['path']}@{place['generation']}") if newest.id == self.id else newest
+        except NotFound:
+            return not history.was_uploaded(self.remote, backend.uri)
+        if newest.id != self.id:
+            return not history.was_uploaded(self.remote, backend.uri)
+        mine = {
+            INDEX: Body.of(objects.encode(dict(sorted(self._objects.items())))).sha256,
+            METADATA: Body.of(dump(self._metadata())).sha256,
+        }
+        return any(
+            mine.items() <= {file.key: file.sha256 for file in backend.files(at)}.items() for at in (newest, node)
+        )
+
     # Inside.
 
     def _take(self, metadata: Mapping[str, Any]) -> None:
@@ -294,6 +325,7 @@ class Artifact(LocalNode):
     def _attach(self, directory: Path) -> None:
         super()._attach(directory)
         self._keys = KeySet(self._objects)
+        self._checked = {}
 
     def _metadata(self) -> dict[str, Any]:
         return {**super()._metadata(), "created_timestamp": self.created_timestamp}
@@ -302,9 +334,13 @@ class Artifact(LocalNode):
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> None:
         del backend, folder, make_folder, strategy
-        self.download(progress=progress)
+        self._fetch([key for key in self._objects if not self._is_there(key)], progress)
+        index = self._directory / INDEX
+        if index.is_file():  # another object of this process, or another process, may have added to it
+            self._objects = {**objects.decode(index.read_bytes(), str(index)), **self._objects}
         self._objects = dict(sorted(self._objects.items()))
-        self._save_index()
+        if not index.is_file() or index.read_bytes() != objects.encode(self._objects):
+            self._save_index()
 
     def _bodies(self) -> dict[str, Body]:
         bodies = {
@@ -344,9 +380,23 @@ class Artifact(LocalNode):
     def _path(self, key: str) -> Path:
         return self._directory.joinpath(OBJECTS, *key.split("/"))
 
-    def _is_here(self, key: str) -> bool:
+    def _is_there(self, key: str) -> bool:
+        """Whether there is a local file for an object, or none is needed for a reference."""
         path = self._path(key)
-        return path.is_file() and not path.is_symlink()
+        return "uri" in self._data(key) or (path.is_file() and not path.is_symlink())
+
+    def _is_here(self, key: str) -> bool:
+        """Whether the local file of an object holds what was added; the bytes are read unless they were before."""
+        if "uri" in self._data(key):
+            return True
+        if not self._is_there(key):
+            return False
+        path, found = self._path(key), identity(self._path(key))
+        if self._checked.get(key) != found:
+            if sha256_of(path) != self._objects[key]["sha256"]:
+                return False
+            self._checked[key] = found
+        return True
 
     def _fetch_reference(self, key: str) -> Path:
         from t9k.em.references import fetch_reference  # noqa: PLC0415 - requests is slow to import
@@ -358,7 +408,8 @@ class Artifact(LocalNode):
         origin = self._state.get("origin", None)
         if origin is None:
             raise NotFound(
-                f"some objects of artifact {self.name!r} are not in {self.local}, and it was not loaded from a backend"
+                f"some objects of artifact {self.name!r} are missing or changed in {self.local}, and it was not loaded "
+                "from a backend; add them again"
             )
         backend = session.backend_at(origin["uri"])
         return backend, backend.stat(f"{origin['path']}@{origin['generation']}")

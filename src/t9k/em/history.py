@@ -47,3 +47,8 @@ def is_at_alternative(remote: Sequence[dict[str, str]], uri: str, folder: str, a
 def place_in(remote: Sequence[dict[str, str]], uri: str) -> dict[str, str] | None:
     """The last upload to, or download from, a backend: that it is there, and where; None if it never was."""
     return next((old for old in reversed(remote) if old["uri"] == uri), None)
+
+
+def was_uploaded(remote: Sequence[dict[str, str]], uri: str) -> bool:
+    """Whether there was an upload to a backend, and not only a download from it."""
+    return any(old["uri"] == uri and old["action"] == UPLOAD for old in remote)

@@ -50,7 +50,7 @@ def import_file(source: Path, key: str, directory: Path) -> dict[str, Any]:
 
 
 def find_files(source: Path, prefix: str) -> dict[str, Path]:
-    """Finds all files below a directory, links followed where they stay inside.
+    """Finds all files below a directory, links followed where they stay inside, without directories `.em` of this library.
 
     Args:
         source: The directory.
@@ -115,12 +115,18 @@ def _walk(source: Path) -> Iterator[tuple[str, Path]]:
             path = Path(entry.path)
             mode = _followed(path, chain) if entry.is_symlink() else entry.stat(follow_symlinks=False).st_mode
             name = f"{relative}{entry.name}"
+            if stat.S_ISDIR(mode) and _holds_runs_or_artifacts(path):
+                continue  # perhaps this very one
             if stat.S_ISDIR(mode):
                 pending.append((f"{name}/", path, (*chain, Path(os.path.realpath(path)))))
             elif stat.S_ISREG(mode):
                 yield name, path
             else:
                 raise LocalError(f"{path} is neither a file nor a directory; leave it out of the directory")
+
+
+def _holds_runs_or_artifacts(path: Path) -> bool:
+    return path.name == PRIVATE and any((path / name).exists() for name in ("runs", "artifacts", "state.yaml"))
 
 
 def _followed(link: Path, chain: tuple[Path, ...]) -> int:

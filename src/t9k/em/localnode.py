@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,12 +41,27 @@ class LocalNode(ABC):
 
     _directory: Path
     _state: LocalState
+    _on_disk: dict[str, Any] | None
+
+    @property
+    def directory(self) -> Path:
+        """The local directory, absolute: it stays the same when the process changes its working directory."""
+        return self._directory
 
     @property
     def remote(self) -> list[dict[str, str]]:
         """Upload and download history, oldest first; see `t9k.em.history`."""
         remote: list[dict[str, str]] = self._state.get("remote", [])
         return remote
+
+    def save(self) -> None:
+        """Writes attributes that were set, such as `labels`, to the local directory.
+
+        Raises:
+            InvalidInput: One was set to something that it cannot be.
+            LocalError: The disk is full or refuses.
+        """
+        self._save_metadata()
 
     def send(
         self,
@@ -125,20 +141,30 @@ class LocalNode(ABC):
 
     def _attach(self, directory: Path) -> None:
         """Lives in a directory from now on."""
-        self._directory = directory
-        self._state = LocalState(directory)
+        self._directory = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would follow links
+        self._state = LocalState(self._directory)
+        self._on_disk = None
         self.alternative_name = self.alternative_name or directory.name
         self.local = str(directory)
 
     def _metadata(self) -> dict[str, Any]:
+        """The metadata as it is now.
+
+        Raises:
+            InvalidName, InvalidInput: An attribute was set to something that it cannot be.
+        """
         return {
             "type": self.kind,
             "id": self.id,
-            "name": self.name,
-            "alternative_name": self.alternative_name,
-            "labels": list(self.labels),
-            "description": self.description,
+            "name": check_name(self.name),
+            "alternative_name": check_name(self.alternative_name),
+            "labels": labels_of({"labels": self.labels}),
+            "description": text_of({"description": self.description}, "description"),
         }
 
     def _save_metadata(self) -> None:
-        layout.write_mapping(self._directory / METADATA, self._metadata())
+        """Writes the metadata, unless this object has not changed it since it read or wrote it."""
+        metadata = self._metadata()
+        if metadata != self._on_disk:
+            layout.write_mapping(self._directory / METADATA, metadata)
+            self._on_disk = metadata

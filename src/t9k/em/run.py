@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import warnings
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from attrs import frozen
 from t9k.em import history, lineage
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params
-from t9k.em.errors import EMError, IncompleteWarning
+from t9k.em.errors import IncompleteWarning, NotFound
 from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PLATFORM
@@ -22,7 +24,8 @@ from t9k.em.local.metrics import encode
 from t9k.em.local.yamlwriter import dump
 from t9k.em.localnode import LocalNode
 from t9k.em.metadata import associations_of, mapping_of, text_of
-from t9k.em.records import RUN, Body, utc_text
+from t9k.em.names import join, parent_and_name
+from t9k.em.records import ARTIFACT, RUN, Body, utc_text
 from t9k.em.transfer.sources import growing_body
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from t9k.em.transfer.progress import Progress
 
 RUNNING, COMPLETE, FAILED = "Running", "Complete", "Failed"
+MAX_LOG_IN_MEMORY_BYTES = 64 << 20
 
 
 @frozen(kw_only=True)
@@ -117,6 +121,8 @@ class Run(LocalNode):
             run._take(layout.read_metadata(directory, RUN))  # noqa: SLF001 - of this class
             run._hparams = Params(run._save_hparams, layout.read_mapping(directory / HPARAMS, "hyperparameters"))  # noqa: SLF001 - of this class
             run._attach(directory)  # noqa: SLF001 - of this class
+        run._on_disk = run._metadata()  # noqa: SLF001 - of this class
+        run._hparams_on_disk = run._hparams.as_dict()  # noqa: SLF001 - of this class
         run._resumable = True  # noqa: SLF001 - of this class
         return run
 
@@ -132,8 +138,15 @@ class Run(LocalNode):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finishes the run; its status is 'Failed' when the block raised, but for `sys.exit()` without an error."""
+        if os.getpid() != self._pid:
+            return  # a child made by fork leaves the block; the run goes on in its parent
         is_failed = kind is not None and not (isinstance(error, SystemExit) and error.code in (None, 0))
-        self._end(FAILED if is_failed else COMPLETE)
+        try:
+            self._end(FAILED if is_failed else COMPLETE)
+        except Exception as trouble:
+            if error is None:
+                raise
+            _warn(f"the run {self.name!r} could not be finished: {trouble}; what it logged is in {self.local}")
 
     # What it holds.
 
@@ -318,8 +331,12 @@ class Run(LocalNode):
 
     def _attach(self, directory: Path) -> None:
         super()._attach(directory)
-        types = mapping_of(layout.read_mapping(directory / INDEX, "index").get("metrics") or {}, "metrics of the index")
-        self._metrics = MetricFiles(directory / METRICS, types, self._save_index)
+        index = layout.read_mapping(self._directory / INDEX, "index")
+        types = mapping_of(index.get("metrics") or {}, "metrics of the index")
+        self._metrics = MetricFiles(self._directory / METRICS, types, self._save_index)
+        self._hparams_on_disk: dict[str, Any] | None = None
+        self._artifacts: dict[str, Artifact] = {}
+        self._pid = os.getpid()
         self._lock = threading.RLock()
         self._capture = None
         self._resumable = False
@@ -346,7 +363,20 @@ class Run(LocalNode):
         self._save_index()
 
     def _save_hparams(self, hparams: Mapping[str, Any]) -> None:
-        layout.write_mapping(self._directory / HPARAMS, dict(hparams))
+        if hparams != self._hparams_on_disk:
+            layout.write_mapping(self._directory / HPARAMS, dict(hparams))
+            self._hparams_on_disk = dict(hparams)
+
+    def _refresh(self) -> None:
+        """Takes over what another object or process wrote since this one was loaded, if this one has changed nothing."""
+        is_same = self._metadata() == self._on_disk and self._hparams.as_dict() == self._hparams_on_disk
+        if self._resumable and is_same:
+            self._take(layout.read_metadata(self._directory, RUN))
+            self.alternative_name = self.alternative_name or self._directory.name
+            self._on_disk = self._metadata()
+            hparams = layout.read_mapping(self._directory / HPARAMS, "hyperparameters")
+            self._hparams = Params(self._save_hparams, hparams)
+            self._hparams_on_disk = self._hparams.as_dict()
 
     def _index(self) -> dict[str, Any]:
         return {
@@ -379,8 +409,10 @@ class Run(LocalNode):
 
     def _mark(self, side: str, resource: object) -> None:
         if isinstance(resource, Artifact):
+            resource.save()
             record = lineage.artifact_record(resource)
-            local = str(Path(resource.local).absolute())
+            local = str(resource.directory)
+            self._artifacts[resource.id] = resource
             self._state.change("artifacts", lambda known: {**(known or {}), resource.id: local})
         elif isinstance(resource, lineage.Asset):
             record = lineage.asset_record(resource)
@@ -393,20 +425,50 @@ class Run(LocalNode):
     def _prepare(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> None:
-        """Uploads the artifacts of the run that are not in the backend, and notes where they are."""
+        """Uploads the artifacts of the run that are not in the backend as they are now, and notes where they are."""
         self._wait()
+        self._refresh()
         self._save_hparams(self._hparams.as_dict())
+        if strategy in ("skip", "error") and self._is_taken(backend, folder):
+            return  # the run stays here, and so do its artifacts
         for identity, local in self._state.get("artifacts", {}).items():
-            if self._is_recorded_in(backend.uri, identity) and layout.kind_of(Path(local)) is None:
-                continue  # its directory was cleared away after it had been uploaded
-            artifact = Artifact.open_directory(Path(local))
-            if history.place_in(artifact.remote, backend.uri) is None:
+            artifact = self._find_artifact(identity, Path(local))
+            if artifact is None:
+                if not self._is_recorded_in(backend.uri, identity):
+                    _warn(
+                        f"an artifact of the run {self.name!r} was not uploaded: it is not in {local}; put it back there"
+                    )
+                continue
+            place = history.place_in(artifact.remote, backend.uri)
+            if place is None:
                 artifact.send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
+            elif not artifact.is_in(backend, place):
+                there = parent_and_name(place["path"])[0]
+                artifact.send(backend, there, make_folder=True, strategy=strategy, progress=progress)
             record = lineage.artifact_record(artifact, backend.uri)
             with self._lock:
                 for side, records in self.associations.items():
                     if any(known.get("id") == identity for known in records):
                         self.associations[side] = lineage.with_record(records, record)
+
+    def _is_taken(self, backend: Backend, folder: str) -> bool:
+        try:
+            return backend.stat(join(folder, self.name)).id != self.id
+        except NotFound:
+            return False
+
+    def _find_artifact(self, identity: str, local: Path) -> Artifact | None:
+        """The artifact with an id: as this process has it, where it was, or where it is after a project was moved."""
+        known = self._artifacts.get(identity)
+        if known is not None and layout.kind_of(known.directory) == ARTIFACT:
+            return known
+        beside = self._directory.parent.parent / "artifacts" / local.name
+        for directory in (local, beside, layout.parent_directory(ARTIFACT) / local.name):
+            if layout.kind_of(directory) == ARTIFACT:
+                artifact = Artifact.open_directory(directory)
+                if artifact.id == identity:
+                    return artifact
+        return None
 
     def _is_recorded_in(self, uri: str, identity: str) -> bool:
         """Whether the associations say where in a backend an artifact is."""
@@ -423,33 +485,42 @@ class Run(LocalNode):
             path = self._directory / name
             if path.is_file():
                 bodies[name] = Body.of(path.read_bytes())
-        growing = [f"{METRICS}/{name}" for name in self._metrics.names().values()] + [LOG]
-        for name in growing:
-            path = self._directory / name
-            if path.is_file():
-                bodies[name] = growing_body(path, whole_lines=name != LOG or self.status == RUNNING)
+        for name in self._metrics.names().values():
+            bodies[f"{METRICS}/{name}"] = growing_body(self._directory / METRICS / name, whole_lines=True)
+        log = self._directory / LOG
+        if log.is_file():
+            # Its last lines are rewritten while they grow, so that a second look would see something else.
+            is_small = log.stat().st_size <= MAX_LOG_IN_MEMORY_BYTES
+            bodies[LOG] = (
+                Body.of(log.read_bytes()) if is_small else growing_body(log, whole_lines=self.status == RUNNING)
+            )
         return bodies
 
     def _end(self, status: str) -> None:
-        with self._lock:
+        with self._lock, contextlib.ExitStack() as steps:
+            # Each step is taken whatever happens in those before it.
+            steps.callback(self._save_metadata)
+            steps.callback(lambda: self._save_hparams(self._hparams.as_dict()))
+            steps.callback(self._metrics.close)
             if self._capture is not None:
-                self._capture.stop()
-            self._metrics.close()
+                steps.callback(self._capture.stop)
             self._resumable = False
             if self.status == RUNNING:
                 self.status, self.end_timestamp = status, utc_text()
-            self._save_hparams(self._hparams.as_dict())
-            self._save_metadata()
+            elif status == FAILED:
+                self.status = FAILED
         if self.destination is not None:
             self._upload_at_end(self.destination)
 
     def _upload_at_end(self, to: Destination) -> None:
         try:
             self.upload(to.folder, to.make_folder, to.conflict_strategy)
-        except (EMError, OSError) as error:
-            warnings.warn(
+        except Exception as error:  # noqa: BLE001 - a training that has ended well must not fail here
+            _warn(
                 f"the run {self.name!r} was not uploaded: {error}. All of it is in {self.local}; "
-                f"upload it later with: em upload {self.local}",
-                IncompleteWarning,
-                stacklevel=4,
+                f"upload it later with: em upload {self.local}"
             )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, IncompleteWarning, stacklevel=4)

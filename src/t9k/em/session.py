@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from t9k.em.errors import NotFound, NotLoggedIn
+from t9k.em.errors import InvalidInput, NotFound, NotLoggedIn
 from t9k.em.names import absolute
 from t9k.em.registry import open_backend
 from t9k.em.uris import URI, is_uri, parse
@@ -81,12 +82,25 @@ def resolve(place: str) -> tuple[Backend, str]:
         NotLoggedIn: It is a path and no backend was chosen.
         InvalidURI, InvalidName: It cannot be used.
     """
+    place = text_of_place(place)
     if not is_uri(place):
         backend = current()
         return backend, absolute(place, backend.whoami())
     uri = parse(place)
     backend = _kept(uri)
     return backend, absolute(DEFAULT_FOLDER if uri.folder is None else uri.folder, backend.whoami())
+
+
+def text_of_place(place: str | os.PathLike[str]) -> str:
+    """A folder, path or URI that a caller gave, as text.
+
+    Raises:
+        InvalidInput: It is neither text nor a path.
+    """
+    text = os.fspath(place) if isinstance(place, os.PathLike) else place
+    if not isinstance(text, str):
+        raise InvalidInput(f"{place!r} is no folder, path or URI; give a str like 'cv/mnist' or 'file:///data/em'")
+    return text
 
 
 def locate(path: str) -> tuple[Backend, str]:

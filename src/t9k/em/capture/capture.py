@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t9k.em.capture.output import OutputLog
+from t9k.em.errors import IncompleteWarning, LocalError
 from t9k.em.local.layout import GIT, LOG, PLATFORM, write_mapping
 
 if TYPE_CHECKING:
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
 
 GIT_TIMEOUT_S = 2.0
 WAIT_S = 3.0
+FORK_WAIT_S = 1.0
 
 
 class Capture:
@@ -36,6 +42,7 @@ class Capture:
         """
         from t9k.em.capture.background import Background  # noqa: PLC0415 - only a run that starts needs it
 
+        _guard_forks()
         self._directory = directory
         self._collectors = [
             Background(_writing(_platform, directory / PLATFORM)),
@@ -61,18 +68,58 @@ class Capture:
             self._output = None
         if self._collectors:
             self.wait()
-            write_mapping(self._directory / PLATFORM, _platform())
             self._collectors = []
+            try:
+                write_mapping(self._directory / PLATFORM, _platform())
+            except (LocalError, OSError) as error:
+                warnings.warn(
+                    f"the packages of the run were not written: {error}; the rest of it is kept",
+                    IncompleteWarning,
+                    stacklevel=4,
+                )
+
+
+class _Imports:
+    """Keeps a process from being forked while a collector imports: the child would wait for that import forever."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._is_held = False
+
+    def before_fork(self) -> None:
+        self._is_held = self.lock.acquire(timeout=FORK_WAIT_S)
+
+    def after_fork(self) -> None:
+        if self._is_held:
+            self.lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self.lock = threading.Lock()
+
+
+_imports = _Imports()
+
+
+@cache
+def _guard_forks() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_imports.before_fork,
+            after_in_parent=_imports.after_fork,
+            after_in_child=_imports.after_fork_in_child,
+        )
 
 
 def _platform() -> dict[str, Any]:
-    from t9k.em.capture import platform  # noqa: PLC0415 - its imports take longer than a run may take to start
+    with _imports.lock:
+        from t9k.em.capture import platform  # noqa: PLC0415 - its imports take longer than a run may take to start
 
-    return platform.collect()
+        return platform.collect()
 
 
 def _git() -> dict[str, Any]:
-    from t9k.em.capture import git  # noqa: PLC0415 - likewise
+    with _imports.lock:
+        from t9k.em.capture import git  # noqa: PLC0415 - likewise
 
     return git.collect(timeout_s=GIT_TIMEOUT_S)
 

@@ -7,6 +7,7 @@ One thread a process carries what was appended to the disk once a second, so tha
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -127,6 +128,8 @@ class LineAppender:
             return
         try:
             _flush_to_disk(fd)
+            if os.fstat(fd).st_nlink == 0:
+                raise FileNotFoundError(errno.ENOENT, "it was deleted while it was written to", str(self.path))
         except OSError as error:
             self._failure = error
 

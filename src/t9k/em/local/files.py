@@ -26,6 +26,7 @@ __all__ = [
     "make_private_dir",
     "make_safe_parents",
     "replacing",
+    "sha256_of",
     "sync_dir",
     "write_atomic",
 ]
@@ -248,3 +249,16 @@ def _transfer(source_fd: int, target_fd: int | None) -> tuple[int, str]:
         if target_fd is not None:
             _write_all(target_fd, chunk)
     return size_bytes, digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

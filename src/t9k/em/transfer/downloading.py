@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from t9k.em.errors import CorruptData, LocalError, NotFound, SymlinkError
 from t9k.em.local.disk import explained
-from t9k.em.local.files import make_safe_parents, replacing
-from t9k.em.records import CHUNK_BYTES, FileEntry, FileSpec, Node
+from t9k.em.local.files import make_safe_parents, replacing, sha256_of
+from t9k.em.records import FileEntry, FileSpec, Node
 from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.progress import Progress, Silent
 from t9k.em.transfer.sources import verified
@@ -154,10 +153,6 @@ def _is_there(path: Path, file: FileEntry) -> bool:
         status = path.stat()
         if status.st_size != file.size or not stat.S_ISREG(status.st_mode):
             return False
-        with path.open("rb") as stream:
-            digest = hashlib.sha256()
-            while chunk := stream.read(CHUNK_BYTES):
-                digest.update(chunk)
+        return sha256_of(path) == file.sha256
     except FileNotFoundError:
         return False
-    return digest.hexdigest() == file.sha256
