@@ -212,8 +212,6 @@ class TreeBackend(Backend):
             raise InvalidInput(
                 f"the metadata of {request.draft.name!r} takes {size} bytes of JSON, of {MAX_METADATA_BYTES}"
             )
-        if request.folder == "/":
-            raise InvalidInput("a run or artifact lies in the folder of a user, like /alice/default, and not in '/'")
         self._require_safe_store()
         if request.folder.count("/") == 1 and fold(request.draft.name) == DEFAULT:
             self.make_folder(join(request.folder, DEFAULT))  # which always exists, so that the name is taken

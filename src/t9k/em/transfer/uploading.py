@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from t9k.em.errors import UploadFenced
+from t9k.em.errors import InvalidInput, UploadFenced
 from t9k.em.names import check_path, new_op
 from t9k.em.records import Body, Draft, FileSpec, Node, Outcome, UploadRequest
 from t9k.em.transfer.parallel import in_parallel
@@ -68,8 +68,12 @@ def upload_node(
 
     Returns:
         What became of it, and the node that is there now.
+
+    Raises:
+        InvalidInput: The folder is the root, where only users have folders.
     """
-    check_path(folder)
+    if check_path(folder) == "/":
+        raise InvalidInput("a run or artifact lies in the folder of a user, like /alice/default, and not in '/'")
     journal = journal or NoJournal()
     progress = progress or Silent()
     files = tuple(FileSpec(key=key, size=body.size, sha256=body.sha256) for key, body in sorted(bodies.items()))
