@@ -15,7 +15,6 @@ import click
 import pytest
 from tests.cli.conftest import Em, make_run
 
-from t9k.em.cli import app as app_module
 from t9k.em.cli import main
 from t9k.em.cli.app import app, explain
 from t9k.em.errors import EMError, IncompleteWarning, NotFound
@@ -89,7 +88,7 @@ def test_ctrl_c_gives_130(em: Em, ls_raises: Any) -> None:
     ls_raises(KeyboardInterrupt())
     ran = em("ls")
     assert ran.code == 130
-    assert ran.err.endswith("em: interrupted\n")
+    assert ran.err.endswith("em: interrupted; run the same command again to go on\n")
 
 
 def test_a_warning_of_the_library_is_one_line(em: Em, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +177,8 @@ class TestAsAProgram:
 
     def test_ctrl_c_ends_a_command_that_waits(self) -> None:
         code = (
-            "import time, click\nimport t9k.em.cli.ls as module\n"
+            "import signal, time, click\nimport t9k.em.cli.ls as module\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it\n"
             "@click.command()\ndef ls():\n    print('ready', flush=True)\n    time.sleep(60)\n"
             "module.ls = ls\nfrom t9k.em.cli.app import app\napp.main(['ls'])"
         )
@@ -200,4 +200,23 @@ def test_commands_and_modules_agree() -> None:
             assert command.name == name
             assert command.get_short_help_str(200).rstrip(".") != ""
         assert app.get_command(ctx, "nothing") is None
-    assert set(app_module._IN_SHELL) == {"make_folder=True", "recursive=True", "pass ais_host='file:///data/em'"}
+
+
+def test_errors_speak_of_options_instead_of_arguments() -> None:
+    said = {
+        "use conflict_strategy='new', 'replace' or 'skip'": "use --conflict-strategy new, replace or skip",
+        "or conflict_strategy='new'": "or --conflict-strategy new",
+        "pass recursive=True": "pass -r",
+        "x; `versions` lists those there are": "x; em ls --versions PLACE lists those there are",
+        "x; `objects` lists those there are": "x; em show PLACE --all lists those there are",
+    }
+    assert {library: explain(EMError(library)) for library in said} == said
+
+
+def test_what_is_missing_in_a_backend_names_the_list_of_its_folder(em: Em, store: str) -> None:
+    for command in (["show"], ["ls"], ["ls", "--versions"], ["rm", "-y"], ["download"]):
+        ran = em(*command, f"{store}#/alice/a b/x")
+        assert ran.code == 1
+        assert ran.err.endswith(f"/alice/a b/x in {store}; em ls {store}#/alice/a%20b lists what is there\n")
+    assert em("show", f"{store}#/x@2").err.endswith("; em ls --versions PLACE lists those there are\n")
+    assert "lists" not in explain(NotFound("there is no reason"))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.cli.conftest import Em, make_run
+from tests.cli.conftest import Em, make_artifact, make_run
 
 from t9k import em as em_
 
@@ -41,3 +41,10 @@ def test_local_ones_are_uploaded(em: Em, store: str) -> None:
 def test_folders_are_refused(em: Em, store: str) -> None:
     make_run().upload(f"{store}#default")
     assert "is a folder" in em("cp", f"{store}#default", f"{store}-2#default").err
+
+
+def test_progress_says_that_it_copies(em: Em, store: str, terminal: None) -> None:
+    make_artifact().upload(f"{store}#default")
+    ran = em("cp", f"{store}#default/model", f"{store}-2#default")
+    assert "copying model" in ran.err
+    assert "uploading" not in ran.err

@@ -37,6 +37,7 @@ class TestWithScikitLearn:
             "── train\n",
             "└── model.npz",
             "├── hyperparameters.yaml",
+            "└── loaded/  what was loaded back\n    └── .em/ ...\n",
             f"  em ls --long 'file://{tmp_path}/em-demo/store#/alice/demo'\n",
         ):
             assert expected in out

@@ -42,7 +42,7 @@ def test_what_is_young_stays(em: Em, garbage: str) -> None:
 
 
 def test_a_place_limits_it(em: Em, garbage: str) -> None:
-    assert em("gc", "--older-than", "0s", "default/other", "--json").json["count"] == 0
+    assert em("gc", "--older-than", "0s", "default", "--json").json["count"] > 0
     assert em("gc", "--older-than", "0s", f"{garbage}#default", "--json").json["count"] > 0
 
 
@@ -67,3 +67,22 @@ def test_a_backend_may_collect_by_itself(em: Em, store: str, monkeypatch: pytest
 
 def test_in_a_terminal_it_shows_that_it_works(em: Em, garbage: str, terminal: None) -> None:
     assert em("gc").code == 0
+
+
+def test_a_place_that_never_was_is_an_error(em: Em, garbage: str) -> None:
+    for place in ("nope", "default/nope", "default/nope@3"):
+        ran = em("gc", place, "--apply", "--older-than", "0s")
+        assert (ran.code, ran.out) == (1, "")
+        assert "there is no /alice/" in ran.err
+
+
+def test_a_deleted_name_can_be_collected(em: Em, garbage: str) -> None:
+    assert em("gc", "default/model", "--older-than", "0s", "--json").json["count"] > 0
+    assert em("gc", "default/model", "--apply", "--older-than", "0s").code == 0
+    assert em("gc", "default/model", "--older-than", "0s").code == 0
+
+
+@pytest.mark.parametrize(("given", "said"), [("72h", "72 h"), ("7d", "168 h"), ("90m", "90 m"), ("100s", "100 s")])
+def test_what_is_too_young_is_told(em: Em, garbage: str, given: str, said: str) -> None:
+    ran = em("gc", "--older-than", given)
+    assert ran.out.endswith(f"; what is younger than {said} is kept (--older-than)\n")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from tests.cli.conftest import make_run
+from tests.cli.conftest import Em, make_artifact, make_run
 
 from t9k.em import session
-from t9k.em.cli.places import local_node, local_nodes, uri_of
+from t9k.em.cli.places import local_node, local_nodes, refuse_nested, uri_of
 from t9k.em.uris import parse
 
 
@@ -27,3 +29,62 @@ def test_the_home_directory_has_its_short_name() -> None:
 def test_a_uri_is_never_local(store: str) -> None:
     assert local_node(store) is None
     assert local_nodes(store) == []
+
+
+@pytest.mark.parametrize("command", ["show", "plot"])
+def test_a_directory_with_several_says_how_many(em: Em, command: str) -> None:
+    make_run(), make_run()
+    each = ", or .em/runs/*" if command == "plot" else ""
+    assert em(command, ".em/runs").err == f"em: .em/runs holds 2 runs; name one of them{each}\n"
+    make_artifact()
+    Path(make_run("bad").local, "metadata.yaml").write_bytes(b"{")
+    assert em(command, ".").err == "em: . holds 1 damaged one and 2 runs and 1 artifact; name one of them\n"
+
+
+def test_an_existing_directory_without_any_is_no_path_in_a_backend(em: Em, tmp_path: Path, store: str) -> None:
+    Path("empty").mkdir()
+    for place in (f"{tmp_path}/empty", "empty"):
+        for options in ([], ["--backend", store]):
+            ran = em(*options, "ls", place)
+            assert ran.code == 1
+            assert ran.err.endswith("and a store is listed by its URI, file:///...\n")
+    make_run().upload(f"{store}#empty", make_folder=True)
+    assert em("ls", "empty", "--backend", store).out == "cnn\n"
+    assert em("ls", "/", "--backend", store).out == "alice/\n"
+
+
+def test_the_full_name_is_enough_to_show_what_is_here(em: Em) -> None:
+    run, artifact = make_run(), make_artifact()
+    assert em("show", Path(run.local).name, "--json").json["place"] == run.local
+    assert em("show", Path(artifact.local).name, "--json").json["place"] == artifact.local
+    assert em("plot", Path(run.local).name).code == 0
+
+
+class TestAStoreInsideAStore:
+    @pytest.fixture
+    def nested(self, store: str) -> str:
+        make_run().upload(f"{store}#mnist", make_folder=True)
+        return f"{store}/alice/mnist"
+
+    def test_is_refused_by_all_that_writes(self, em: Em, store: str, nested: str) -> None:
+        run = make_run()
+        for arguments in (
+            ("upload", run.local, "--folder", nested),
+            ("upload", run.local, "--backend", nested),
+            ("cp", f"{store}#mnist/cnn", nested),
+            ("rm", "-y", f"{nested}#cnn"),
+            ("gc", "--apply", nested),
+            ("login", nested),
+            ("login", nested.removeprefix("file://")),
+        ):
+            ran = em(*arguments)
+            assert (ran.code, ran.out) == (1, "")
+            assert ran.err == f"em: {nested} is inside the store {store}; did you mean {store}#/alice/mnist?\n"
+        assert not (Path("store") / "alice/mnist/.em/h/alice").exists()
+
+    def test_is_found_from_far_below(self, em: Em, store: str, nested: str) -> None:
+        ran = em("upload", make_run().local, "--folder", f"{nested}/a b/c", "--make-folder")
+        assert f"did you mean {store}#/alice/mnist/a%20b/c?" in ran.err
+
+    def test_only_local_ones_can_be(self) -> None:
+        refuse_nested("memory://x/y")

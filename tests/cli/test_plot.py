@@ -17,7 +17,7 @@ def test_a_metric_is_drawn_with_what_it_is(em: Em) -> None:
     assert "┌──" in lines[1]
     assert any("⠉" <= character <= "⣿" for character in ran.out)
     assert "step" in ran.out
-    assert lines[-2].split()[1:] == ["train"]
+    assert lines[-2].split() == ["──", "train"]
     assert max(map(len, lines)) <= 80
 
 
@@ -71,9 +71,7 @@ def test_what_is_not_finite_leaves_a_gap_and_is_counted(em: Em) -> None:
     run = make_run(values=(1.0, math.nan, math.inf, 2.0))
     assert "train  (2 values not finite)\n" in em("plot", "-m", "loss", run.local).out
     ran = em("plot", "-m", "loss", make_run(values=(math.nan,)).local)
-    assert ran.out == "loss\n  no value that can be drawn\n  * train  (1 value not finite)\n\n".replace(
-        "*", ran.out.split()[7]
-    )
+    assert ran.out == "loss\n  no value that can be drawn\n  ── train  (1 value not finite)\n\n"
 
 
 def test_json_gives_the_points(em: Em) -> None:
@@ -112,7 +110,9 @@ def test_a_metric_that_is_not_there_names_those_that_are(em: Em) -> None:
 
 
 def test_an_artifact_has_no_metrics(em: Em) -> None:
-    assert em("plot", em_.create_artifact("a").local).code == 1
+    artifact = em_.create_artifact("a")
+    ran = em("plot", artifact.local)
+    assert (ran.code, ran.err) == (1, f"em: {artifact.local} is an artifact; only runs have metrics\n")
 
 
 def test_damage_is_told_and_the_rest_drawn(em: Em) -> None:

@@ -214,6 +214,33 @@ class TestDamagedLocally:
         assert re.search(r"recovered: .*train.yaml: left out line 3", ran.out)
 
 
+def test_what_could_not_be_found_out_is_left_out(em: Em) -> None:
+    run = make_run()
+    Path(run.local, "platform.yaml").write_text("packages: {}\nentry_point: null\nargv: []\npython: '3'\ngpus: 0\n")
+    Path(run.local, "git.yaml").write_text("dirty: true\nbare: false\n")
+    Path(run.local, "hyperparameters.yaml").write_text("dropout: null\nshuffle: true\n")
+    out = em("show", run.local).out
+    assert "Platform\n  python  3\n  gpus    0\n\nGit\n  dirty  yes\n  bare   no\n" in out
+    assert "  dropout  None\n  shuffle  True\n" in out
+    Path(run.local, "platform.yaml").write_text("packages: {}\n")
+    assert "Platform" not in em("show", run.local).out
+
+
+def test_a_narrow_terminal_breaks_lines_between_words_only(em: Em, store: str, terminal: None) -> None:
+    artifact = make_artifact("data")
+    with em_.create_run(name="cnn", description="many words " * 20) as run:
+        run.mark_input(artifact)
+    folder = "very/long/" * 10
+    run.upload(f"{store}#{folder}", make_folder=True)
+    lines = re.sub("\x1b\\[[0-9;]*m", "", em("show", f"{store}#{folder}cnn").out).splitlines()
+    assert any(line.strip() == f"{store}#/alice/{folder}data@1" for line in lines)
+    assert f"  place        {store}#/alice/{folder}cnn@1" in lines
+    words = [line for line in lines if "many words" in line]
+    assert len(words) > 1
+    assert max(map(len, words)) <= 80
+    assert all(line == line.rstrip() for line in words)
+
+
 def test_hostile_metadata_does_not_reach_the_terminal(em: Em, terminal: None) -> None:
     evil = "\x1b]0;evil\x07[red]x"
     directory = Path(".em/runs/x")

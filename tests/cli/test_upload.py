@@ -47,9 +47,9 @@ def test_all_in_a_directory_and_no_stop_at_a_bad_one(em: Em, logged_in: str) -> 
     artifact = make_artifact()
     ran = em("upload", ".")
     assert ran.code == 3
-    assert [line.split()[1] for line in ran.out.splitlines()] == [good.local, artifact.local]
+    assert [line.split()[1] for line in ran.out.splitlines()] == [artifact.local, good.local]
     assert ran.err.startswith(f"em: {bad.local}: ")
-    assert ran.err.endswith("em: 1 of 3 could not be uploaded; the same command tries them again\n")
+    assert ran.err.endswith("em: 1 of 3 could not be uploaded; correct what is said above and run the command again\n")
     assert "Traceback" not in ran.err
 
 
@@ -96,3 +96,35 @@ def test_progress_is_shown_in_a_terminal(em: Em, logged_in: str, terminal: None)
     assert "uploading model" in ran.err
     assert "/202 files" in ran.err
     assert "uploading" not in ran.out
+
+
+def test_artifacts_go_before_the_runs_that_refer_to_them(em: Em, logged_in: str) -> None:
+    with em_.create_run(name="cnn") as run:
+        run.mark_input(make_artifact("data"))
+        run.mark_output(make_artifact("model"))
+    first = em("upload", ".").out
+    assert [line.rpartition("/")[2] for line in first.splitlines()] == ["data@1", "model@1", "cnn@1"]
+    assert em("upload", ".").out == first.replace("published", "unchanged")
+
+
+def test_an_error_that_many_have_is_said_once(em: Em, logged_in: str) -> None:
+    runs = sorted(make_run().local for _ in range(3))
+    bad = make_artifact()
+    Path(bad.local, "metadata.yaml").write_bytes(b"{")
+    ran = em("upload", ".", "--folder", "nofolder")
+    assert (ran.code, ran.out) == (3, "")
+    first, second, last = sorted(ran.err.splitlines(), key=lambda line: (line.startswith("em: 4"), "runs" not in line))
+    assert first.startswith(f"em: {runs[0]} and 2 more: there is no /alice/nofolder in {logged_in}; make it with --")
+    assert second.startswith(f"em: {bad.local}: ")
+    assert last.startswith("em: 4 of 4 could not be uploaded; ")
+
+
+def test_a_taken_name_names_the_option(em: Em, logged_in: str) -> None:
+    assert em("upload", make_run().local).code == 0
+    ran = em("upload", make_run().local, "--conflict-strategy", "error")
+    assert ran.err.endswith("use another name, or --conflict-strategy new, replace or skip\n")
+
+
+def test_the_name_of_the_directory_is_enough(em: Em, logged_in: str) -> None:
+    run = make_run()
+    assert em("upload", Path(run.local).name).out.startswith(f"published  {run.local}  ->  ")

@@ -9,7 +9,8 @@ import click
 
 from t9k.config import CONFIG, config_path, remove_login, save_login
 from t9k.em import session
-from t9k.em.cli.output import console, json_option, pairs, print_json, say, text
+from t9k.em.cli import places
+from t9k.em.cli.output import console, json_option, print_json, print_pairs, say, text
 from t9k.em.cli.text import clean
 from t9k.em.errors import InvalidInput, InvalidURI
 from t9k.em.local import layout
@@ -25,14 +26,16 @@ _SHOWN_OF_KEY = 4
 def login(uri: str | None, *, api_key: bool) -> None:
     """Chooses the backend for paths without a URI, and keeps it in the T9k config file.
 
-    URI is that of a server, or for example file:///data/em; a plain path is a local directory. Without it, the backend
-    in the config file is logged in to again. The API key is never an argument, which others could see.
+    URI is for example file:///data/em; a plain path is a local directory, and https:// servers come with the AIStore
+    backend. Without it, the backend in the config file is logged in to again. The API key is never an argument, which
+    others could see.
     """
     host = uri if uri is not None else CONFIG["aistore_host"]
     if host is None:
         raise InvalidInput("no backend to log in to; say which: em login file:///data/em")
     if is_uri(host) and parse(host).folder is not None:
         raise InvalidURI(f"{host} names a folder, and a login is to a whole store; leave out '#' and what follows")
+    places.refuse_nested(host)
     key = _ask_for_key(host, asked=api_key)
     backend = session.login(host, api_key=key)
     saved = save_login(host, key)
@@ -51,7 +54,7 @@ def logout() -> None:
 @click.command(short_help="Show the settings.")
 @json_option
 def config(*, as_json: bool) -> None:
-    """Shows the settings and where they come from; the API key is masked."""
+    """Shows the settings and the environment variables that are set; the API key is masked."""
     path = config_path()
     key = CONFIG["api_key"]
     settings = {
@@ -68,15 +71,17 @@ def config(*, as_json: bool) -> None:
     if as_json:
         print_json(settings)
         return
-    rows = pairs()
+    rows = []
     for name, value in settings.items():
         if name == "environment":
             for variable, content in settings["environment"].items():  # type: ignore[union-attr]  # a dict, see above
-                rows.add_row(text(f"${variable}"), text(content))
+                rows.append((text(f"${variable}"), text(content)))
         elif name != "config_file_exists":
             shown = "-" if value is None else value
-            rows.add_row(text(name), text(f"{shown}{'' if name != 'config_file' or path.exists() else ' (not there)'}"))
-    console().print(rows)
+            rows.append(
+                (text(name), text(f"{shown}{'' if name != 'config_file' or path.exists() else ' (not there)'}"))
+            )
+    print_pairs(rows, console())
 
 
 _VARIABLES = ("T9K_CONFIG", "EM_BACKEND", "EM_USER", "EM_RUN_PARENT_DIR", "EM_ARTIFACT_PARENT_DIR")

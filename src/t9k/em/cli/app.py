@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -39,8 +40,15 @@ _COMMANDS = {
 _IN_SHELL = {
     "make_folder=True": "--make-folder",
     "recursive=True": "-r",
+    "conflict_strategy='new', 'replace' or 'skip'": "--conflict-strategy new, replace or skip",
+    "conflict_strategy='new'": "--conflict-strategy new",
+    "`versions` lists": "em ls --versions PLACE lists",
+    "`objects` lists": "em show PLACE --all lists",
     "pass ais_host='file:///data/em'": "log in with: em login file:///data/em",
 }
+
+
+_MISSING = re.compile(r"there (is no|was never a) (?P<path>/.+) in (?P<uri>[^\s;]+://[^\s;]*)", re.DOTALL)
 
 
 class _NobodyReads(Exception):
@@ -95,7 +103,7 @@ class App(click.Group):
             error.show()
             return error.exit_code
         except click.Abort:
-            _complain("interrupted")
+            _complain("interrupted; run the same command again to go on")
             return INTERRUPTED
         except (_NobodyReads, BrokenPipeError):
             _discard_output()
@@ -131,7 +139,18 @@ def explain(error: Exception) -> str:
     message = str(error)
     for library, shell in _IN_SHELL.items():
         message = message.replace(library, shell)
-    return clean(message)
+    return clean(message + _where_to_look(message))
+
+
+def _where_to_look(message: str) -> str:
+    """What lists the neighbours of a node that is not there, for a message that gives no other advice."""
+    missing = _MISSING.fullmatch(message)
+    if missing is None:
+        return ""
+    from t9k.em.cli.places import uri_of
+    from t9k.em.names import parent_and_name
+
+    return f"; em ls {uri_of(missing['uri'], parent_and_name(missing['path'])[0])} lists what is there"
 
 
 def _complain(message: str) -> None:

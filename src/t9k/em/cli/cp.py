@@ -27,7 +27,8 @@ def cp(source: str, target: str, *, make_folder: bool, conflict_strategy: str, a
         raise InvalidInput(f"{source} is local; em upload {source} --folder {target} sends it")
     backend, path = places.remote(source)
     to, folder = places.remote(target)
-    with progress() as bars:
+    places.refuse_nested(to.uri)
+    with progress("copying") as bars:
         outcome, node = copy_node(
             backend, path, to, folder, strategy=conflict_strategy, make_folder=make_folder, progress=bars
         )

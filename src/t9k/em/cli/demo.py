@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from t9k.em.demo import Result
 
 _MOST_RUNS = 5
-_LOADED = "loaded"
 _PARTS = {
     layout.PRIVATE: "runs and artifacts as they were made",
     "store": "where they were uploaded to",
-    _LOADED: "what was loaded back",
+    "loaded": "what was loaded back",
 }
 
 
@@ -83,8 +82,7 @@ def _show(result: Result, directory: Path) -> None:
     made = tree(directory)
     for name, meaning in _PARTS.items():
         branch = made.add(text(f"{name}/", "bold blue").append(f"  {meaning}", "dim"))
-        if name != _LOADED:
-            _grow(branch, directory / name)
+        _grow(branch, directory / name)
     to.print(made)
     _heading(to, "Try next")
     for arguments in (

@@ -16,6 +16,8 @@ WIDTH, HEIGHT = 80, 16
 
 _COLORS = (12, 11, 10, 13, 14, 9)  # ANSI: bright blue, yellow, green, magenta, cyan, red
 _SIGNS = "*o+x#@"
+_LINE = "braille"
+"""What plotext calls a marker that looks like a line."""
 _ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼•", "-|++++||---*")
 
 
@@ -41,7 +43,8 @@ def draw(curves: Sequence[Curve], *, x: str = "step") -> None:
         label = f" {curve.type}" + (f"  {curve.run}  {curve.place}" if several else "")
         if curve.gaps:
             label += f"  ({count(curve.gaps, 'value')} not finite)"
-        sample = Text("──" if colored and _is_unicode(to) else _sign(index, len(curves), to, colored=colored))
+        sign = _sign(index, len(curves), to, colored=colored)
+        sample = Text("──" if sign == _LINE else sign)
         sample.stylize(f"color({_COLORS[index % len(_COLORS)]})")
         to.print(Text("  ") + sample + Text(clean(label)), soft_wrap=True)
     to.print()
@@ -72,7 +75,7 @@ def _diagram(curves: Sequence[Curve], to: Console, *, colored: bool, x: str) -> 
 def _sign(index: int, curves: int, to: Console, *, colored: bool) -> str:
     """What a curve is drawn with; without color, every one with a sign of its own."""
     if _is_unicode(to) and (colored or curves == 1):
-        return "braille"
+        return _LINE
     return _SIGNS[index % len(_SIGNS)]
 
 

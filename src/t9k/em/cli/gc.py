@@ -7,12 +7,12 @@ import re
 import click
 from attrs import asdict
 
-from t9k.em.backend import Collects
+from t9k.em.backend import Backend, Collects
 from t9k.em.cli import places
 from t9k.em.cli.output import json_option, note, print_json, print_rows, say, text
 from t9k.em.cli.progress import waiting
 from t9k.em.cli.text import clean, count, size
-from t9k.em.errors import InvalidInput
+from t9k.em.errors import InvalidInput, NotFound
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
@@ -51,8 +51,12 @@ def gc(place: str | None, *, apply: bool, older_than: float, keep_versions: int,
     backend, path = places.remote("/" if place is None else place)
     if not isinstance(backend, Collects):
         raise InvalidInput(f"{backend.uri} collects by itself; there is nothing to do")
+    if apply:
+        places.refuse_nested(backend.uri)
     with waiting(f"looking through {path} of {backend.uri}"):
         garbage = backend.collect(path, grace_s=older_than, keep_versions=keep_versions, apply=apply)
+    if not garbage.objects:
+        _require(backend, path)
     if as_json:
         objects = [asdict(found) for found in garbage.objects]
         print_json({"applied": garbage.applied, "count": len(objects), "size": garbage.size, "objects": objects})
@@ -61,6 +65,32 @@ def gc(place: str | None, *, apply: bool, older_than: float, keep_versions: int,
         rows = [(text(size(found.size)), text(found.key)) for found in garbage.objects]
         print_rows(("Size", "Object"), rows, right=["Size"])
     total = f"{count(len(garbage.objects), 'object')}, {size(garbage.size)}"
-    say(f"{'deleted' if garbage.applied else 'would delete'} {total} in {clean(backend.uri)}")
+    kept = (
+        ""
+        if garbage.objects or not older_than
+        else f"; what is younger than {_time(older_than)} is kept (--older-than)"
+    )
+    say(f"{'deleted' if garbage.applied else 'would delete'} {total} in {clean(backend.uri)}{kept}")
     if garbage.objects and not garbage.applied:
         note("nothing was changed; --apply deletes them")
+
+
+def _require(backend: Backend, path: str) -> None:
+    """Makes sure that a place where nothing was found is, or was, a place.
+
+    Raises:
+        NotFound: The name was never used.
+    """
+    try:
+        backend.stat(path)
+    except NotFound as error:
+        try:
+            backend.versions(path)
+        except (NotFound, InvalidInput):
+            raise error from None
+
+
+def _time(seconds: float) -> str:
+    """The reverse of `seconds`, in hours where they are whole."""
+    unit = next((unit for unit in "hm" if seconds % _SECONDS[unit] == 0), "s")
+    return f"{seconds / _SECONDS[unit]:g} {unit}"

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 @click.command(short_help="List runs, artifacts and folders.")
 @click.argument("place", required=False)
-@click.option("-l", "--long", is_flag=True, help="A table with kind, status, time, version, files and size.")
+@click.option(
+    "-l",
+    "--long",
+    is_flag=True,
+    help="A table with kind, status, time and size; the version behind the name from the second on.",
+)
 @click.option("--tree", "as_tree", is_flag=True, help="With all that lies below, as a tree.")
 @click.option("--versions", is_flag=True, help="All versions of one node in a backend, the newest first.")
 @json_option

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -13,12 +14,13 @@ from t9k.em.cli.text import clean, to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
     from rich.tree import Tree
 
 NOT_A_TERMINAL_WIDTH = 1000
 """Columns where output goes to a file or a pipe: nothing is cut or wrapped there."""
+
+_NARROWEST = 20
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -80,14 +82,37 @@ def print_rows(headers: Sequence[str], rows: Iterable[Sequence[Text]], *, right:
         to.print(text("  ").join(line), soft_wrap=True)
 
 
-def pairs() -> Table:
-    """An empty table without lines and header, of a short and a long column; the latter is folded."""
-    from rich.table import Table
+def print_pairs(rows: Sequence[tuple[Text, Text]], to: Console) -> None:
+    """Prints labels and values in two columns; long values are wrapped between words.
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    made.add_column(no_wrap=True)
-    made.add_column(overflow="fold")
-    return made
+    A word that is longer than a line, such as a URI, is left to the terminal, so that it can be copied.
+
+    Args:
+        rows: A label and a value of any number of lines each.
+        to: Where they are printed.
+    """
+    indent = max((label.cell_len for label, _ in rows), default=0) + 2
+    for label, value in rows:
+        first = label.copy()
+        first.pad_right(indent - label.cell_len)
+        lines = [
+            part for line in value.split(allow_blank=True) for part in _wrap(line, max(to.width - indent, _NARROWEST))
+        ]
+        for number, line in enumerate(lines):
+            to.print((text(" " * indent) if number else first) + line, soft_wrap=True)
+
+
+def _wrap(line: Text, width: int) -> Iterator[Text]:
+    """Breaks a line before words only; rich would break a long word, or nothing."""
+    start = 0
+    breaks = []
+    for word in re.finditer(r"\S+", line.plain):
+        if word.start() > start and line[start : word.end()].cell_len > width:
+            start = word.start()
+            breaks.append(start)
+    for part in line.divide(breaks):
+        part.rstrip()
+        yield part
 
 
 def tree(title: object) -> Tree:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -10,7 +11,8 @@ from urllib.parse import quote
 import click
 
 from t9k.em import session
-from t9k.em.errors import NotALocalNode, NotLoggedIn
+from t9k.em.cli.text import count
+from t9k.em.errors import CorruptLocalData, InvalidURI, NotALocalNode, NotFound, NotLoggedIn
 from t9k.em.local import layout
 from t9k.em.names import STRATEGIES
 from t9k.em.records import ARTIFACT, RUN, Node
@@ -103,8 +105,55 @@ def local_nodes(place: str) -> list[Path]:
     directory = Path(place).expanduser()
     if _is_node(directory):
         return [directory]
+    if named := node_called(place):
+        return [named]
     parents = [directory / layout.PRIVATE / f"{kind.lower()}s" for kind in (RUN, ARTIFACT)]
     return layout.nodes(directory) or [node for parent in parents for node in layout.nodes(parent)]
+
+
+def node_called(name: str) -> Path | None:
+    """The local run or artifact whose directory has a name, where new ones are made; None when there is none."""
+    if is_uri(name) or Path(name).name != name:
+        return None
+    found = (layout.parent_directory(kind) / name for kind in (RUN, ARTIFACT))
+    return next(filter(_is_node, found), None)
+
+
+def kind_of(directory: Path) -> str | None:
+    """Whether a local directory is a run or an artifact; None for a damaged one."""
+    try:
+        return layout.kind_of(directory)
+    except CorruptLocalData:
+        return None
+
+
+def counted(directories: Sequence[Path]) -> str:
+    """How many local runs and artifacts there are: '2 runs and 1 artifact'."""
+    kinds = Counter((kind_of(directory) or "damaged one").lower() for directory in directories)
+    return " and ".join(count(number, kind) for kind, number in kinds.items())
+
+
+def refuse_nested(uri: str) -> None:
+    """Keeps a command that writes from making a store inside another one, where '#' was forgotten.
+
+    Args:
+        uri: Of the root of a store.
+
+    Raises:
+        InvalidURI: It is a folder of another local store.
+    """
+    root = parse(uri)
+    if root.scheme != "file":
+        return
+    stores = [directory for directory in Path(root.path).parents if _is_tree(directory)]
+    if not stores:
+        return
+    store = stores[0]
+    while _is_tree(store.parent) and store.parent != store:  # every folder has records of what is in it
+        store = store.parent
+    outer = parse(str(store)).text
+    meant = uri_of(outer, f"/{Path(root.path).relative_to(store).as_posix()}")
+    raise InvalidURI(f"{root.text} is inside the store {outer}; did you mean {meant}?")
 
 
 def require_local(place: str) -> list[Path]:
@@ -128,14 +177,19 @@ def located(place: str) -> tuple[Backend, str]:
         NotLoggedIn: See `connect`.
     """
     if place in (".", "..") or place.startswith(_LOCAL_ONLY):
-        raise NotALocalNode(
-            f"{place} is no run or artifact, and holds none; em ls lists those that are here, "
-            "and a store is listed by its URI, file:///..."
-        )
+        raise _not_local(place)
+    is_directory = not is_uri(place) and place != "/" and Path(place).is_dir()
     try:
-        return remote(place)
+        backend, path = remote(place)
+        if is_directory:  # it may be called like a folder in the backend, such as /root
+            backend.stat(path)
+    except NotFound as error:
+        raise _not_local(place) from error
     except NotLoggedIn as error:
+        if is_directory:
+            raise _not_local(place) from error
         raise NotLoggedIn(f"{place!r} is no local run or artifact, and {error}") from error
+    return backend, path
 
 
 def uri_of(uri: str, path: str, generation: int | None = None) -> str:
@@ -147,6 +201,18 @@ def uri_of(uri: str, path: str, generation: int | None = None) -> str:
 def node_uri(backend: Backend, node: Node) -> str:
     """The URI of a node, with its generation."""
     return uri_of(backend.uri, node.path, node.generation)
+
+
+def _not_local(place: str) -> NotALocalNode:
+    return NotALocalNode(
+        f"{place} is no run or artifact, and holds none; em ls lists those that are here, "
+        "and a store is listed by its URI, file:///..."
+    )
+
+
+def _is_tree(directory: Path) -> bool:
+    """Whether a directory is the root, or a folder, of a local store."""
+    return (directory / layout.PRIVATE / "h").is_dir()
 
 
 def _is_node(directory: Path) -> bool:

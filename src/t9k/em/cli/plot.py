@@ -9,7 +9,8 @@ import click
 from t9k.em.cli import places
 from t9k.em.cli.output import json_option, note, print_json
 from t9k.em.cli.text import clean, count
-from t9k.em.errors import NotFound
+from t9k.em.errors import InvalidInput, NotFound
+from t9k.em.records import ARTIFACT
 
 MOST_METRICS = 4
 
@@ -34,6 +35,8 @@ def plot(
 
     views = [look_at(place, only_metrics=True) for place in place_list]
     for view in views:
+        if view.kind == ARTIFACT:
+            raise InvalidInput(f"{view.place} is an artifact; only runs have metrics")
         for problem in view.problems + view.recovered:
             note(f"em: warning: {clean(problem)}")
     there = curves_of(views, x=x)

@@ -22,10 +22,12 @@ class Bars:
 
     Args:
         bars: Where they are drawn; somebody else stops it.
+        verb: What is said instead of the first word of `what`.
     """
 
-    def __init__(self, bars: rich.progress.Progress) -> None:
+    def __init__(self, bars: rich.progress.Progress, verb: str | None = None) -> None:
         self._bars = bars
+        self._verb = verb
         self._lock = threading.Lock()
         self._what = ""
         self._task: rich.progress.TaskID | None = None
@@ -33,6 +35,8 @@ class Bars:
 
     def start(self, what: str, files: int, size: int) -> None:
         """See `Progress`."""
+        if self._verb is not None:
+            what = f"{self._verb} {what.partition(' ')[2]}"
         with self._lock:
             self._bars.start()
             if self._task is not None and what != self._what:
@@ -57,8 +61,12 @@ class Bars:
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Progress]:
-    """Shows how far the transfers in the block are; the bars go when it ends."""
+def progress(verb: str | None = None) -> Iterator[Progress]:
+    """Shows how far the transfers in the block are; the bars go when it ends.
+
+    Args:
+        verb: What the work is called, where it is not what the transfer itself calls it.
+    """
     to = console(stderr=True)
     if not to.is_terminal:
         yield Silent()
@@ -75,7 +83,7 @@ def progress() -> Iterator[Progress]:
     # Results are for stdout, which may be a file although stderr is a terminal.
     bars = rich.Progress(*columns, console=to, transient=True, redirect_stdout=False)
     try:
-        yield Bars(bars)
+        yield Bars(bars, verb)
     finally:
         bars.stop()
 

@@ -31,6 +31,7 @@ def rm(ctx: click.Context, place: str, *, recursive: bool, yes: bool) -> None:
             f"{place} is local, and em rm deletes in a backend; delete the directory itself: rm -r {place}"
         )
     backend, path = places.remote(place)
+    places.refuse_nested(backend.uri)
     if split_version(path)[1] is not None:
         raise InvalidInput(
             f"{path} is one version; em rm {split_version(path)[0]} deletes the node, em gc old versions"

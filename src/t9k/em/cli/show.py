@@ -9,7 +9,7 @@ import click
 
 from t9k.em.cli import places
 from t9k.em.cli.ls import node_dict, print_versions
-from t9k.em.cli.output import console, json_option, pairs, print_json, print_rows, text
+from t9k.em.cli.output import console, json_option, print_json, print_pairs, print_rows, text
 from t9k.em.cli.summary import Point, summarize
 from t9k.em.cli.text import clean, clean_lines, count, flatten, number, size, when
 from t9k.em.cli.views import View, look_at
@@ -81,8 +81,8 @@ def render(view: View, to: Console, *, show_all: bool = False) -> None:
     _lineage(to, view)
     if view.kind == ARTIFACT:
         _objects(to, view, show_all=show_all)
-    _pairs(to, "Platform", flatten(view.platform))
-    _pairs(to, "Git", flatten(view.git))
+    _pairs(to, "Platform", _plain(view.platform))
+    _pairs(to, "Git", _plain(view.git))
     _history(to, view)
 
 
@@ -111,11 +111,15 @@ def _pairs(to: Console, title: str, values: Mapping[str, object]) -> None:
         return
     from rich.text import Text
 
-    rows = pairs()
-    for name, value in values.items():
-        rows.add_row(text(f"  {name}", "dim" if not title else ""), Text(clean_lines(value), overflow="fold"))
     _section(to, title)
-    to.print(rows)
+    style = "" if title else "dim"
+    print_pairs([(text(f"  {name}", style), Text(clean_lines(value))) for name, value in values.items()], to)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, object]:
+    """What was found out about a machine or repository, without what could not be."""
+    said = {name: value for name, value in flatten(values).items() if value not in (None, "", [], {})}
+    return {name: ("no", "yes")[value] if isinstance(value, bool) else value for name, value in said.items()}
 
 
 def _section(to: Console, title: str) -> None:
@@ -144,14 +148,14 @@ def _point(point: Point, mark: str = "") -> tuple[str, str]:
 def _lineage(to: Console, view: View) -> None:
     associations = view.metadata.get("associations")
     for side, title in _SIDES.items():
-        rows = pairs()
+        rows = []
         for record in _mappings(associations.get(side) if isinstance(associations, Mapping) else None):
             name = text(record.get("name") or record.get("reference") or "", "cyan")
             place = _place(record) or record.get("alternative_name") or ""
-            rows.add_row(text(f"  {record.get('type', '')}"), name.append(f"  {clean(place)}", "default"))
-        if rows.row_count:
+            rows.append((text(f"  {record.get('type', '')}"), name.append(f"  {clean(place)}", "default")))
+        if rows:
             _section(to, title)
-            to.print(rows)
+            print_pairs(rows, to)
 
 
 def _place(record: Mapping[str, Any]) -> str:
@@ -165,15 +169,14 @@ def _place(record: Mapping[str, Any]) -> str:
 def _objects(to: Console, view: View, *, show_all: bool) -> None:
     total = sum(data.get("size") or 0 for data in view.objects.values() if "uri" not in data)
     _section(to, f"Objects: {len(view.objects):,}, {size(total)}")
-    rows = pairs()
+    rows = []
     for key, data in list(view.objects.items())[: None if show_all else _MOST_OBJECTS]:
         known = data.get("size")
         label = text(key)
         if "uri" in data:
             label.append(f"  -> {clean(data['uri'])}", "dim")
-        rows.add_row(text(f"  {size(known) if isinstance(known, int) else '?':>9}"), label)
-    if rows.row_count:
-        to.print(rows)
+        rows.append((text(f"  {size(known) if isinstance(known, int) else '?':>9}"), label))
+    print_pairs(rows, to)
     if not show_all and len(view.objects) > _MOST_OBJECTS:
         to.print(text(f"  ... and {len(view.objects) - _MOST_OBJECTS:,} more; --all shows them"))
 
@@ -182,12 +185,13 @@ def _history(to: Console, view: View) -> None:
     if view.versions:
         _section(to, "Versions")
         print_versions(view.versions)
-    rows = pairs()
-    for entry in view.history:
-        rows.add_row(text(f"  {entry.get('action', '')}  {when(entry.get('timestamp'))}"), text(_place(entry)))
-    if rows.row_count:
+    rows = [
+        (text(f"  {entry.get('action', '')}  {when(entry.get('timestamp'))}"), text(_place(entry)))
+        for entry in view.history
+    ]
+    if rows:
         _section(to, "History")
-        to.print(rows)
+        print_pairs(rows, to)
 
 
 def _mappings(values: object) -> Iterable[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from t9k.em.cli.output import json_option, note, print_json, say
 from t9k.em.cli.progress import progress
 from t9k.em.cli.text import clean
 from t9k.em.errors import EMError
+from t9k.em.records import ARTIFACT
 from t9k.em.uris import is_uri
 
 if TYPE_CHECKING:
@@ -45,27 +47,38 @@ def upload(
     sent is not sent again.
     """
     directories = list(dict.fromkeys(node for path in paths for node in places.require_local(path)))
+    directories.sort(key=lambda directory: places.kind_of(directory) != ARTIFACT)  # runs refer to them
     if not is_uri(folder):
         places.connect()
     backend, target = session.resolve(folder)
+    places.refuse_nested(backend.uri)
     results: list[dict[str, Any]] = []
-    for directory in directories:
-        try:
-            with progress() as bars:
-                sent = open_local(directory).send(
-                    backend, target, make_folder=make_folder, strategy=conflict_strategy, progress=bars
-                )
-        except (EMError, OSError) as error:
-            results.append({"local": str(directory), "outcome": "failed", "error": explain(error)})
-        else:
-            results.append(outcome_dict(backend, *sent, local=directory))
+    failures: dict[str, list[Path]] = {}
+    try:
+        for directory in directories:
+            try:
+                with progress() as bars:
+                    sent = open_local(directory).send(
+                        backend, target, make_folder=make_folder, strategy=conflict_strategy, progress=bars
+                    )
+            except (EMError, OSError) as error:
+                results.append({"local": str(directory), "outcome": "failed", "error": explain(error)})
+                failures.setdefault(explain(error), []).append(directory)
+            else:
+                results.append(outcome_dict(backend, *sent, local=directory))
+                if not as_json:
+                    _say(results[-1])
+    finally:  # an interruption hides no error
         if not as_json:
-            _say(results[-1])
+            _complain(failures)
     if as_json:
         print_json(results)
-    failed = sum("error" in result for result in results)
+    failed = sum(map(len, failures.values()))
     if failed and len(results) > 1:
-        note(f"em: {failed} of {len(results)} could not be uploaded; the same command tries them again")
+        note(
+            f"em: {failed} of {len(results)} could not be uploaded; "
+            "correct what is said above and run the command again"
+        )
     ctx.exit(OK if not failed else ERROR if len(results) == 1 else PARTIAL)
 
 
@@ -75,7 +88,11 @@ def outcome_dict(backend: Backend, outcome: Outcome, node: Node, *, local: Path 
 
 
 def _say(result: dict[str, Any]) -> None:
-    if "error" in result:
-        note(f"em: {clean(result['local'])}: {result['error']}")
-    else:
-        say(f"{result['outcome']:<9}  {clean(result['local'])}  ->  {clean(result['uri'])}")
+    say(f"{result['outcome']:<9}  {clean(result['local'])}  ->  {clean(result['uri'])}")
+
+
+def _complain(failures: Mapping[str, Sequence[Path]]) -> None:
+    """Says every error once, with how many directories it is about."""
+    for message, directories in failures.items():
+        more = f" and {len(directories) - 1:,} more" if len(directories) > 1 else ""
+        note(f"em: {clean(directories[0])}{more}: {message}")

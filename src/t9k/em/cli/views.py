@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
 
-from t9k.em.cli.places import local_node, located, node_uri
+from t9k.em.cli.places import counted, local_node, local_nodes, located, node_called, node_uri
 from t9k.em.errors import EMError, InvalidInput, RecoveredDataWarning
 from t9k.em.local import layout, metrics, objects
 from t9k.em.local.metricfiles import MetricFiles
@@ -85,11 +85,15 @@ def look_at(place: str, *, only_metrics: bool = False) -> View:
 
     Raises:
         NotFound: There is none.
-        InvalidInput: It is a folder.
+        InvalidInput: It is a folder, or a local directory with several.
     """
-    directory = local_node(place)
+    directory = local_node(place) or node_called(place)
     if directory is not None:
         return look_at_local(directory)
+    if several := local_nodes(place):
+        parents = {node.parent for node in several}
+        each = f", or {parents.pop()}/*" if only_metrics and len(parents) == 1 else ""
+        raise InvalidInput(f"{place} holds {counted(several)}; name one of them{each}")
     return look_at_remote(*located(place), only_metrics=only_metrics)
 
 
