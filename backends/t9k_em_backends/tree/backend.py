@@ -18,7 +18,7 @@ from attrs import evolve
 from t9k.em.backend import Backend, ObjectStore, Upload
 from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision, NotFound
 from t9k.em.names import check_name, check_path, fold, join, parent_and_name, split_version
-from t9k.em.records import FOLDER, FileEntry, Garbage, Node, ObjectInfo, UploadRequest, utc_text
+from t9k.em.records import FOLDER, FileEntry, Garbage, Node, ObjectInfo, Origin, UploadRequest, utc_text
 from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
 from t9k_em_backends.tree.heads import (
@@ -93,6 +93,16 @@ class TreeBackend(Backend):
         unsafe = options.pop(UNSAFE, "false").lower() == "true"
         return cls(cls.store_class.from_uri(evolve(uri, options=options)), uri.text, unsafe_single_writer=unsafe)
 
+    @property
+    def parallelism(self) -> int:  # type: ignore[override]  # the store may adapt it
+        """See the port."""
+        return self.store.parallelism
+
+    @property
+    def batch_files(self) -> int:  # type: ignore[override]  # likewise
+        """See the port."""
+        return self.store.batch_files
+
     def open(self) -> None:
         """See the port."""
         self.store.open()
@@ -153,6 +163,11 @@ class TreeBackend(Backend):
         """See the port."""
         folder, name = parent_and_name(node.path)
         return self.store.get(file_key(folder, name, file), start, end)
+
+    def origin(self, node: Node, file: FileEntry) -> Origin:
+        """See `t9k.em.backend.KnowsOrigins`."""
+        folder, name = parent_and_name(node.path)
+        return Origin(store=self.store, key=file_key(folder, name, file), etag=file.etag)
 
     def entries(self, folder: str, head: Head) -> dict[str, FileEntry]:
         """The files of a head by key, from the head or from the list that it names."""

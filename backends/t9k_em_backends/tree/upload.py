@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from attrs import evolve
 
-from t9k.em.backend import CopiesObjects, Upload
+from t9k.em.backend import CopiesObjects, RecognizesContent, Upload
 from t9k.em.errors import Conflict, CorruptData, NameCollision, NotFound, UploadFenced
 from t9k.em.names import join
 from t9k.em.records import Body, FileEntry, FileSpec, Node, ObjectInfo, Outcome, UploadRequest, utc_text
@@ -224,8 +224,15 @@ class TreeUpload(Upload):
         for file in self.missing:
             info = listed.get(file.key)
             with contextlib.suppress(NotFound):  # collected meanwhile, so it is missing again
-                if info and info.size == file.size and self._tree.sha256(prefix + file.key, info) == file.sha256:
+                if info and info.size == file.size and self._holds(prefix + file.key, info, file):
                     self._sent[file.key] = self._own(file, info)
+
+    def _holds(self, key: str, info: ObjectInfo, file: FileSpec) -> bool:
+        """Whether an object has the bytes of a file: by what the store says, by the file, or else by reading the object."""
+        store, body = self._tree.store, self._request.bodies.get(file.key)
+        if body is not None and not info.sha256 and isinstance(store, RecognizesContent):
+            return store.recognizes(info, body)
+        return self._tree.sha256(key, info) == file.sha256
 
     def _not_kept(self, files: Sequence[FileEntry]) -> list[FileEntry]:
         """Compares the store with the plan: the files of this upload that are not there, or not whole."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from t9k.em.records import Body, FileEntry, FileSpec, Garbage, Node, ObjectInfo, Outcome, UploadRequest
+    from t9k.em.records import Body, FileEntry, FileSpec, Garbage, Node, ObjectInfo, Origin, Outcome, UploadRequest
     from t9k.em.uris import URI
 
 
@@ -47,7 +47,15 @@ class ObjectStore(_Closable, ABC):
 
     Keys are valid in the sense of `names.check_key`, but for `.em` components, which stores treat as any other.
     A prefix is '' or ends with '/'.
+
+    Attributes:
+        parallelism: How many calls at a time pay off; more do no harm, for a store bounds by itself what it has under
+            way, requests and bytes in memory alike.
+        batch_files: How many files `put_many` takes best.
     """
+
+    parallelism: int = 8
+    batch_files: int = 64
 
     @classmethod
     @abstractmethod
@@ -119,6 +127,22 @@ class CopiesObjects(Protocol):
 
 
 @runtime_checkable
+class RecognizesContent(Protocol):
+    """A store that tells from a listing what an object holds, although it keeps no SHA-256."""
+
+    def recognizes(self, info: ObjectInfo, body: Body) -> bool:
+        """Whether a listed object certainly has the bytes of a body; the body is read, the store is not asked.
+
+        Args:
+            info: From `list` or `put`.
+            body: The bytes.
+
+        Raises:
+            SourceChanged: The body is not what was announced.
+        """
+
+
+@runtime_checkable
 class SweepsTemporary(Protocol):
     """A store whose own interrupted writes leave something behind that no listing shows."""
 
@@ -179,9 +203,13 @@ class Backend(_Closable, ABC):
 
     Attributes:
         uri: What `login` was given, without options; recorded in the history of what was uploaded where.
+        parallelism: How many `Upload.put` or `read` at a time pay off; more do no harm.
+        batch_files: How many files `Upload.put` takes best.
     """
 
     uri: str
+    parallelism: int = 8
+    batch_files: int = 64
 
     @classmethod
     @abstractmethod
@@ -277,6 +305,14 @@ class Backend(_Closable, ABC):
             Conflict: A folder that is not empty, without `recursive`.
             InvalidInput: It is `/` or a home, which always exist.
         """
+
+
+@runtime_checkable
+class KnowsOrigins(Protocol):
+    """A backend whose files are objects of a store, which a store of the same service may copy by itself."""
+
+    def origin(self, node: Node, file: FileEntry) -> Origin:
+        """The object that holds the bytes of a file of a node."""
 
 
 @runtime_checkable

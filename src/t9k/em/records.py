@@ -62,6 +62,21 @@ class FileSpec:
 
 
 @frozen(kw_only=True)
+class Origin:
+    """An object that holds the bytes of a body already, so that a store that can copy it need not be sent them.
+
+    Attributes:
+        store: The `t9k.em.backend.ObjectStore` that it lies in.
+        key: Its key there.
+        etag: What that store called its content when it was written, '' where it said nothing.
+    """
+
+    store: Any = field(repr=False)
+    key: str
+    etag: str = ""
+
+
+@frozen(kw_only=True)
 class Body:
     """The bytes of one file on their way into a store, read again from the start on each `chunks()`.
 
@@ -70,6 +85,7 @@ class Body:
         sha256: Of all bytes, hexadecimal.
         open: Opens the bytes for reading; may be called more than once and from any thread.
         path: A local file that holds exactly these bytes, where there is one: a store may clone it. Otherwise None.
+        origin: An object that holds exactly these bytes, where there is one: a store of the same service may copy it.
         what: How errors call the source.
     """
 
@@ -77,6 +93,7 @@ class Body:
     sha256: str
     open: Callable[[], BinaryIO]
     path: Path | None = None
+    origin: Origin | None = None
     what: str = "the data"
 
     @classmethod
@@ -141,6 +158,8 @@ class UploadRequest:
         op: Unique to this upload, see `names.new_op`; the same one again resumes it.
         resumed: Whether `op` was used before, by a process that did not finish.
         prefer_alternative: Whether the node was uploaded here under its alternative name before.
+        bodies: The bytes of files by key, as far as the caller has them at hand: a resumed upload compares them with what
+            it finds in the store. Those that it has to send are given to `Upload.put` all the same.
     """
 
     folder: str = field(validator=lambda _, __, value: check_path(value) and None)
@@ -151,6 +170,7 @@ class UploadRequest:
     op: str = field()
     resumed: bool = False
     prefer_alternative: bool = False
+    bodies: Mapping[str, Body] = field(factory=dict, repr=False, eq=False)
 
     @files.validator
     def _distinct(self, _: object, value: tuple[FileSpec, ...]) -> None:

@@ -1,7 +1,7 @@
 """Finds the backend for a URI among those that installed packages declare.
 
 A package adds a scheme by an entry point in the group `t9k.em.backends`: its name is the scheme, its value a class
-that implements `t9k.em.backend.Backend`.
+that implements `t9k.em.backend.Backend`. The one called `*` is asked for every scheme that none has the name of.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from t9k.em.backend import Backend
 
 GROUP = "t9k.em.backends"
+ANY = "*"
 
 
 @cache
@@ -28,8 +29,8 @@ def _declared() -> dict[str, EntryPoint]:
 
 
 def schemes() -> list[str]:
-    """The URI schemes that installed packages serve, sorted."""
-    return sorted(_declared())
+    """The URI schemes that installed packages serve by name, sorted."""
+    return sorted(_declared().keys() - {ANY})
 
 
 def backend_class(scheme: str) -> type[Backend]:
@@ -39,7 +40,7 @@ def backend_class(scheme: str) -> type[Backend]:
         UnknownScheme: No installed package serves it.
         MissingExtra: It needs an optional library that is not installed.
     """
-    point = _declared().get(scheme)
+    point = _declared().get(scheme) or _declared().get(ANY)
     if point is None:
         raise UnknownScheme(
             f"no installed backend serves {scheme}://; installed are: {', '.join(f'{name}://' for name in schemes())}"

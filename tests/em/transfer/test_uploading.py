@@ -10,7 +10,7 @@ from t9k.em import session
 from t9k.em.errors import Conflict, InvalidName, SourceChanged, UploadFenced
 from t9k.em.local.state import LocalState
 from t9k.em.records import ARTIFACT, Body, Draft, Outcome
-from t9k.em.transfer.uploading import BATCH_BYTES, BATCH_FILES, upload_node
+from t9k.em.transfer.uploading import BATCH_BYTES, upload_node
 
 DRAFT = Draft(kind=ARTIFACT, name="x", alternative_name="x_1", id="1", metadata={"a": 1})
 
@@ -67,14 +67,15 @@ def test_of_no_files_is_a_node_too(backend):
 
 def test_goes_in_batches_of_limited_number_and_size(backend, monkeypatch):
     batches = spied(backend, monkeypatch)
-    small = {f"s{number:03}": Body.of(b"x") for number in range(BATCH_FILES + 1)}
+    most = backend.batch_files
+    small = {f"s{number:03}": Body.of(b"x") for number in range(most + 1)}
     large = {f"t{number}": Body.of(bytes(BATCH_BYTES // 2 + 1)) for number in range(2)}
     progress = Progress()
     upload_node(backend, "/alice/default", DRAFT, small | large, strategy="new", progress=progress)
-    assert sorted(map(len, batches)) == [1, 2, BATCH_FILES]
-    size = BATCH_FILES + 1 + 2 * (BATCH_BYTES // 2 + 1)
-    assert progress.plans == [("uploading x", BATCH_FILES + 3, size)]
-    assert tuple(map(sum, zip(*progress.done, strict=True))) == (BATCH_FILES + 3, size)
+    assert sorted(map(len, batches)) == [1, 2, most]
+    size = most + 1 + 2 * (BATCH_BYTES // 2 + 1)
+    assert progress.plans == [("uploading x", most + 3, size)]
+    assert tuple(map(sum, zip(*progress.done, strict=True))) == (most + 3, size)
 
 
 def test_goes_in_parallel(backend, monkeypatch):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from t9k.em.uris import URI
 
 T = TypeVar("T")
-_STORE_ABILITIES = ("copy", "sweep", "remove_swept")
+_STORE_ABILITIES = ("copy", "recognizes", "sweep", "remove_swept")
 
 
 class StoreWrapper(ObjectStore):
@@ -34,6 +34,16 @@ class StoreWrapper(ObjectStore):
         for ability in _STORE_ABILITIES:
             if hasattr(inner, ability):
                 setattr(self, ability, partial(self._use, ability))
+
+    @property
+    def parallelism(self) -> int:  # type: ignore[override]  # what is wrapped may adapt it
+        """See the port."""
+        return self.inner.parallelism
+
+    @property
+    def batch_files(self) -> int:  # type: ignore[override]  # likewise
+        """See the port."""
+        return self.inner.batch_files
 
     def around(self, what: str, call: Callable[[], T]) -> T:
         """Makes one call.
@@ -80,7 +90,7 @@ class StoreWrapper(ObjectStore):
             self.around(f"delete {key}", partial(self.inner.delete, [key]))
 
     def _use(self, ability: str, *args: Any) -> Any:
-        return self.around(f"{ability} {args[0]}", lambda: getattr(self.inner, ability)(*args))
+        return self.around(f"{ability} {getattr(args[0], 'key', args[0])}", lambda: getattr(self.inner, ability)(*args))
 
 
 class BackendWrapper(Backend):
@@ -95,6 +105,16 @@ class BackendWrapper(Backend):
         self.uri = inner.uri
         if hasattr(inner, "collect"):
             self.collect = self._collect
+
+    @property
+    def parallelism(self) -> int:  # type: ignore[override]  # what is wrapped may adapt it
+        """See the port."""
+        return self.inner.parallelism
+
+    @property
+    def batch_files(self) -> int:  # type: ignore[override]  # likewise
+        """See the port."""
+        return self.inner.batch_files
 
     def around(self, what: str, call: Callable[[], T]) -> T:
         """Makes one call.
@@ -245,6 +265,6 @@ class ReadOnlyStore(StoreWrapper):
         Raises:
             BackendPermissionError: The call would change something.
         """
-        if what.split(" ", 1)[0] not in ("get", "list", "sweep"):
+        if what.split(" ", 1)[0] not in ("get", "list", "recognizes", "sweep"):
             raise BackendPermissionError(f"{what}: this store is read-only")
         return super().around(what, call)

@@ -11,13 +11,16 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def in_parallel(work: Callable[[_Item], _Result], items: Sequence[_Item], what: str) -> list[_Result]:
-    """Calls a function with each item, in up to 8 threads; in this thread if there is only one.
+def in_parallel(
+    work: Callable[[_Item], _Result], items: Sequence[_Item], what: str, workers: int = WORKERS
+) -> list[_Result]:
+    """Calls a function with each item, in several threads; in this thread if there is only one.
 
     Args:
         work: The function, safe to call from several threads.
         items: The items.
         what: What the threads are called.
+        workers: How many threads at most.
 
     Returns:
         The results, in the order of the items.
@@ -30,7 +33,7 @@ def in_parallel(work: Callable[[_Item], _Result], items: Sequence[_Item], what: 
         return [work(item) for item in items]
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - slow to import, and a run that only logs needs none
 
-    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix=f"em-{what}")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=f"em-{what}")
     try:
         return list(pool.map(work, items))
     finally:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from t9k.em.backend import KnowsOrigins
 from t9k.em.errors import CorruptData, SourceChanged
 from t9k.em.records import CHUNK_BYTES, Body
 
@@ -54,6 +55,7 @@ def remote_body(backend: Backend, node: Node, file: FileEntry) -> Body:
         size=file.size,
         sha256=file.sha256,
         open=lambda: open_verified(backend.read(node, file), file.size, file.sha256, f"{node.path}: {file.key}"),
+        origin=backend.origin(node, file) if isinstance(backend, KnowsOrigins) else None,
         what=f"{file.key!r} of {node.path} in {backend.uri}",
     )
 

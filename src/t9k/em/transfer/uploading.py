@@ -15,7 +15,6 @@ from t9k.em.transfer.progress import Progress, Silent, Watch
 if TYPE_CHECKING:
     from t9k.em.backend import Backend, Upload
 
-BATCH_FILES = 64
 BATCH_BYTES = 8 << 20
 
 
@@ -89,10 +88,11 @@ def upload_node(
             op=op,
             resumed=resumed,
             prefer_alternative=prefer_alternative,
+            bodies=bodies,
         )
         try:
             upload = backend.begin(request)
-            _run(upload, bodies, draft.name, progress)
+            _run(backend, upload, bodies, draft.name, progress)
         except UploadFenced:
             journal.done(target)
             if not resumed:
@@ -105,29 +105,25 @@ def upload_node(
     return upload.outcome, upload.node
 
 
-def _run(upload: Upload, bodies: Mapping[str, Body], name: str, progress: Progress) -> None:
-    while upload.outcome is None:
-        missing = upload.missing
-        progress.start(f"uploading {name}", len(missing), sum(file.size for file in missing))
-        _put(upload, missing, bodies, progress)
-        upload.commit()
-
-
-def _put(upload: Upload, missing: Sequence[FileSpec], bodies: Mapping[str, Body], progress: Progress) -> None:
+def _run(backend: Backend, upload: Upload, bodies: Mapping[str, Body], name: str, progress: Progress) -> None:
     def put(batch: Sequence[FileSpec]) -> None:
         watches = [Watch(bodies[file.key], progress) for file in batch]
         upload.put([(file, watch.body) for file, watch in zip(batch, watches, strict=True)])
         for watch in watches:
             watch.done()
 
-    in_parallel(put, list(_batches(missing)), "upload")
+    while upload.outcome is None:
+        missing = upload.missing
+        progress.start(f"uploading {name}", len(missing), sum(file.size for file in missing))
+        in_parallel(put, list(_batches(missing, backend.batch_files)), "upload", backend.parallelism)
+        upload.commit()
 
 
-def _batches(files: Sequence[FileSpec]) -> Iterator[Sequence[FileSpec]]:
+def _batches(files: Sequence[FileSpec], most: int) -> Iterator[Sequence[FileSpec]]:
     batch: list[FileSpec] = []
     size = 0
     for file in files:
-        if batch and (len(batch) == BATCH_FILES or size + file.size > BATCH_BYTES):
+        if batch and (len(batch) == most or size + file.size > BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(file)
