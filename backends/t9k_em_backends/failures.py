@@ -15,6 +15,7 @@ from t9k.em.errors import (
     BackendPermissionError,
     BackendUnavailable,
     EMError,
+    InvalidKey,
     InvalidURI,
     NotFound,
 )
@@ -45,6 +46,10 @@ _ELSEWHERE: _Meaning = (
 _BUSY: _Meaning = (BackendUnavailable, "the store is busy; run the same command again, it goes on where it stopped")
 _FULL: _Meaning = (BackendFull, "the store is full or over its quota; make room and run the same command again")
 _TAKEN: _Meaning = (AlreadyExists, "an object is there already")
+_TOO_LONG: _Meaning = (
+    InvalidKey,
+    "the key is too long for the store, which counts the root in; use shorter names, or a shorter root",
+)
 _GONE: _Meaning = (NotFound, "there is no such object")
 
 _MEANINGS: Mapping[str, _Meaning] = {
@@ -67,6 +72,7 @@ _MEANINGS: Mapping[str, _Meaning] = {
     "RequestExpired": _EXPIRED,
     "RequestTimeTooSkewed": _CLOCK,
     "NoSuchBucket": _NO_BUCKET,
+    "KeyTooLongError": _TOO_LONG,
     "NoSuchKey": _GONE,
     "404": _GONE,
     "PreconditionFailed": _TAKEN,

@@ -61,9 +61,10 @@ class Budget:
         self._mine = threading.local()
 
     def take(self, size_bytes: int) -> None:
-        """Waits for room and takes it; `give` it back from any thread."""
+        """Waits for room, unless this thread is `holding` some, and takes it; `give` it back from any thread."""
         with self._changed:
-            self._changed.wait_for(lambda: self._has_room(size_bytes))
+            if not getattr(self._mine, "holds", False):
+                self._changed.wait_for(lambda: self._has_room(size_bytes))
             self._taken += size_bytes
 
     def try_take(self, size_bytes: int) -> bool:
@@ -82,7 +83,7 @@ class Budget:
 
     @contextlib.contextmanager
     def holding(self, size_bytes: int) -> Iterator[None]:
-        """Holds room for the block; what the same thread takes within is not counted."""
+        """Holds room for the block; what the same thread holds within is not counted."""
         if getattr(self._mine, "holds", False):
             yield
             return
@@ -95,4 +96,4 @@ class Budget:
             self.give(size_bytes)
 
     def _has_room(self, size_bytes: int) -> bool:
-        return self._taken == 0 or getattr(self._mine, "holds", False) or self._taken + size_bytes <= self._size_bytes
+        return self._taken == 0 or self._taken + size_bytes <= self._size_bytes

@@ -88,10 +88,22 @@ class TreeBackend(Backend):
     @classmethod
     def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
         """Opens the store that the URI names; the option `unsafe_single_writer=true` is the tree's own."""
-        del api_key, timeout_s
+        del api_key
         options = dict(uri.options)
         unsafe = options.pop(UNSAFE, "false").lower() == "true"
-        return cls(cls.store_class.from_uri(evolve(uri, options=options)), uri.text, unsafe_single_writer=unsafe)
+        store = cls.make_store(evolve(uri, options=options), timeout_s)
+        return cls(store, uri.text, unsafe_single_writer=unsafe)
+
+    @classmethod
+    def make_store(cls, uri: URI, timeout_s: float | None) -> ObjectStore:
+        """Makes the store that a URI names, without the options of the tree; for subclasses that choose among several.
+
+        Args:
+            uri: The root and its options.
+            timeout_s: See `t9k.em.backend.Backend.from_uri`; a store on this machine has no use for it.
+        """
+        del timeout_s
+        return cls.store_class.from_uri(uri)
 
     @property
     def parallelism(self) -> int:  # type: ignore[override]  # the store may adapt it

@@ -101,8 +101,11 @@ class Body:
         """A body that is in memory already."""
         return cls(size=len(data), sha256=hashlib.sha256(data).hexdigest(), open=lambda: io.BytesIO(data))
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self, size_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
         """Yields the bytes; after the last of them, size and checksum have been compared with the plan.
+
+        Args:
+            size_bytes: Of every chunk but the last.
 
         Raises:
             SourceChanged: The bytes are not those that were planned; what was made of them must be thrown away.
@@ -110,7 +113,7 @@ class Body:
         digest = hashlib.sha256()
         left = self.size
         with self.open() as stream:
-            while left and (chunk := stream.read(min(left, CHUNK_BYTES))):
+            while left and (chunk := _read_exactly(stream, min(left, size_bytes))):
                 left -= len(chunk)
                 digest.update(chunk)
                 yield chunk
@@ -124,6 +127,18 @@ class Body:
             SourceChanged: See `chunks`.
         """
         return b"".join(self.chunks())
+
+
+def _read_exactly(stream: BinaryIO, size_bytes: int) -> bytes:
+    """So many bytes, or what there is before the end; a stream may give less at a time."""
+    data = stream.read(size_bytes)
+    if not data or len(data) == size_bytes:
+        return data
+    pieces, missing = [data], size_bytes - len(data)
+    while missing and (data := stream.read(missing)):
+        pieces.append(data)
+        missing -= len(data)
+    return b"".join(pieces)
 
 
 @frozen(kw_only=True)

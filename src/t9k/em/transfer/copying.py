@@ -8,7 +8,7 @@ from t9k.em.errors import InvalidInput
 from t9k.em.names import alternative_name
 from t9k.em.records import FOLDER, Draft, Node, Outcome
 from t9k.em.transfer.sources import remote_body
-from t9k.em.transfer.uploading import upload_node
+from t9k.em.transfer.uploading import Journal, upload_node
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -44,7 +44,33 @@ def copy_node(
     """
     node = source.stat(path)
     if node.kind == FOLDER:
-        raise InvalidInput(f"{path} is a folder; copy the runs and artifacts in it one by one")
+        raise InvalidInput(f"{path} is a folder; em.mirror copies it with all that is in it")
+    return copy_version(source, node, target, folder, strategy=strategy, make_folder=make_folder, progress=progress)
+
+
+def copy_version(
+    source: Backend,
+    node: Node,
+    target: Backend,
+    folder: str,
+    *,
+    strategy: str,
+    make_folder: bool = False,
+    journal: Journal | None = None,
+    progress: Progress | None = None,
+) -> tuple[Outcome, Node]:
+    """Copies one generation of a run or artifact; see `copy_node`.
+
+    Args:
+        source: Where it is.
+        node: From `stat` or `versions`.
+        target: Where it goes.
+        folder: Absolute path of the folder there.
+        strategy: 'skip', 'error', 'new' or 'replace'.
+        make_folder: Whether to make the folder when it is missing.
+        journal: Where the op is kept meanwhile.
+        progress: Told how far it is.
+    """
     draft = Draft(
         kind=node.kind,
         name=node.name,
@@ -53,4 +79,13 @@ def copy_node(
         metadata=node.metadata,
     )
     bodies = {file.key: remote_body(source, node, file) for file in source.files(node)}
-    return upload_node(target, folder, draft, bodies, strategy=strategy, make_folder=make_folder, progress=progress)
+    return upload_node(
+        target,
+        folder,
+        draft,
+        bodies,
+        strategy=strategy,
+        make_folder=make_folder,
+        journal=journal,
+        progress=progress,
+    )

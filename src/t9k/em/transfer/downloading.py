@@ -124,7 +124,7 @@ def _download(backend: Backend, node: Node, target: Path, files: Sequence[FileEn
             told += size
         progress.advance(1, file.size - told)
 
-    in_parallel(one, files, "download", backend.parallelism)
+    in_parallel(one, files, "download", lambda: backend.parallelism)
 
 
 def _download_one(backend: Backend, node: Node, file: FileEntry, target: Path) -> Iterator[int]:

@@ -1,0 +1,441 @@
+"""`ObstoreStore`: a bucket of S3 or of a service like it, by obstore, the fastest driver there is for Python.
+
+obstore does what is done for every object. Large objects go in parts by botocore, for obstore neither resumes an
+upload nor lets one look at the bytes before it is completed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from t9k.em.backend import ObjectStore
+from t9k.em.errors import (
+    AlreadyExists,
+    BackendError,
+    BackendPermissionError,
+    EMError,
+    MissingExtra,
+    NotFound,
+    SourceChanged,
+)
+from t9k.em.names import random_text
+from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo, Origin
+from t9k_em_backends.failures import failure, is_known, unreachable
+from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES
+from t9k_em_backends.s3.access import Access, find_access
+from t9k_em_backends.s3.client import S3Client
+from t9k_em_backends.s3.multipart import Multipart, is_md5_of
+from t9k_em_backends.s3.place import S3Place
+from t9k_em_backends.traffic import MOST, Budget, Pace
+
+try:
+    import obstore
+    from obstore import exceptions
+    from obstore.store import S3Store
+except ImportError as error:
+    raise MissingExtra("obstore is not installed; pip install 't9k-em[obstore]'") from error
+
+if TYPE_CHECKING:
+    from t9k.em.uris import URI
+
+PIECE_BYTES = 8 * MIB
+"""What one request reads of a large object."""
+
+PIECES_AHEAD = 4
+COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html: 5 GB
+LIST_CHUNK = 1000
+REQUEST_TIMEOUT_S = 300.0
+CONNECT_TIMEOUT_S = 10.0
+RETRIES = {"max_retries": 6, "retry_timeout": timedelta(seconds=90)}
+
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_STATUS = re.compile(r"status code: (\d{3})")
+
+_used_in: int | None = None
+"""The process in which obstore's threads were started; a fork of it does not have them and would wait for ever."""
+
+
+def is_usable() -> bool:
+    """Whether this process may use obstore: not if it was forked after obstore was used."""
+    return _used_in in (None, os.getpid())
+
+
+class ObstoreStore(ObjectStore):
+    """Objects in a bucket.
+
+    Args:
+        place: The bucket and where it is.
+        budget: Room for what is read and written.
+    """
+
+    batch_files = 1
+
+    def __init__(self, place: S3Place, budget: Budget | None = None) -> None:
+        self._place = place
+        self._budget = budget or Budget()
+        self._pace = Pace()
+        self._opening = threading.RLock()
+        self._drivers: _Drivers | None = None
+
+    @classmethod
+    def from_uri(cls, uri: URI) -> ObstoreStore:
+        """The store that an `s3` URI names; see `S3Place` for its options."""
+        return cls(S3Place.from_uri(uri))
+
+    def __repr__(self) -> str:
+        """Names the place."""
+        return f"ObstoreStore({self._place.text!r})"
+
+    def __reduce__(self) -> tuple[type[ObstoreStore], tuple[S3Place]]:
+        """Another process finds its own credentials."""
+        return type(self), (self._place,)
+
+    @property
+    def parallelism(self) -> int:  # type: ignore[override]  # it follows from how far away the store is
+        """See the port."""
+        return self._pace.parallelism
+
+    @property
+    def place(self) -> S3Place:
+        """The bucket and where it is."""
+        return self._place
+
+    def open(self) -> None:
+        """Finds the credentials and the endpoint.
+
+        Raises:
+            BackendPermissionError: There are no credentials.
+        """
+        self._open()
+
+    def close(self) -> None:
+        """See the port."""
+        with self._opening:
+            drivers, self._drivers = self._drivers, None
+        if drivers is not None and drivers.process == os.getpid():
+            drivers.pool.shutdown()
+
+    def get(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """See the port; the pieces of a large object are fetched several at a time."""
+        chunks = self._pieces(key, start, end)
+        first = next(chunks, b"")
+        return _chained(first, chunks)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See the port."""
+        driver = self._open().obstore
+        with self._translated(prefix):
+            for chunk in obstore.list(driver, self._key(prefix) or None, chunk_size=LIST_CHUNK):
+                for found in chunk:
+                    yield self._info(found["path"], found)
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> ObjectInfo:
+        """See the port. A conditional write is always one request, for only that is safe with every service."""
+        drivers = self._open()
+        origin = body.origin
+        if origin is not None and not if_absent and self.copies_from(origin.store):
+            return self._copy_from_origin(key, body, origin.store, origin)
+        if body.size >= MULTIPART_FROM_BYTES and not if_absent:
+            etag = drivers.multipart.put(self._key(key), body)
+        else:
+            with self._budget.holding(body.size):
+                data = body.read()
+                with self._translated(key), self._pace.timed():
+                    mode = "create" if if_absent else "overwrite"
+                    put = obstore.put(drivers.obstore, self._key(key), data, mode=mode, use_multipart=False)
+            etag = _etag(put["e_tag"])
+        return ObjectInfo(key=key, size=body.size, modified=self._now(key), etag=etag)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See the port; a thousand at a time."""
+        driver = self._open().obstore
+        paths = [self._key(key) for key in keys]
+        with self._translated(""):
+            for at in range(0, len(paths), LIST_CHUNK):
+                with contextlib.suppress(FileNotFoundError):
+                    obstore.delete(driver, paths[at : at + LIST_CHUNK])
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """See `t9k.em.backend.CopiesObjects`."""
+        size = 0
+        with self._translated(source):
+            size = obstore.head(self._open().obstore, self._key(source))["size"]
+        return self._copy(self, source, target, size)
+
+    def copies_from(self, source: object) -> bool:
+        """Whether the service copies by itself what lies in another store."""
+        if not isinstance(source, ObstoreStore):
+            return False
+        ours, theirs = self._open().access, source._open().access  # noqa: SLF001 - of this class
+        same_service = (ours.endpoint, ours.region) == (theirs.endpoint, theirs.region)
+        return same_service and self._place.profile == source._place.profile
+
+    def recognizes(self, info: ObjectInfo, body: Body) -> bool:
+        """See `t9k.em.backend.RecognizesContent`."""
+        return info.size == body.size and is_md5_of(info.etag, body)
+
+    def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
+        """See `t9k.em.backend.SweepsTemporary`: multipart uploads that nobody completed."""
+        drivers = self._open()
+        clock = f".em/clock/{random_text(16)}"
+        before = self.put(clock, Body.of(b"")).modified - older_than_s
+        self.delete([clock])
+        for upload in drivers.multipart.pending(self._place.root):
+            if upload.modified <= before:
+                yield ObjectInfo(
+                    key=upload.key[len(self._place.root) :], size=0, modified=upload.modified, etag=upload.etag
+                )
+
+    def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
+        """See `t9k.em.backend.SweepsTemporary`."""
+        multipart = self._open().multipart
+        for upload in found:
+            multipart.abort(self._key(upload.key), upload.etag)
+
+    # Inside.
+
+    def _open(self) -> _Drivers:
+        global _used_in  # noqa: PLW0603 - obstore's threads are one set per process
+        drivers = self._drivers
+        if drivers is not None and drivers.process == os.getpid():
+            return drivers
+        if not is_usable():
+            raise BackendError(
+                f"{self._place.text}: obstore cannot be used in a process that was forked after it was used; start "
+                "processes with 'spawn', or pip install 't9k-em[s3]' and open the store by its URI"
+            )
+        with self._opening:
+            if self._drivers is None or self._drivers.process != os.getpid():
+                self._drivers = _Drivers(self._place, self._budget)
+                _used_in = os.getpid()
+            return self._drivers
+
+    def _key(self, key: str) -> str:
+        return self._place.root + key
+
+    def _info(self, path: str, meta: Mapping[str, Any]) -> ObjectInfo:
+        modified: datetime = meta["last_modified"]
+        return ObjectInfo(
+            key=path[len(self._place.root) :],
+            size=meta["size"],
+            modified=modified.timestamp(),
+            etag=_etag(meta["e_tag"]),
+        )
+
+    def _now(self, key: str) -> float:
+        """The store's own clock: read once, from an object that was just written, and from then on it goes with ours."""
+        drivers = self._open()
+        if drivers.ahead_s is None:
+            try:
+                with self._translated(key):
+                    modified: datetime = obstore.head(drivers.obstore, self._key(key))["last_modified"]
+            except NotFound:  # somebody deleted it at once
+                return time.time()
+            drivers.ahead_s = modified.timestamp() - time.monotonic()
+        return time.monotonic() + drivers.ahead_s
+
+    def _pieces(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
+        drivers = self._open()
+        if end is not None and end <= start:
+            with self._translated(key):
+                obstore.head(drivers.obstore, self._key(key))
+            return
+        stop = start + PIECE_BYTES if end is None else min(end, start + PIECE_BYTES)
+        with self._budget.holding(stop - start if end is not None else 0):
+            data, size, etag = self._first_piece(drivers, key, start, stop)
+            yield from _cut(data)
+        end = size if end is None else min(end, size)
+        if stop < end:
+            yield from self._following(drivers, key, stop, end, etag)
+
+    def _first_piece(self, drivers: _Drivers, key: str, start: int, stop: int) -> tuple[Any, int, str]:
+        """The first bytes, the size of the whole and its ETag."""
+        try:
+            with self._translated(key), self._pace.timed():
+                got = obstore.get(drivers.obstore, self._key(key), options={"range": (start, stop)})
+                return got.bytes(), got.meta["size"], got.meta["e_tag"]
+        except _PastTheEnd:
+            return b"", 0, ""
+
+    def _following(self, drivers: _Drivers, key: str, start: int, end: int, etag: str) -> Iterator[bytes]:
+        """The bytes after the first piece, some pieces ahead of who reads them, all of the same object."""
+        running: deque[tuple[int, Future[Any]]] = deque()  # each with how much room was taken for it
+        with self._budget.holding(PIECE_BYTES):
+            own = True  # whether the room that is held in any case is free
+            try:
+                while start < end or running:
+                    while start < end and len(running) < PIECES_AHEAD:
+                        size = min(PIECE_BYTES, end - start)
+                        if not own and not self._budget.try_take(size):
+                            break
+                        fetching = drivers.pool.submit(self._piece, drivers, key, start, start + size, etag)
+                        running.append((0 if own else size, fetching))
+                        own = False
+                        start += size
+                    yield from _cut(running[0][1].result())
+                    taken, _ = running.popleft()
+                    self._budget.give(taken)
+                    own = own or not taken
+            finally:
+                for _, fetching in running:
+                    fetching.cancel()
+                for taken, fetching in running:
+                    if not fetching.cancelled():
+                        fetching.exception()
+                    self._budget.give(taken)
+
+    def _piece(self, drivers: _Drivers, key: str, start: int, stop: int, etag: str) -> Any:
+        options: dict[str, Any] = {"range": (start, stop)}
+        if etag:
+            options["if_match"] = etag
+        with self._translated(key):
+            return obstore.get(drivers.obstore, self._key(key), options=options).bytes()
+
+    def _copy_from_origin(self, key: str, body: Body, source: ObstoreStore, origin: Origin) -> ObjectInfo:
+        """Lets the service copy what a body consists of.
+
+        Raises:
+            SourceChanged: It copied something else.
+        """
+        info = self._copy(source, origin.key, key, body.size)
+        is_telling = origin.etag and "-" not in origin.etag + info.etag
+        if info.size != body.size or (is_telling and info.etag != origin.etag):
+            self.delete([key])
+            raise SourceChanged(f"{body.what} is not what was uploaded: the store has other bytes there")
+        return info
+
+    def _copy(self, source: ObstoreStore, key: str, target: str, size: int = 0) -> ObjectInfo:
+        drivers = self._open()
+        path = source._key(key)
+        with self._translated(target):
+            if size > COPY_LIMIT_BYTES:
+                drivers.multipart.copy(f"{source.place.bucket}/{path}", self._key(target), size)
+            else:
+                obstore.copy(drivers.from_bucket(source.place.bucket), path, self._key(target))
+            return self._info(self._key(target), obstore.head(drivers.obstore, self._key(target)))
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """The one place where obstore's errors become this library's."""
+        try:
+            yield
+        except EMError:
+            raise
+        except (exceptions.BaseError, OSError) as error:
+            raise _translate(error, f"{self._place.text}/{key}", self._open().access.endpoint) from None
+
+
+class _PastTheEnd(BackendError):
+    """A range begins where the object ends."""
+
+
+class _Drivers:
+    """What one process has of a store: the drivers and the threads.
+
+    Attributes:
+        process: Its number.
+        ahead_s: The store's clock minus `time.monotonic`, once it is known.
+    """
+
+    def __init__(self, place: S3Place, budget: Budget) -> None:
+        self.process = os.getpid()
+        self.ahead_s: float | None = None
+        self.access = find_access(place)
+        self.obstore = _make_driver(place, self.access)
+        self.pool = ThreadPoolExecutor(8, thread_name_prefix="em-s3")
+        self.multipart = Multipart(call=S3Client(place, self.access).call, budget=budget, pool=self.pool)
+        self._place = place
+        self._from_buckets: dict[str, S3Store] = {place.bucket: self.obstore}
+
+    def from_bucket(self, bucket: str) -> S3Store:
+        """A driver whose copies come out of another bucket into this one.
+
+        obstore copies within one bucket. A store that takes this bucket for the host of another one names the other
+        in the header that says what to copy, and this one in the URL.
+        """
+        if bucket not in self._from_buckets:
+            self._from_buckets[bucket] = _make_driver(self._place, self.access, source=bucket)
+        return self._from_buckets[bucket]
+
+
+def _make_driver(place: S3Place, access: Access, source: str | None = None) -> S3Store:
+    seconds = place.timeout_s or REQUEST_TIMEOUT_S
+    options: dict[str, Any] = {
+        "region": access.region,
+        "virtual_hosted_style_request": not access.path_style,
+        # The SHA-256 that the service compares; it makes signing the bytes as well superfluous.
+        "checksum_algorithm": "SHA256",
+        "unsigned_payload": True,
+    }
+    if access.endpoint:
+        options["endpoint"] = access.endpoint
+    if source is not None:
+        host = access.endpoint or f"https://s3.{access.region}.amazonaws.com"
+        options |= {"endpoint": f"{host}/{place.bucket}", "virtual_hosted_style_request": True}
+    if access.credentials is None:
+        options["skip_signature"] = True
+    else:
+        options["credential_provider"] = access.credentials
+    return S3Store(
+        source or place.bucket,
+        client_options={
+            "allow_http": access.endpoint.startswith("http://"),
+            "timeout": timedelta(seconds=seconds),
+            "connect_timeout": timedelta(seconds=min(CONNECT_TIMEOUT_S, seconds)),
+            "pool_max_idle_per_host": str(MOST),
+        },
+        retry_config=RETRIES,
+        **options,
+    )
+
+
+def _translate(error: Exception, place: str, endpoint: str) -> EMError:
+    """What an error of obstore means; its text holds the answer of the service, but never what was signed."""
+    text = str(error)
+    code = next(iter(_CODE.findall(text)), "")
+    status = next(iter(_STATUS.findall(text)), "")
+    if status == "416":
+        return _PastTheEnd(place)
+    if is_known(code):
+        return failure(code, place)
+    if isinstance(error, FileNotFoundError):
+        return NotFound(f"{place}: there is no such object")
+    if isinstance(error, exceptions.AlreadyExistsError):
+        return AlreadyExists(f"{place} is there already")
+    if isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)):
+        return failure("403", place) if status != "401" else failure("401", place)
+    if status:
+        return failure(status, place)
+    if "credential" in text.lower():
+        return BackendPermissionError(f"{place}: the credentials could not be renewed; log in again")
+    return unreachable(place, endpoint)
+
+
+def _etag(etag: str | None) -> str:
+    return (etag or "").strip('"')
+
+
+def _cut(data: Any) -> Iterator[bytes]:
+    """Chunks of what was fetched, without a copy when it is small."""
+    if len(data) <= CHUNK_BYTES:
+        if data:
+            yield bytes(data)
+        return
+    view = memoryview(data)
+    for at in range(0, len(view), CHUNK_BYTES):
+        yield view[at : at + CHUNK_BYTES]  # type: ignore[misc]  # a view serves whoever writes or hashes it
+
+
+def _chained(first: bytes, following: Iterator[bytes]) -> Iterator[bytes]:
+    if first:
+        yield first
+        yield from following

@@ -1,0 +1,133 @@
+"""Where the service of an `s3://` root is, and with which credentials: what every tool of AWS would find.
+
+The order is that of the AWS SDKs: the URI's options, the environment, the profile in the configuration files, then
+web identity, SSO, role chains, and the metadata services of containers and machines, all by botocore.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from t9k_em_backends.failures import no_credentials
+
+if TYPE_CHECKING:
+    import botocore.session
+
+    from t9k_em_backends.s3.place import S3Place
+
+DEFAULT_REGION = "us-east-1"
+REFRESH = timedelta(minutes=15)
+"""How long credentials are used that do not say how long they live."""
+
+Credentials = Mapping[str, Any]
+
+
+@frozen(kw_only=True)
+class Access:
+    """How to reach a service.
+
+    Attributes:
+        endpoint: Its URL; '' for Amazon's own.
+        region: For signatures and for Amazon's host names.
+        path_style: Whether the bucket stands in the path.
+        credentials: Gives `access_key_id`, `secret_access_key`, `token` and `expires_at`; None for unsigned requests.
+    """
+
+    endpoint: str
+    region: str
+    path_style: bool
+    credentials: Callable[[], Credentials] | None = field(repr=False)
+
+
+def find_access(place: S3Place) -> Access:
+    """Looks in the environment and the configuration files.
+
+    Raises:
+        BackendPermissionError: There are no credentials.
+    """
+    environment = os.environ
+    session = None if _is_all_in_environment(place) else make_session(place)
+    profile = {} if session is None else session.get_scoped_config()
+    endpoint = (
+        place.endpoint
+        or environment.get("AWS_ENDPOINT_URL_S3")
+        or environment.get("AWS_ENDPOINT_URL")
+        or (_endpoint_of(session, profile) if session is not None else "")
+    )
+    region = (
+        place.region
+        or environment.get("AWS_REGION")
+        or environment.get("AWS_DEFAULT_REGION")
+        or profile.get("region")
+        or DEFAULT_REGION
+    )
+    return Access(
+        endpoint=endpoint.rstrip("/"),
+        region=region,
+        path_style=bool(endpoint) if place.path_style is None else place.path_style,
+        credentials=None if place.anonymous else _credentials(place, session),
+    )
+
+
+def make_session(place: S3Place) -> botocore.session.Session:
+    """A session of botocore with the profile that the place names."""
+    import botocore.session  # noqa: PLC0415 - slow to import, and keys in the environment need none
+
+    return botocore.session.Session(profile=place.profile)
+
+
+def _is_all_in_environment(place: S3Place) -> bool:
+    """Whether nothing outside of the environment can matter, so that botocore need not be loaded."""
+    environment = os.environ
+    files = (
+        environment.get("AWS_CONFIG_FILE", "~/.aws/config"),
+        environment.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+    )
+    return (
+        place.profile is None
+        and not environment.keys() & {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}
+        and (place.anonymous or {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= environment.keys())
+        and not any(Path(file).expanduser().exists() for file in files)
+    )
+
+
+def _endpoint_of(session: botocore.session.Session, profile: Mapping[str, Any]) -> str:
+    """The endpoint in a profile: that of its services section for S3, else that of all services."""
+    services = session.full_config.get("services", {}).get(profile.get("services"), {})
+    s3 = services.get("s3", {})
+    return str((s3.get("endpoint_url") if isinstance(s3, dict) else None) or profile.get("endpoint_url") or "")
+
+
+def _credentials(place: S3Place, session: botocore.session.Session | None) -> Callable[[], Credentials]:
+    if session is None:
+        return _from_environment
+    found = session.get_credentials()
+    if found is None:
+        raise no_credentials(place.text)
+
+    def refreshed() -> Credentials:
+        frozen_credentials = found.get_frozen_credentials()
+        expires_at = getattr(found, "_expiry_time", None)  # botocore has no public name for it
+        return {
+            "access_key_id": frozen_credentials.access_key,
+            "secret_access_key": frozen_credentials.secret_key,
+            "token": frozen_credentials.token,
+            "expires_at": expires_at or datetime.now(timezone.utc) + REFRESH,
+        }
+
+    return refreshed
+
+
+def _from_environment() -> Credentials:
+    return {
+        "access_key_id": os.environ["AWS_ACCESS_KEY_ID"],
+        "secret_access_key": os.environ["AWS_SECRET_ACCESS_KEY"],
+        "token": os.environ.get("AWS_SESSION_TOKEN") or None,
+        "expires_at": None,
+    }

@@ -1,0 +1,78 @@
+"""`S3Backend`: a tree in a bucket, and which driver it is reached by."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from t9k.em.backend import ObjectStore
+from t9k.em.errors import InvalidURI, MissingExtra
+from t9k_em_backends.tree import TreeBackend
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from t9k.em.uris import URI
+
+_DRIVERS = {
+    "obstore": ("t9k_em_backends.obstore", "ObstoreStore"),
+    "fsspec": ("t9k_em_backends.fsspec", "FsspecStore"),
+}
+"""Where the store of a driver is; the first that is installed is preferred."""
+
+
+class S3Backend(TreeBackend):
+    """A tree in a bucket.
+
+    The option `driver` of the URI forces 'obstore' or 'fsspec'. In code, pass the store that it shall be.
+    """
+
+    _uri: URI | None = None
+    _timeout_s: float | None = None
+    _process = 0
+
+    @classmethod
+    def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
+        """Opens the bucket by the driver that the URI names, or the best that is installed."""
+        backend = super().from_uri(uri, api_key=api_key, timeout_s=timeout_s)
+        backend._uri, backend._timeout_s, backend._process = uri, timeout_s, os.getpid()  # noqa: SLF001 - of this class
+        return backend
+
+    @classmethod
+    def make_store(cls, uri: URI, timeout_s: float | None) -> ObjectStore:
+        """See `TreeBackend.make_store`."""
+        options = dict(uri.options)
+        driver = options.pop("driver", None)
+        if timeout_s is not None:
+            options.setdefault("timeout", str(timeout_s))
+        return _store_class(driver).from_uri(evolve(uri, options=options))
+
+    @property
+    def store(self) -> ObjectStore:  # type: ignore[override]  # after a fork it is another one
+        """Where everything lies; after a fork, a new client of the same place, by a driver that can be used there."""
+        if self._uri is not None and self._process != os.getpid():
+            self._process = os.getpid()
+            options = {name: value for name, value in self._uri.options.items() if name != "unsafe_single_writer"}
+            self._store = self.make_store(evolve(self._uri, options=options), self._timeout_s)
+        return self._store
+
+    @store.setter
+    def store(self, store: ObjectStore) -> None:
+        self._store = store
+
+
+def _store_class(driver: str | None) -> type[ObjectStore]:
+    """The store of a driver, or of the best one that is installed and can be used in this process."""
+    if driver is not None and driver not in _DRIVERS:
+        raise InvalidURI(f"there is no driver {driver!r} for s3://; there are: {', '.join(_DRIVERS)}")
+    for name in _DRIVERS if driver is None else (driver,):
+        with contextlib.suppress(*(() if driver else (MissingExtra,))):
+            module, store = _DRIVERS[name]
+            found: type[ObjectStore] = getattr(import_module(module), store)
+            if driver or getattr(import_module(module), "is_usable", lambda: True)():
+                return found
+    raise MissingExtra("s3:// needs a driver; pip install 't9k-em[obstore]', or 't9k-em[s3]' for s3fs")

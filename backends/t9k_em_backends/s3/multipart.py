@@ -1,0 +1,221 @@
+"""Large objects in parts, each sent once whatever happens: an upload that was killed goes on with the parts that are there.
+
+The store itself remembers the parts. Since a key of the tree stands for one content, whoever finds an upload under way for
+a key may go on with it; a part that is there counts when its ETag is the MD5 of the bytes that would be sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from attrs import frozen
+
+from t9k.em.errors import BackendUnavailable, NotFound, SourceChanged
+from t9k.em.records import Body, ObjectInfo
+from t9k_em_backends.parts import part_size_bytes
+from t9k_em_backends.traffic import Budget
+
+Call = Callable[..., Mapping[str, Any]]
+
+AHEAD = 8  # parts under way at once, of one file
+COPY_BYTES = 512 << 20  # what the service copies at once
+
+
+@frozen(kw_only=True)
+class Multipart:
+    """Multipart uploads to one bucket.
+
+    Attributes:
+        call: Makes one call of the S3 API, for example `call("upload_part", Key=..., ...)`; raises errors of this library.
+        budget: Room for the parts in memory.
+        pool: Where parts are sent from.
+    """
+
+    call: Call
+    budget: Budget
+    pool: Executor
+
+    def put(self, key: str, body: Body) -> str:
+        """Writes an object, or what is missing of it.
+
+        Returns:
+            Its ETag, without quotes.
+
+        Raises:
+            SourceChanged: The bytes are not those that were announced; nothing was written, no part is kept.
+        """
+        upload_id, there = self._resume(key) or (self._create(key), {})
+        part_bytes = part_size_bytes(body.size)
+        parts: dict[int, Mapping[str, Any]] = {}
+        running: deque[tuple[int, Future[Mapping[str, Any]]]] = deque()
+        try:
+            for number, data in self._read(body, part_bytes):
+                kept = _kept(there.get(number), number, data)
+                if kept is None:
+                    running.append((number, self.pool.submit(self._send, key, upload_id, number, data)))
+                else:
+                    self.budget.give(len(data))
+                    parts[number] = kept
+                while len(running) >= AHEAD or (running and running[0][1].done()):
+                    parts.__setitem__(*_finished(running))
+            while running:
+                parts.__setitem__(*_finished(running))
+        except BaseException as error:
+            _wait(running)
+            if isinstance(error, SourceChanged):
+                self.abort(key, upload_id)
+            raise
+        return self._complete(key, upload_id, [parts[number] for number in sorted(parts)], body.size)
+
+    def copy(self, source: str, key: str, size_bytes: int) -> str:
+        """Lets the service copy an object that is too large for one request.
+
+        Args:
+            source: Bucket and key, joined by a slash.
+            key: Where to.
+            size_bytes: Of the object.
+
+        Returns:
+            The ETag of the copy.
+        """
+        upload_id = self._create(key)
+
+        def copy_part(number: int) -> Mapping[str, Any]:
+            start = (number - 1) * COPY_BYTES
+            copied = self.call(
+                "upload_part_copy",
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                CopySource=dict(zip(("Bucket", "Key"), source.split("/", 1), strict=True)),
+                CopySourceRange=f"bytes={start}-{min(start + COPY_BYTES, size_bytes) - 1}",
+            )["CopyPartResult"]
+            sums = {"ChecksumCRC32": copied["ChecksumCRC32"]} if "ChecksumCRC32" in copied else {}
+            return {"PartNumber": number, "ETag": copied["ETag"], **sums}
+
+        try:
+            parts = list(self.pool.map(copy_part, range(1, -(-size_bytes // COPY_BYTES) + 1)))
+        except BaseException:
+            self.abort(key, upload_id)
+            raise
+        return self._complete(key, upload_id, parts, size_bytes)
+
+    def pending(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Uploads under way below a prefix; the ETag of each is its id."""
+        marker: dict[str, Any] = {}
+        while True:
+            page = self.call("list_multipart_uploads", Prefix=prefix, **marker)
+            for upload in page.get("Uploads", ()):
+                yield ObjectInfo(
+                    key=upload["Key"], size=0, modified=upload["Initiated"].timestamp(), etag=upload["UploadId"]
+                )
+            if not page.get("IsTruncated"):
+                return
+            marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Throws the parts of an upload away; one that is not there is no error."""
+        try:
+            self.call("abort_multipart_upload", Key=key, UploadId=upload_id)
+        except NotFound:
+            return
+
+    def _read(self, body: Body, part_bytes: int) -> Iterator[tuple[int, bytes]]:
+        """The parts of a body with their numbers, each read when there is room for it; whoever gets one gives it back."""
+        chunks = body.chunks(part_bytes)
+        for number, start in enumerate(range(0, body.size, part_bytes), 1):
+            size = min(part_bytes, body.size - start)
+            self.budget.take(size)
+            data = next(chunks, b"")
+            self.budget.give(size - len(data))
+            yield number, data
+        next(chunks, None)  # what compares the whole
+
+    def _create(self, key: str) -> str:
+        return str(self.call("create_multipart_upload", Key=key, ChecksumAlgorithm="CRC32")["UploadId"])
+
+    def _resume(self, key: str) -> tuple[str, dict[int, Mapping[str, Any]]] | None:
+        """The upload under way for a key that has most parts, and these by number."""
+        found = [upload.etag for upload in self.pending(key) if upload.key == key]
+        uploads = [(upload_id, self._parts(key, upload_id)) for upload_id in found]
+        return max(uploads, key=lambda upload: len(upload[1]), default=None)
+
+    def _parts(self, key: str, upload_id: str) -> dict[int, Mapping[str, Any]]:
+        parts: dict[int, Mapping[str, Any]] = {}
+        marker: dict[str, Any] = {}
+        while True:
+            try:
+                page = self.call("list_parts", Key=key, UploadId=upload_id, **marker)
+            except NotFound:  # completed or aborted a moment ago
+                return {}
+            parts |= {part["PartNumber"]: part for part in page.get("Parts", ())}
+            if not page.get("IsTruncated"):
+                return parts
+            marker = {"PartNumberMarker": page["NextPartNumberMarker"]}
+
+    def _send(self, key: str, upload_id: str, number: int, data: bytes) -> Mapping[str, Any]:
+        try:
+            checksum = _crc32(data)
+            sent = self.call(
+                "upload_part", Key=key, UploadId=upload_id, PartNumber=number, Body=data, ChecksumCRC32=checksum
+            )
+        finally:
+            self.budget.give(len(data))
+        return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumCRC32": checksum}
+
+    def _complete(self, key: str, upload_id: str, parts: list[Mapping[str, Any]], size: int) -> str:
+        try:
+            done = self.call("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts})
+        except NotFound as error:
+            # A repeated request whose first reply was lost, or another process that resumed the same upload.
+            there = self.call("head_object", Key=key)
+            if there["ContentLength"] != size:
+                raise BackendUnavailable(f"{key}: the parts are gone; run the same command again") from error
+            done = there
+        return str(done["ETag"]).strip('"')
+
+
+def is_md5_of(etag: str, body: Body) -> bool:
+    """Whether an ETag is that of a body which was written whole, or in parts as this module cuts them.
+
+    Most services take the MD5 of an object for its ETag, and of an object in parts the MD5 of the MD5s and their number;
+    with other ETags (such as those of SSE-KMS) the answer is no.
+    """
+    digest, dash, count = etag.partition("-")
+    if not dash:
+        md5 = hashlib.md5(usedforsecurity=False)
+        for chunk in body.chunks():
+            md5.update(chunk)
+        return md5.hexdigest() == digest
+    parts = [hashlib.md5(chunk, usedforsecurity=False).digest() for chunk in body.chunks(part_size_bytes(body.size))]
+    return str(len(parts)) == count and hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest() == digest
+
+
+def _kept(part: Mapping[str, Any] | None, number: int, data: bytes) -> Mapping[str, Any] | None:
+    """A part that is there already, as `complete` wants it, if it has these bytes."""
+    if part is None or part["Size"] != len(data):
+        return None
+    if str(part["ETag"]).strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
+        return None
+    return {"PartNumber": number, "ETag": part["ETag"], "ChecksumCRC32": _crc32(data)}
+
+
+def _crc32(data: bytes) -> str:
+    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+
+
+def _finished(running: deque[tuple[int, Future[Mapping[str, Any]]]]) -> tuple[int, Mapping[str, Any]]:
+    number, sending = running.popleft()
+    return number, sending.result()
+
+
+def _wait(running: deque[tuple[int, Future[Mapping[str, Any]]]]) -> None:
+    """Lets parts under way end, so that they are there for whoever goes on, and none arrives after an abort."""
+    for _, sending in running:
+        sending.exception()

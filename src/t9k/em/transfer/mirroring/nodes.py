@@ -1,0 +1,348 @@
+"""Brings one run or artifact in the target up to date with the source; safe to repeat, at any time and anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from t9k.em.errors import BackendError, Conflict, CorruptData, EMError, NotFound
+from t9k.em.names import new_op, parent_and_name
+from t9k.em.records import ARTIFACT, FileSpec, Node, parse_utc
+from t9k.em.transfer.copying import copy_version
+from t9k.em.transfer.mirroring.histories import Version, history, lacking, newest, version_of
+from t9k.em.transfer.mirroring.report import Action, Entry
+from t9k.em.transfer.progress import Progress
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@frozen(kw_only=True)
+class Item:
+    """One node to be looked at.
+
+    Attributes:
+        path: Relative to the folder that is mirrored.
+        source: Absolute path in the source.
+        target: Absolute path in the target.
+        kind: As the listing of the source had it; likewise the others.
+        id: UUID.
+        files: Number of files.
+        size: Of these, in bytes.
+    """
+
+    path: str
+    source: str
+    target: str
+    kind: str
+    id: str
+    files: int
+    size: int
+
+
+@frozen(kw_only=True)
+class Options:
+    """What is asked for.
+
+    Attributes:
+        history: Whether all versions are mirrored, and not only the newest.
+        delete: Whether a node of another kind may be deleted to make room.
+        apply: Whether anything is changed.
+    """
+
+    history: bool = True
+    delete: bool = False
+    apply: bool = True
+
+
+@frozen(kw_only=True)
+class Mirrored:
+    """What became of one node.
+
+    Attributes:
+        entry: For the report.
+        item: What it is about.
+        source: Which generation of the source that is, see `fingerprint`; '' after a failure.
+        target: Likewise in the target.
+    """
+
+    entry: Entry
+    item: Item
+    source: str = ""
+    target: str = ""
+
+
+@frozen(kw_only=True)
+class _Pair:
+    """Both sides of one node, as they are now.
+
+    Attributes:
+        wanted: The versions of the source, the oldest first.
+        there: The versions of the target, the oldest first.
+        lacking: What the target lacks.
+    """
+
+    wanted: Sequence[Version]
+    there: Sequence[Version]
+    lacking: Sequence[Version] = field()
+
+    @property
+    def action(self) -> Action:
+        if not self.lacking:
+            return Action.UNCHANGED
+        if not self.there or not self.there[-1].is_node:
+            return Action.ADD
+        return Action.UPDATE if self.there[-1].node.id == self.wanted[-1].node.id else Action.REPLACE
+
+
+class _FixedOp:
+    """A journal that needs no memory: the same content on top of the same generation always has the same op.
+
+    Args:
+        seed: What the op stands for.
+        moment: When the version was published in the source.
+        resumed: Whether somebody may have begun it before.
+    """
+
+    def __init__(self, seed: str, moment: str, *, resumed: bool) -> None:
+        self._seed = seed
+        self._moment = moment
+        self._resumed = resumed
+        self._is_over = False
+
+    def op_for(self, target: str, digest: str) -> tuple[str, bool]:
+        """See `t9k.em.transfer.uploading.Journal`."""
+        if self._is_over:  # the collector took what was sent
+            return new_op(), False
+        value = int.from_bytes(hashlib.sha256(f"{self._seed}\0{target}\0{digest}".encode()).digest(), "big")
+        text = ""
+        for _ in range(10):
+            value, digit = divmod(value, len(_DIGITS))
+            text += _DIGITS[digit]
+        try:
+            moment = parse_utc(self._moment)
+        except ValueError:
+            moment = _EPOCH
+        return f"{new_op(moment).partition('-')[0]}-{text}", self._resumed
+
+    def done(self, target: str) -> None:
+        """See `t9k.em.transfer.uploading.Journal`."""
+        del target
+        self._is_over = True
+
+
+class Count:
+    """Counts what is written, and tells it on.
+
+    Args:
+        progress: Who else is told.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.files = 0
+        self.size = 0
+        self._progress = progress
+
+    def start(self, what: str, files: int, size: int) -> None:
+        """See `Progress`; what is under way has started before."""
+
+    def advance(self, files: int, size: int) -> None:
+        """See `Progress`."""
+        self.files += files
+        self.size += size
+        self._progress.advance(files, size)
+
+
+def fingerprint(node: Node) -> str:
+    """Tells one generation from every other, by what a listing says of it."""
+    parts = (node.id, node.generation, node.modified, node.file_count, node.size)
+    return " ".join(map(str, parts))
+
+
+def mirror_node(source: Backend, target: Backend, item: Item, options: Options, progress: Progress) -> Mirrored:
+    """Compares a node, publishes in the target what that lacks, and compares again.
+
+    Args:
+        source: Where it is.
+        target: Where it goes.
+        item: Which node.
+        options: What is asked for.
+        progress: Told what is written.
+
+    Returns:
+        What became of it; an error is part of that.
+    """
+    count = Count(progress)
+    try:
+        try:
+            done = _mirror(source, target, item, options, count)
+        except (NotFound, CorruptData) as error:
+            if not _is_superseded(source, item, error):
+                raise
+            done = _mirror(source, target, item, options, count)
+    except (EMError, OSError) as error:
+        done = Mirrored(entry=failed(item.path, item.kind, str(error), id=item.id), item=item)
+    if options.apply:
+        done = evolve(done, entry=evolve(done.entry, moved_files=count.files, moved=count.size))
+    progress.advance(max(0, item.files - count.files), max(0, item.size - count.size))
+    return done
+
+
+def failed(path: str, kind: str, problem: str, *, id: str = "") -> Entry:
+    """The entry for what could not be done."""
+    return Entry(path=path, kind=kind, id=id, action=Action.FAILED, problem=problem)
+
+
+def _is_superseded(source: Backend, item: Item, error: Exception) -> bool:
+    """Whether a generation could not be read because a newer one came, and was collected, meanwhile."""
+    known = getattr(error, "__em_generation__", None)
+    try:
+        return known is not None and source.stat(item.source).generation != known
+    except EMError:
+        return False
+
+
+def _mirror(source: Backend, target: Backend, item: Item, options: Options, count: Count) -> Mirrored:
+    pair = _look(source, target, item, options)
+    last = pair.wanted[-1]
+    entry = Entry(
+        path=item.path,
+        kind=last.node.kind,
+        id=last.node.id,
+        action=pair.action,
+        files=last.node.file_count,
+        size=last.node.size,
+        artifacts=_artifacts(last.node),
+    )
+    if not pair.lacking:
+        found = pair.there[-1]
+    elif not options.apply:
+        _check_kind(item, pair, options)
+        moved = _missing(source, target, pair)
+        return Mirrored(
+            entry=evolve(
+                entry,
+                versions=sum(version.is_node for version in pair.lacking),
+                moved_files=len(moved),
+                moved=sum(file.size for file in moved),
+            ),
+            item=item,
+        )
+    else:
+        versions, problems = _send(source, target, item, pair, options, count)
+        entry = evolve(entry, versions=versions, problem="; ".join(problems))
+        now = version_of(target, target.stat(item.target))
+        if now is None or now.content != last.content:
+            raise BackendError(
+                f"{item.target} in {target.uri} is not what was sent, because somebody else wrote to it; mirror again"
+            )
+        found = now
+    return Mirrored(
+        entry=evolve(entry, digest=found.digest),
+        item=item,
+        source=fingerprint(last.node),
+        target=fingerprint(found.node),
+    )
+
+
+def _look(source: Backend, target: Backend, item: Item, options: Options) -> _Pair:
+    look = history if options.history else newest
+    wanted = look(source, item.source)
+    while wanted and not wanted[0].is_node:
+        wanted.pop(0)
+    if not wanted or not wanted[-1].is_node:
+        raise NotFound(f"{item.source} in {source.uri} was deleted meanwhile; mirror again")
+    there = look(target, item.target)
+    return _Pair(wanted=wanted, there=there, lacking=lacking(wanted, there))
+
+
+def _check_kind(item: Item, pair: _Pair, options: Options) -> None:
+    """Refuses to put an artifact in the place of a run, or the reverse."""
+    old = pair.there[-1] if pair.there else None
+    new = pair.lacking[0]
+    if old is not None and old.is_node and new.is_node and old.node.kind != new.node.kind and not options.delete:
+        raise Conflict(
+            f"{item.target} is of kind {old.node.kind} in the target, and of kind {new.node.kind} in the source; "
+            "delete it, or mirror with delete=True"
+        )
+
+
+def _send(
+    source: Backend, target: Backend, item: Item, pair: _Pair, options: Options, count: Count
+) -> tuple[int, list[str]]:
+    """Publishes what the target lacks, version by version.
+
+    Returns:
+        How many were published, and what is wrong with older versions that could not be.
+    """
+    _check_kind(item, pair, options)
+    folder = parent_and_name(item.target)[0]
+    sent, problems = 0, []
+    below = pair.there[-1].node.generation if pair.there else 0
+    kind = pair.there[-1].node.kind if pair.there and pair.there[-1].is_node else None
+    for number, version in enumerate(pair.lacking):
+        node = version.node
+        is_last = version is pair.wanted[-1]
+        if kind is not None and (not version.is_node or node.kind != kind):
+            target.delete(item.target)
+            below = newest(target, item.target)[-1].node.generation
+            kind = None
+        if not version.is_node:
+            continue
+        seed = f"{source.uri}\0{item.source}\0{node.generation}\0{node.id}\0{item.target}\0{below}"
+        try:
+            if not is_last:
+                try:
+                    node = source.stat(f"{item.source}@{node.generation}")
+                except NotFound:  # collected
+                    continue
+            _, published = copy_version(
+                source,
+                node,
+                target,
+                folder,
+                strategy="replace",
+                make_folder=True,
+                journal=_FixedOp(seed, node.modified, resumed=number == 0),
+                progress=count,
+            )
+        except (NotFound, CorruptData) as error:
+            if is_last:
+                raise _about(error, node)
+            problems.append(f"version {node.generation} could not be read: {error}")
+            continue
+        sent, below, kind = sent + 1, published.generation, published.kind
+    return sent, problems
+
+
+def _about(error: EMError, node: Node) -> EMError:
+    error.__em_generation__ = node.generation  # type: ignore[attr-defined]
+    return error
+
+
+def _missing(source: Backend, target: Backend, pair: _Pair) -> list[FileSpec]:
+    """The files that would have to be written."""
+    base: Mapping[str, FileSpec] = {}
+    if pair.there and pair.there[-1].is_node:
+        base = {file.key: file.spec for file in target.files(pair.there[-1].node)}
+    moved: list[FileSpec] = []
+    for version in pair.lacking:
+        files = {file.key: file.spec for file in source.files(version.node)} if version.is_node else {}
+        moved += [spec for key, spec in files.items() if base.get(key) != spec]
+        base = files
+    return moved
+
+
+def _artifacts(node: Node) -> tuple[str, ...]:
+    """The ids of the artifacts that a run refers to; its metadata may come from anybody."""
+    associations = node.metadata.get("associations")
+    sides = associations.values() if isinstance(associations, Mapping) else ()
+    records = [record for side in sides if isinstance(side, Sequence) for record in side if isinstance(record, Mapping)]
+    return tuple(sorted({str(record["id"]) for record in records if record.get("type") == ARTIFACT and "id" in record}))
