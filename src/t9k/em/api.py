@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from t9k.em import session
 from t9k.em.artifact import Artifact
@@ -16,6 +16,13 @@ from t9k.em.names import check_strategy
 from t9k.em.records import ARTIFACT, RUN
 from t9k.em.run import Destination, Run
 from t9k.em.run_config import read_run_config
+from t9k.em.uris import is_uri, parse
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from t9k.em.transfer.mirroring.report import Report
+    from t9k.em.transfer.progress import Progress
 
 
 def create_run(
@@ -237,6 +244,77 @@ def upload(path: str, folder: str = "default", make_folder: bool = False, confli
     if failures:
         reasons = "".join(f"\n  {name}: {error}" for name, error in failures.items())
         raise UploadFailed(f"{len(failures)} of {len(children)} could not be uploaded:{reasons}", failures)
+
+
+def mirror(
+    source: str,
+    target: str,
+    *,
+    dry_run: bool = False,
+    delete: bool = False,
+    history: bool = True,
+    verify: bool = False,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Makes a folder, or a whole store, like another one; or brings one Run or Artifact into a Folder.
+
+    What the target has already is not sent again, so that the same call again sends what has changed since, or what was
+    not sent when it was interrupted. Between two places in stores of one service the bytes do not pass through here
+    where that service copies by itself.
+
+    Kept are ids, names, metadata, files, and the order of the versions. Not kept are generation numbers, times of
+    publication, who uploaded, and ids of Folders. A Run goes on naming its inputs and outputs by id, URI and path as it did;
+    see the `outside` of the report for those that are not among what was mirrored.
+
+    A node of the source comes on top of another one of that name in the target, whose versions stay readable. Nodes that only
+    the target has stay there unless `delete` is given. What was deleted in the source before the target had it is not
+    sent; a version that was collected in the source is left out. Somebody may write to the source meanwhile: each node
+    is mirrored as it was at one moment.
+
+    Args:
+        source: Path or URI of a Folder, Run or Artifact; 'file:///data/em' and '/' mean a whole store, with the folders
+            of all users.
+        target: Path or URI of a Folder. It becomes like `source` if that is a Folder, and is where a Run or Artifact goes.
+            It is made when it is missing.
+        dry_run: Whether to change nothing and only report what would be done.
+        delete: Whether to delete in the target what the source does not have, within the target Folder only. Versions
+            stay readable until they are collected.
+        history: Whether to mirror all versions, the oldest first, with the deletions between them; otherwise only the newest.
+        verify: Whether to read every list of files again, and not only of what has changed since the last call.
+        executor: A `concurrent.futures.Executor` to do the work, such as `Client.get_executor()` of Dask. Its workers
+            open source and target by their URIs and find credentials by themselves. By default threads do it.
+        progress: Told how far it is.
+
+    Returns:
+        What was done, or would be: a `Report`, with one digest over all that was compared. What could not be mirrored does not
+        stop the rest, raises nothing, and is in its `problems`.
+
+    Raises:
+        NotFound: There is no `source`.
+        InvalidInput: It is a version, or one of the two lies in the other.
+        BackendError: One of the stores cannot be used.
+
+    Examples:
+        >>> create_artifact(name="model").upload("memory://doc-mirror#models", make_folder=True)
+        >>> report = mirror("memory://doc-mirror", "memory://doc-mirror-copy")
+        >>> report.complete, len(report.nodes)
+        (True, 1)
+        >>> mirror("memory://doc-mirror", "memory://doc-mirror-copy").digest == report.digest
+        True
+    """
+    from t9k.em.transfer.mirroring.nodes import Options  # noqa: PLC0415 - a training needs none of it
+    from t9k.em.transfer.mirroring.running import Side, run_mirror  # noqa: PLC0415
+
+    def side(place: str) -> Side:
+        text = session.text_of_place(place)
+        whole = is_uri(text) and parse(text).folder is None
+        full = f"{text.rstrip('#')}#/" if whole else text
+        backend, path = session.resolve(full)
+        return Side(backend=backend, uri=session.root(full), path=path)
+
+    options = Options(history=history, delete=delete, apply=not dry_run)
+    return run_mirror(side(source), side(target), options, verify=verify, executor=executor, progress=progress)
 
 
 def open_local(directory: Path) -> Run | Artifact:

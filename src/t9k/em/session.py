@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from t9k.em.errors import InvalidInput, NotFound, NotLoggedIn
 from t9k.em.names import absolute
 from t9k.em.registry import open_backend
-from t9k.em.uris import URI, is_uri, parse
+from t9k.em.uris import URI, is_uri, parse, root_of
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -21,6 +21,7 @@ _HOW = (
 )
 
 _current: Backend | None = None
+_current_root = ""
 _by_uri: dict[str, Backend] = {}
 
 
@@ -32,12 +33,12 @@ def login(uri: str, *, api_key: str | None = None, timeout_s: float | None = Non
         api_key: For backends with accounts.
         timeout_s: Seconds to wait for an answer.
     """
-    global _current  # noqa: PLW0603 - the session is one per process, as the API reference has it
+    global _current, _current_root  # the session is one per process, as the API reference has it
     backend = open_backend(uri, api_key=api_key, timeout_s=timeout_s)
     backend.open()
     backend.whoami()
     logout()
-    _current = backend
+    _current, _current_root = backend, root_of(parse(uri))
     return backend
 
 
@@ -89,6 +90,18 @@ def resolve(place: str) -> tuple[Backend, str]:
     uri = parse(place)
     backend = _kept(uri)
     return backend, absolute(DEFAULT_FOLDER if uri.folder is None else uri.folder, backend.whoami())
+
+
+def root(place: str) -> str:
+    """The URI, with options, by which another process opens the backend that `resolve` finds for a place.
+
+    Raises:
+        NotLoggedIn, InvalidURI: See `resolve`.
+    """
+    if is_uri(place):
+        return root_of(parse(place))
+    current()
+    return _current_root
 
 
 def text_of_place(place: str | os.PathLike[str]) -> str:

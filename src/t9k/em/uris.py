@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from attrs import field, frozen
 
@@ -88,6 +88,12 @@ def parse(text: str) -> URI:
         raise InvalidURI(f"{text!r} names no place; write it like '{scheme}://name/root'")
     root = f"{scheme}://{parts.netloc}{path}"
     return URI(scheme=scheme, text=root, netloc=parts.netloc, path=path, options=options, folder=folder)
+
+
+def root_of(uri: URI) -> str:
+    """The root of a store as a URI with its options, in an order of their own; it never holds a secret."""
+    options = urlencode(sorted(uri.options.items()))
+    return f"{uri.text}?{options}" if options else uri.text
 
 
 def _local(path: Path) -> URI:

@@ -65,7 +65,7 @@ def test_follows_the_strategy(artifact, backend, target):
 
 
 def test_of_what_cannot_be_copied_is_told(artifact, backend, target):
-    with pytest.raises(InvalidInput, match="copy the runs and artifacts in it one by one"):
+    with pytest.raises(InvalidInput, match="em.mirror copies it with all that is in it"):
         copy_node(backend, "/alice/default", target, "/alice/default")
     with pytest.raises(NotFound):
         copy_node(backend, "/alice/default/b", target, "/alice/default")

@@ -51,7 +51,7 @@ def version_of(backend: Backend, node: Node) -> Version | None:
     except CorruptData:
         return Version(node=node, content=None)
     metadata = json.dumps(node.metadata, sort_keys=True)
-    content = hashlib.sha256("\0".join([node.kind, node.id, digest, metadata]).encode()).hexdigest()
+    content = hashlib.sha256(f"{node.kind}\0{node.id}\0{digest}\0{metadata}".encode()).hexdigest()
     return Version(node=node, content=content, digest=digest)
 
 

@@ -127,7 +127,7 @@ class _FixedOp:
             value, digit = divmod(value, len(_DIGITS))
             text += _DIGITS[digit]
         try:
-            moment = parse_utc(self._moment)
+            moment = max(parse_utc(self._moment), _EPOCH)
         except ValueError:
             moment = _EPOCH
         return f"{new_op(moment).partition('-')[0]}-{text}", self._resumed
@@ -181,12 +181,7 @@ def mirror_node(source: Backend, target: Backend, item: Item, options: Options, 
     """
     count = Count(progress)
     try:
-        try:
-            done = _mirror(source, target, item, options, count)
-        except (NotFound, CorruptData) as error:
-            if not _is_superseded(source, item, error):
-                raise
-            done = _mirror(source, target, item, options, count)
+        done = _mirror_newest(source, target, item, options, count)
     except (EMError, OSError) as error:
         done = Mirrored(entry=failed(item.path, item.kind, str(error), id=item.id), item=item)
     if options.apply:
@@ -200,17 +195,19 @@ def failed(path: str, kind: str, problem: str, *, id: str = "") -> Entry:
     return Entry(path=path, kind=kind, id=id, action=Action.FAILED, problem=problem)
 
 
-def _is_superseded(source: Backend, item: Item, error: Exception) -> bool:
-    """Whether a generation could not be read because a newer one came, and was collected, meanwhile."""
-    known = getattr(error, "__em_generation__", None)
-    try:
-        return known is not None and source.stat(item.source).generation != known
-    except EMError:
-        return False
-
-
-def _mirror(source: Backend, target: Backend, item: Item, options: Options, count: Count) -> Mirrored:
+def _mirror_newest(source: Backend, target: Backend, item: Item, options: Options, count: Count) -> Mirrored:
+    """Mirrors a node; once more when it could not be read because a newer version came, and it was collected, meanwhile."""
     pair = _look(source, target, item, options)
+    try:
+        return _mirror(source, target, item, pair, options, count)
+    except (NotFound, CorruptData):
+        again = _look(source, target, item, options)
+        if again.wanted[-1].node.generation == pair.wanted[-1].node.generation:
+            raise
+        return _mirror(source, target, item, again, options, count)
+
+
+def _mirror(source: Backend, target: Backend, item: Item, pair: _Pair, options: Options, count: Count) -> Mirrored:
     last = pair.wanted[-1]
     entry = Entry(
         path=item.path,
@@ -287,7 +284,7 @@ def _send(
     sent, problems = 0, []
     below = pair.there[-1].node.generation if pair.there else 0
     kind = pair.there[-1].node.kind if pair.there and pair.there[-1].is_node else None
-    for number, version in enumerate(pair.lacking):
+    for version in pair.lacking:
         node = version.node
         is_last = version is pair.wanted[-1]
         if kind is not None and (not version.is_node or node.kind != kind):
@@ -310,21 +307,16 @@ def _send(
                 folder,
                 strategy="replace",
                 make_folder=True,
-                journal=_FixedOp(seed, node.modified, resumed=number == 0),
+                journal=_FixedOp(seed, node.modified, resumed=not sent),
                 progress=count,
             )
         except (NotFound, CorruptData) as error:
             if is_last:
-                raise _about(error, node)
+                raise
             problems.append(f"version {node.generation} could not be read: {error}")
             continue
         sent, below, kind = sent + 1, published.generation, published.kind
     return sent, problems
-
-
-def _about(error: EMError, node: Node) -> EMError:
-    error.__em_generation__ = node.generation  # type: ignore[attr-defined]
-    return error
 
 
 def _missing(source: Backend, target: Backend, pair: _Pair) -> list[FileSpec]:

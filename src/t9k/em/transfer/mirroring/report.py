@@ -108,7 +108,9 @@ class Report:
     @property
     def outside(self) -> Sequence[str]:
         """Ids of artifacts that runs refer to and that are not among what was mirrored, sorted."""
-        return sorted({id for entry in self.entries for id in entry.artifacts} - {entry.id for entry in self.entries})
+        return sorted(
+            {found for entry in self.entries for found in entry.artifacts} - {entry.id for entry in self.entries}
+        )
 
     def count(self, action: Action) -> int:
         """How many entries have an action."""
