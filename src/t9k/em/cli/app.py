@@ -27,6 +27,7 @@ _COMMANDS = {
     "upload": "upload",
     "download": "download",
     "cp": "cp",
+    "mirror": "mirror",
     "rm": "rm",
     "gc": "gc",
     "login": "account",
@@ -40,6 +41,8 @@ _COMMANDS = {
 _IN_SHELL = {
     "make_folder=True": "--make-folder",
     "recursive=True": "-r",
+    "delete=True": "--delete",
+    "em.mirror copies": "em mirror copies",
     "conflict_strategy='new', 'replace' or 'skip'": "--conflict-strategy new, replace or skip",
     "conflict_strategy='new'": "--conflict-strategy new",
     "`versions` lists": "em ls --versions PLACE lists",

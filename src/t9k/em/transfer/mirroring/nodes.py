@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -106,7 +107,7 @@ class _FixedOp:
     """A journal that needs no memory: the same content on top of the same generation always has the same op.
 
     Args:
-        seed: What the op stands for.
+        seed: What the op stands for: name, content, and the generation below.
         moment: When the version was published in the source.
         resumed: Whether somebody may have begun it before.
     """
@@ -121,7 +122,8 @@ class _FixedOp:
         """See `t9k.em.transfer.uploading.Journal`."""
         if self._is_over:  # the collector took what was sent
             return new_op(), False
-        value = int.from_bytes(hashlib.sha256(f"{self._seed}\0{target}\0{digest}".encode()).digest(), "big")
+        del digest  # the content is in the seed, and does not depend on a name that is made up
+        value = int.from_bytes(hashlib.sha256(f"{self._seed}\0{target}".encode()).digest(), "big")
         text = ""
         for _ in range(10):
             value, digit = divmod(value, len(_DIGITS))
@@ -139,15 +141,18 @@ class _FixedOp:
 
 
 class Count:
-    """Counts what is written, and tells it on.
+    """Counts what is written, and tells it on, but no more than was announced: older versions come on top of that.
 
     Args:
+        item: What was announced.
         progress: Who else is told.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, item: Item, progress: Progress) -> None:
         self.files = 0
         self.size = 0
+        self._left = [item.files, item.size]
+        self._lock = threading.Lock()
         self._progress = progress
 
     def start(self, what: str, files: int, size: int) -> None:
@@ -155,9 +160,16 @@ class Count:
 
     def advance(self, files: int, size: int) -> None:
         """See `Progress`."""
-        self.files += files
-        self.size += size
-        self._progress.advance(files, size)
+        with self._lock:
+            self.files += files
+            self.size += size
+            told = min(files, self._left[0]), min(size, self._left[1])
+            self._left = [self._left[0] - told[0], self._left[1] - told[1]]
+        self._progress.advance(*told)
+
+    def finish(self) -> None:
+        """Nothing more comes of this node."""
+        self._progress.advance(*self._left)
 
 
 def fingerprint(node: Node) -> str:
@@ -179,14 +191,14 @@ def mirror_node(source: Backend, target: Backend, item: Item, options: Options, 
     Returns:
         What became of it; an error is part of that.
     """
-    count = Count(progress)
+    count = Count(item, progress)
     try:
         done = _mirror_newest(source, target, item, options, count)
     except (EMError, OSError) as error:
         done = Mirrored(entry=failed(item.path, item.kind, str(error), id=item.id), item=item)
     if options.apply:
         done = evolve(done, entry=evolve(done.entry, moved_files=count.files, moved=count.size))
-    progress.advance(max(0, item.files - count.files), max(0, item.size - count.size))
+    count.finish()
     return done
 
 
@@ -293,7 +305,7 @@ def _send(
             kind = None
         if not version.is_node:
             continue
-        seed = f"{source.uri}\0{item.source}\0{node.generation}\0{node.id}\0{item.target}\0{below}"
+        seed = f"{item.target}\0{version.content}\0{below}"
         try:
             if not is_last:
                 try:
