@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-FEWEST, MOST = 32, 128
+FEWEST, MOST = 64, 160
 REQUESTS_PER_SECOND = 3000
 MIB = 1 << 20
 
@@ -29,7 +29,7 @@ class Pace:
 
     @property
     def parallelism(self) -> int:
-        """Between 32 and 128."""
+        """Between 64 and 160."""
         if self._quickest_s is None:
             return FEWEST
         return min(MOST, FEWEST + int(self._quickest_s * REQUESTS_PER_SECOND))

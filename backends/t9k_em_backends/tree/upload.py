@@ -197,7 +197,7 @@ class TreeUpload(Upload):
         return (
             dump_json(head.metadata) == dump_json(self._draft.metadata)
             and len(self._base) == len(self._request.files)
-            and all(file.key in self._base and self._base[file.key].spec == file for file in self._request.files)
+            and all(file.key in self._base and self._base[file.key].holds(file) for file in self._request.files)
         )
 
     # What was sent.
@@ -205,7 +205,7 @@ class TreeUpload(Upload):
     def _entry(self, file: FileSpec) -> FileEntry | None:
         """Where a file lies: in the head below, if that has the same bytes, or in this upload; None if it is missing."""
         there = self._base.get(file.key)
-        if there is not None and there.spec == file:
+        if there is not None and there.holds(file):
             return there
         return self._sent.get(file.key)
 

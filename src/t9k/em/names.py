@@ -12,6 +12,7 @@ import secrets
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from functools import lru_cache
 from urllib.parse import quote
 
 from t9k.em.errors import InvalidKey, InvalidName, InvalidStrategy, KeyCollision
@@ -34,11 +35,13 @@ _DEVICES = frozenset(
 )
 _OP = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-z]{10}")
 _VERSION = re.compile(r"@(\d{1,8})$")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # the categories Cc and Cs of Unicode
 _DRIVE = re.compile(r"[A-Za-z]:")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _LONGEST_ENCODED = 200
 
 
+@lru_cache(4096)  # directories come again with every file in them
 def _flaw(component: str) -> str | None:
     """What is wrong with one component of a path, or None."""
     if not component:
@@ -47,7 +50,7 @@ def _flaw(component: str) -> str | None:
         return "is '.' or '..'"
     if "/" in component or "\\" in component:
         return "holds a slash or backslash"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in component):
+    if _CONTROL.search(component):
         return "holds a control character or a lone surrogate"
     if component[-1] in ". ":
         return "ends with a dot or a space, which Windows drops"
@@ -109,7 +112,7 @@ def check_key(key: object) -> str:
     flaw = next(filter(None, map(_flaw, components)), None)
     if flaw is not None:
         flaw = f"has a component that {flaw}"
-    elif any(map(_DRIVE.match, components)):
+    elif ":" in key and any(map(_DRIVE.match, components)):
         flaw = "has a component that starts like a drive of Windows"
     elif components[0].casefold() == RESERVED:
         flaw = f"lies under {RESERVED!r}, which is reserved"
@@ -122,6 +125,8 @@ def check_key(key: object) -> str:
 
 def fold(name: str) -> str:
     """The form in which two names are compared: alike but for case or Unicode form means equal."""
+    if name.isascii():
+        return name.lower()
     folded = unicodedata.normalize("NFC", name).casefold()
     return unicodedata.normalize("NFC", folded)
 
@@ -154,7 +159,7 @@ class KeySet:
                 is a directory of the other. The set is as it was.
         """
         folded = fold(key)
-        parents = [folded[:at] for at, character in enumerate(folded) if character == "/"]
+        parents = self._new_parents(folded)
         other = self._files.get(folded)
         if other is not None and not (again and other == key):
             raise KeyCollision(f"objects {other!r} and {key!r} have the same key on some file systems; rename one")
@@ -169,7 +174,16 @@ class KeySet:
                 )
         self._files[folded] = key
         for parent in parents:
-            self._directories.setdefault(parent, key)
+            self._directories[parent] = key
+
+    def _new_parents(self, folded: str) -> list[str]:
+        """The directories of a key that hold no other; if one holds others, so do all above it."""
+        parents = []
+        at = folded.rfind("/")
+        while at >= 0 and folded[:at] not in self._directories:
+            parents.append(folded[:at])
+            at = folded.rfind("/", 0, at)
+        return parents
 
 
 def check_collisions(keys: Iterable[str]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import hashlib
 import io
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from attrs import field, frozen
@@ -92,7 +92,7 @@ class Body:
     size: int
     sha256: str
     open: Callable[[], BinaryIO]
-    path: Path | None = None
+    path: str | os.PathLike[str] | None = None
     origin: Origin | None = None
     what: str = "the data"
 
@@ -117,8 +117,7 @@ class Body:
                 left -= len(chunk)
                 digest.update(chunk)
                 yield chunk
-        if left or digest.hexdigest() != self.sha256:
-            raise SourceChanged(f"{self.what} changed while it was uploaded; upload again when nothing writes to it")
+        self._check(self.size - left, digest.hexdigest())
 
     def read(self) -> bytes:
         """All bytes, checked.
@@ -126,7 +125,16 @@ class Body:
         Raises:
             SourceChanged: See `chunks`.
         """
-        return b"".join(self.chunks())
+        if self.size > CHUNK_BYTES:
+            return b"".join(self.chunks())
+        with self.open() as stream:  # most files are small, and this is quicker
+            data = _read_exactly(stream, self.size) if self.size else b""
+        self._check(len(data), hashlib.sha256(data).hexdigest())
+        return data
+
+    def _check(self, size: int, sha256: str) -> None:
+        if size != self.size or sha256 != self.sha256:
+            raise SourceChanged(f"{self.what} changed while it was uploaded; upload again when nothing writes to it")
 
 
 def _read_exactly(stream: BinaryIO, size_bytes: int) -> bytes:
@@ -227,6 +235,10 @@ class FileEntry:
     def spec(self) -> FileSpec:
         """The file without where it lies."""
         return FileSpec(key=self.key, size=self.size, sha256=self.sha256)
+
+    def holds(self, file: FileSpec) -> bool:
+        """Whether these are the bytes of a file that was planned."""
+        return self.sha256 == file.sha256 and self.size == file.size and self.key == file.key
 
 
 @frozen(kw_only=True)

@@ -30,6 +30,8 @@ _FILE_FIELDS = {"size", "sha256"}
 # In JSON they may stand as they are, in YAML not: C1 controls, line separators, byte order marks, non-characters.
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
 Objects = dict[str, dict[str, Any]]
 
 
@@ -40,7 +42,7 @@ def encode(objects: Mapping[str, Mapping[str, Any]]) -> bytes:
 
 def line(key: str, data: Mapping[str, Any]) -> bytes:
     """Writes one line of an index."""
-    text = json.dumps({"key": key, **data}, ensure_ascii=False, allow_nan=False)
+    text = _JSON.encode({"key": key, **data})
     return b"- " + _NOT_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode() + b"\n"
 
 

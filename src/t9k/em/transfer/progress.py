@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from attrs import evolve
 
-if TYPE_CHECKING:
-    from t9k.em.records import Body
+from t9k.em.records import CHUNK_BYTES, Body
 
 
 class Progress(Protocol):
@@ -47,11 +46,11 @@ class Watch:
         progress: Who is told.
 
     Attributes:
-        body: The same bytes, to be given to the store.
+        body: The same bytes, to be given to the store; of a small file the body itself, for its end is soon told.
     """
 
     def __init__(self, body: Body, progress: Progress) -> None:
-        self.body = evolve(body, open=self._open)
+        self.body = body if body.size <= CHUNK_BYTES else evolve(body, open=self._open)
         self._original = body
         self._progress = progress
         self._told = 0

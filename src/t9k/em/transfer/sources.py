@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from t9k.em.backend import KnowsOrigins
 from t9k.em.errors import CorruptData, SourceChanged
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
-def local_body(path: Path, size: int, sha256: str) -> Body:
+def local_body(path: str | os.PathLike[str], size: int, sha256: str) -> Body:
     """A local file whose size and checksum were recorded before; reading it finds out whether they still hold."""
     return Body(size=size, sha256=sha256, open=partial(_open, path, size), path=path, what=str(path))
 
@@ -115,7 +115,7 @@ def verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) -> Iter
         yield held
 
 
-def _open(path: Path, size: int | None) -> BinaryIO:
+def _open(path: str | os.PathLike[str], size: int | None) -> BinaryIO:
     try:
         fd = os.open(path, os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
@@ -125,4 +125,4 @@ def _open(path: Path, size: int | None) -> BinaryIO:
         os.close(fd)
         what = "a regular file" if size is None else f"the file of {size} bytes that was added"
         raise SourceChanged(f"{path} is not {what} any more; put it back, or add it again")
-    return os.fdopen(fd, "rb")
+    return cast("BinaryIO", io.FileIO(fd))  # unbuffered: what reads it takes large pieces
