@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from t9k.em.backend import Backend
 
+FEWEST_NODES, MOST_NODES = 4, 32
+
 
 @frozen(kw_only=True)
 class Side:
@@ -174,7 +176,14 @@ def _mirror_all(
     def mirror(item: Item) -> None:
         finish(mirror_node(source.backend, target.backend, item, options, progress))
 
-    in_parallel(mirror, items, "mirror")
+    in_parallel(mirror, items, "mirror", lambda: _workers(source.backend, target.backend, items))
+
+
+def _workers(source: Backend, target: Backend, items: Sequence[Item]) -> int:
+    """How many nodes at a time: many where each has few files, for the files of one are sent in parallel too."""
+    parallelism = max(source.parallelism, target.parallelism)
+    files = sum(item.files for item in items) // len(items)
+    return max(FEWEST_NODES, min(MOST_NODES, 2 * parallelism // max(1, files)))
 
 
 def _run_shards(
