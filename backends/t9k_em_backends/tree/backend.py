@@ -8,9 +8,10 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from attrs import evolve
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 MAX_METADATA_BYTES = 1 << 20
 UNSAFE = "unsafe_single_writer"
+TRANSIENT = (UNSAFE, "driver", "timeout")
+"""Options that say how a store is used and not where it is."""
+
 DEFAULT = "default"
 
 
@@ -92,7 +96,7 @@ class TreeBackend(Backend):
         options = dict(uri.options)
         unsafe = options.pop(UNSAFE, "false").lower() == "true"
         store = cls.make_store(evolve(uri, options=options), timeout_s)
-        return cls(store, uri.text, unsafe_single_writer=unsafe)
+        return cls(store, _address(uri), unsafe_single_writer=unsafe)
 
     @classmethod
     def make_store(cls, uri: URI, timeout_s: float | None) -> ObjectStore:
@@ -152,8 +156,13 @@ class TreeBackend(Backend):
 
     def list(self, path: str) -> Sequence[Node]:
         """See the port."""
+        return self.list_all(path)[0]
+
+    def list_all(self, path: str) -> tuple[Sequence[Node], Mapping[str, str]]:
+        """See `t9k.em.backend.TellsDamaged`."""
         self._require_folder(check_path(path))
-        return children(self.store, path, self.sleep, skip_damaged=True)
+        damaged: dict[str, str] = {}
+        return children(self.store, path, self.sleep, damaged=damaged), damaged
 
     def versions(self, path: str) -> Sequence[Node]:
         """See the port."""
@@ -361,6 +370,12 @@ class TreeBackend(Backend):
             writer=self.whoami(),
             time=utc_text(self.clock()),
         )
+
+
+def _address(uri: URI) -> str:
+    """The URI with the options that say where the store is, so that whoever finds it recorded finds the same store."""
+    located = {name: value for name, value in sorted(uri.options.items()) if name not in TRANSIENT}
+    return f"{uri.text}?{urlencode(located, safe=':/')}" if located else uri.text
 
 
 def _implicit(path: str) -> Node:

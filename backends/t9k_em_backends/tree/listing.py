@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import BackendError, CorruptManifest, NotFound
@@ -40,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 def children(
-    store: ObjectStore, folder: str, sleep: Callable[[float], object], *, skip_damaged: bool = False
+    store: ObjectStore, folder: str, sleep: Callable[[float], object], *, damaged: dict[str, str] | None = None
 ) -> list[Node]:
     """The nodes in a folder, by name, without deleted ones; the folder's own existence is the caller's business.
 
@@ -48,10 +49,11 @@ def children(
         store: Where they lie.
         folder: Absolute path.
         sleep: Waits so many seconds.
-        skip_damaged: Whether to leave out one whose record is damaged, with a warning in the log.
+        damaged: Where to put those whose record is damaged, by folded name, with what is wrong; a warning in the log
+            tells of each.
 
     Raises:
-        CorruptManifest: A record is damaged, without `skip_damaged`.
+        CorruptManifest: A record is damaged, and `damaged` is None.
     """
     newest: dict[str, int] = {}
     for info in store.list(heads_prefix(folder)):
@@ -71,8 +73,9 @@ def children(
             try:
                 row = _to_row(*generations.at_least(generation))
             except CorruptManifest as error:
-                if not skip_damaged:
+                if damaged is None:
                     raise
+                damaged[unquote(c)] = str(error)
                 _log.warning("left out of the listing of %s: %s", folder, error)
                 continue
         rows[row_key] = row

@@ -11,7 +11,7 @@ and threads start on first use or in `open()` and end in `close()`, which may be
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -202,7 +202,8 @@ class Backend(_Closable, ABC):
     always exist.
 
     Attributes:
-        uri: What `login` was given, without options; recorded in the history of what was uploaded where.
+        uri: What `login` was given, with those options that say where it is; recorded in the history of what was uploaded
+            where, and what opens the same place again.
         parallelism: How many `Upload.put` or `read` at a time pay off; more do no harm.
         batch_files: How many files `Upload.put` takes best.
     """
@@ -305,6 +306,14 @@ class Backend(_Closable, ABC):
             Conflict: A folder that is not empty, without `recursive`.
             InvalidInput: It is `/` or a home, which always exist.
         """
+
+
+@runtime_checkable
+class TellsDamaged(Protocol):
+    """A backend that can say what its listings leave out."""
+
+    def list_all(self, path: str) -> tuple[Sequence[Node], Mapping[str, str]]:
+        """Like `Backend.list`, with the children whose record is damaged: name, in lower case perhaps -> what is wrong."""
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -33,7 +34,7 @@ class Store:
     def backend(self) -> Backend:
         return session.backend_at(self.uri)
 
-    def put(self, path: str, contents: dict[str, bytes], **options: object) -> Node:
+    def put(self, path: str, contents: dict[str, bytes], **options: Any) -> Node:
         folder, _, name = path.rpartition("/")
         options.setdefault("strategy", "replace")
         return upload(self.backend, make_request(folder, name, contents, **options), contents)
@@ -62,9 +63,9 @@ def target(new_store) -> Store:
     return new_store()
 
 
-def tree(backend: Backend, path: str = "/") -> dict[str, object]:
+def tree(backend: Backend, path: str = "/") -> dict[str, Any]:
     """Every node below a folder, by relative path: kind, id, metadata and files of each version, oldest first."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for node in backend.list(path):
         name = node.path[len(path.rstrip("/")) + 1 :]
         if node.kind == FOLDER:
@@ -75,7 +76,7 @@ def tree(backend: Backend, path: str = "/") -> dict[str, object]:
     return found
 
 
-def versions(backend: Backend, path: str) -> list[object]:
+def versions(backend: Backend, path: str) -> list[Any]:
     return [
         "deleted" if node.deleted else (node.kind, node.id, dict(node.metadata), read_node(backend, node))
         for node in reversed(backend.versions(path))
@@ -284,6 +285,22 @@ class TestDelete:
             assert tree(target.backend) == before
         assert "left out of the listing" in caplog.text
 
+    def test_spares_it_in_a_backend_that_does_not_tell_what_it_leaves_out(self, source, target):
+        fill(source)
+        mirror(source.uri, target.uri)
+        before = tree(target.backend)
+        damage(source, "/alice/exp/cv", "cnn")
+        for delete in (False, True):
+            report = run_mirror(
+                side(FaultyBackend(source.backend, Faults()), source),
+                side(target.backend, target),
+                Options(delete=delete),
+            )
+            assert [(problem.path, problem.action) for problem in report.problems] == [
+                ("alice/exp/cv/cnn", Action.FAILED)
+            ]
+            assert tree(target.backend) == before
+
     def test_makes_room_for_what_is_in_the_way(self, source, target):
         source.put("/alice/default/a", {"k": b"1"})
         source.put("/alice/default/b/c", {"k": b"2"})
@@ -364,6 +381,14 @@ class TestRefused:
 
 
 class TestTrouble:
+    def test_a_damaged_record_is_told_although_no_listing_shows_it(self, source, target):
+        fill(source)
+        damage(source, "/alice/data", "mnist")
+        report = mirror(source.uri, target.uri)
+        assert [(problem.path, problem.action) for problem in report.problems] == [("alice/data/mnist", Action.FAILED)]
+        assert "is damaged" in report.problems[0].problem
+        assert "bob/other" in tree(target.backend)
+
     def test_a_damaged_file_stops_neither_the_other_nodes_nor_the_newer_versions(self, source, target):
         for data in (b"one", b"two", b"three"):
             source.put("/alice/default/old", {"k": data}, id="old")
@@ -414,7 +439,7 @@ class TestTrouble:
             target.put("/alice/x/extra", {})
             faults = Faults(Fault(number, when))
             with contextlib.suppress(BackendUnavailable, SimulatedCrash):
-                run_mirror(*(faulty(store, faults, level) for store in (source, target)), Options(delete=True))
+                run_mirror(faulty(source, faults, level), faulty(target, faults, level), Options(delete=True))
             is_reached = len(faults.calls) >= number
             assert mirror(source.uri, target.uri, delete=True).complete
             assert tree(target.backend) == wanted, faults.calls[:number]
@@ -476,11 +501,10 @@ def faulty(store: Store, faults: Faults, level: str) -> Side:
     return side(TreeBackend(FaultyStore(store.backend.store, faults), store.uri, sleep=lambda _: None), store)
 
 
-def faulty_mirror(source: Store, target: Store, **options: bool) -> tuple[list[str], Report]:
+def faulty_mirror(source: Store, target: Store, *, verify: bool = False) -> tuple[list[str], Report]:
     """Mirrors, and gives the calls that were made on the way."""
     backends = {"source": FaultyBackend(source.backend, Faults()), "target": FaultyBackend(target.backend, Faults())}
-    sides = [side(backend, store) for backend, store in zip(backends.values(), (source, target), strict=True)]
-    report = run_mirror(*sides, Options(), **options)
+    report = run_mirror(side(backends["source"], source), side(backends["target"], target), Options(), verify=verify)
     return [f"{name} {call}" for name, backend in backends.items() for call in backend.faults.calls], report
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, define, frozen
 
+from t9k.em.backend import TellsDamaged
 from t9k.em.errors import EMError, NotFound
 from t9k.em.names import fold, join
 from t9k.em.records import ARTIFACT, FOLDER, Node
@@ -105,8 +106,8 @@ class Planner:
             ]
         self.plan.items.sort(key=lambda item: (item.kind != ARTIFACT, item.path))  # runs refer to artifacts
 
-    def _list(self, place: _Place) -> tuple[Sequence[Node], Sequence[Node]] | None:
-        """The children on both sides; None when one of them cannot be told, so that nothing is done there."""
+    def _list(self, place: _Place) -> tuple[Sequence[Node], Sequence[Node], Mapping[str, str]] | None:
+        """The children on both sides, and the damaged ones; None when one side cannot be told, so that nothing is done."""
         try:
             there = self._target.list(place.target) if place.is_in_target else []
         except NotFound:
@@ -115,7 +116,12 @@ class Planner:
             self._fail(place.path, FOLDER, error)
             return None
         try:
-            return self._source.list(place.source) if place.is_in_source else [], there
+            if not place.is_in_source:
+                return [], there, {}
+            if isinstance(self._source, TellsDamaged):
+                here, damaged = self._source.list_all(place.source)
+                return here, there, damaged
+            return self._source.list(place.source), there, {}
         except NotFound as error:
             if not place.path:
                 raise
@@ -124,10 +130,17 @@ class Planner:
             self._fail(place.path, FOLDER, error)
         return None
 
-    def _pair(self, place: _Place, here: Sequence[Node], there: Sequence[Node]) -> list[_Place]:
+    def _pair(
+        self, place: _Place, here: Sequence[Node], there: Sequence[Node], damaged: Mapping[str, str]
+    ) -> list[_Place]:
         """Plans the children of a folder; returns the folders to look into next."""
         by_name = {node.name: node for node in there}
-        folded = {fold(node.name) for node in here}
+        spelled = {fold(node.name): node for node in there}
+        for name, problem in damaged.items():
+            known = spelled.get(name)
+            path, kind = place.below(known.name if known else name), known.kind if known else ""
+            self.plan.entries.append(failed(path, kind, problem))
+        folded = {fold(node.name) for node in here} | damaged.keys()
         names = {node.name for node in here}
         alike = {fold(node.name): node for node in there if node.name not in names}
         below = [self._match(place, node, by_name, alike) for node in here]

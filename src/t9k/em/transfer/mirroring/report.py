@@ -36,7 +36,7 @@ class Entry:
 
     Attributes:
         path: Relative to the folder that is mirrored.
-        kind: 'Run', 'Artifact' or 'Folder'.
+        kind: 'Run', 'Artifact' or 'Folder'; '' when it is damaged.
         action: What was done, or would be.
         id: UUID of the run or artifact.
         files: Number of its files.
