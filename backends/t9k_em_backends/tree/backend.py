@@ -183,7 +183,8 @@ class TreeBackend(Backend):
     def read(self, node: Node, file: FileEntry, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See the port."""
         folder, name = parent_and_name(node.path)
-        return self.store.get(file_key(folder, name, file), start, end)
+        # A store is told how much there is to come; one byte more, so that an object that is too long is seen.
+        return self.store.get(file_key(folder, name, file), start, file.size + 1 if end is None else end)
 
     def origin(self, node: Node, file: FileEntry) -> Origin:
         """See `t9k.em.backend.KnowsOrigins`."""

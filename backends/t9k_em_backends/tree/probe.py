@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import AlreadyExists, UnsafeStore
 from t9k.em.names import random_text
@@ -16,7 +18,8 @@ def require_put_if_absent(store: ObjectStore, uri: str) -> None:
     """
     key = f".em/probe/{random_text(16)}"
     first = Body.of(b"first")
-    store.put(key, first, if_absent=True)
+    with contextlib.suppress(AlreadyExists):  # nobody else has this key: a driver repeated what had happened already
+        store.put(key, first, if_absent=True)
     try:
         store.put(key, Body.of(b"second"), if_absent=True)
         refused = False

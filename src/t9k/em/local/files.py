@@ -74,18 +74,24 @@ def identity(file: int | str | os.PathLike[str]) -> FileIdentity:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[int]:
-    """Give the descriptor of a temporary file, 0600, that durably takes the place of `path` when the block succeeds.
+def replacing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[int]:
+    """Give the descriptor of a temporary file, 0600, that takes the place of `path` when the block succeeds.
+
+    Args:
+        path: The file.
+        durable: Whether it has to survive a power cut from then on.
 
     Raises:
         OSError: The disk refuses or failed; `path` is as it was.
     """
-    temp = path.parent / (TEMP_PREFIX + secrets.token_hex(8))
+    parent = os.path.dirname(path)
+    temp = f"{parent}/{TEMP_PREFIX}{secrets.token_hex(8)}"
     fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _NO_FOLLOW, 0o600)
     try:
         try:
             yield fd
-            os.fsync(fd)
+            if durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.replace(temp, path)
@@ -93,7 +99,8 @@ def replacing(path: Path) -> Iterator[int]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temp)
         raise
-    sync_dir(path.parent)
+    if durable:
+        sync_dir(Path(parent))
 
 
 def _write_all(fd: int, data: bytes | memoryview) -> None:

@@ -28,6 +28,7 @@ def download_files(
     keys: Collection[str] | None = None,
     expected: Collection[FileSpec] | None = None,
     or_newest: bool = True,
+    durable: bool = True,
     progress: Progress | None = None,
 ) -> Node:
     """Fetches files of a node into a directory, each to the path that its key says.
@@ -39,6 +40,8 @@ def download_files(
         keys: Which files; None for all.
         expected: Which files, instead of `keys`, when it is known what they have to hold.
         or_newest: Whether to read the newest generation, once, when this one was collected meanwhile or is damaged.
+        durable: Whether what was fetched has to survive a power cut. Files whose checksum is looked at before every use
+            need not: they would be fetched again.
         progress: Told how far it is.
 
     Returns:
@@ -53,7 +56,7 @@ def download_files(
     def read(at: Node) -> None:
         files = backend.files(at)
         chosen = select(files, keys, at.path) if expected is None else select_exact(files, expected, at.path)
-        _download(backend, at, target, chosen, progress or Silent())
+        _Download(backend, at, target, durable=durable, progress=progress or Silent()).run(chosen)
 
     if or_newest:
         return with_newest(backend, node, read)
@@ -114,45 +117,66 @@ def select_exact(files: Sequence[FileEntry], expected: Collection[FileSpec], whe
     return found
 
 
-def _download(backend: Backend, node: Node, target: Path, files: Sequence[FileEntry], progress: Progress) -> None:
-    progress.start(f"downloading {node.name}", len(files), sum(file.size for file in files))
+class _Download:
+    """Fetches files of one node into one directory."""
 
-    def one(file: FileEntry) -> None:
+    def __init__(self, backend: Backend, node: Node, target: Path, *, durable: bool, progress: Progress) -> None:
+        self._backend = backend
+        self._node = node
+        self._target = target
+        self._durable = durable
+        self._progress = progress
+        self._directories: set[str] = set()
+
+    def run(self, files: Sequence[FileEntry]) -> None:
+        """Fetches those that are not there."""
+        self._progress.start(f"downloading {self._node.name}", len(files), sum(file.size for file in files))
+        in_parallel(self._one, files, "download", lambda: self._backend.parallelism)
+
+    def _one(self, file: FileEntry) -> None:
         told = 0
-        for size in _download_one(backend, node, file, target):
-            progress.advance(0, size)
+        for size in self._fetch(file):
+            self._progress.advance(0, size)
             told += size
-        progress.advance(1, file.size - told)
+        self._progress.advance(1, file.size - told)
 
-    in_parallel(one, files, "download", lambda: backend.parallelism)
+    def _fetch(self, file: FileEntry) -> Iterator[int]:
+        """Fetches a file unless it is there; yields how many bytes arrived, each time some did."""
+        path = f"{self._target}/{file.key}"
+        try:
+            self._make_way(path, file.key)
+            if _is_there(path, file):
+                return
+            with explained("write", path), replacing(path, durable=self._durable) as fd:
+                for chunk in fetch(self._backend, self._node, file):
+                    view = memoryview(chunk)
+                    while view:
+                        view = view[os.write(fd, view) :]
+                    yield len(chunk)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            there = error.filename2 or error.filename
+            raise LocalError(f"{there} is in the way of a download of {path}; move it away") from error
+
+    def _make_way(self, path: str, key: str) -> None:
+        """Makes the directory of a file, and refuses links on the way; once for all files in it."""
+        directory = key.rpartition("/")[0]
+        if directory not in self._directories:
+            make_safe_parents(self._target, Path(path))
+            self._directories.add(directory)
 
 
-def _download_one(backend: Backend, node: Node, file: FileEntry, target: Path) -> Iterator[int]:
-    """Fetches a file unless it is there; yields how many bytes arrived, each time some did."""
-    path = target.joinpath(*file.key.split("/"))
+def _is_there(path: str, file: FileEntry) -> bool:
+    """Whether a file was fetched before.
+
+    Raises:
+        SymlinkError: A link is in its place.
+    """
     try:
-        make_safe_parents(target, path)
-        if path.is_symlink():
-            raise SymlinkError(f"{path} is a symbolic link in the way of a download; remove it")
-        if _is_there(path, file):
-            return
-        with explained("write", path), replacing(path) as fd:
-            for chunk in fetch(backend, node, file):
-                view = memoryview(chunk)
-                while view:
-                    view = view[os.write(fd, view) :]
-                yield len(chunk)
-    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-        there = error.filename2 or error.filename
-        raise LocalError(f"{there} is in the way of a download of {path}; move it away") from error
-
-
-def _is_there(path: Path, file: FileEntry) -> bool:
-    """Whether a file was fetched before."""
-    try:
-        status = path.stat()
-        if status.st_size != file.size or not stat.S_ISREG(status.st_mode):
-            return False
-        return sha256_of(path) == file.sha256
+        status = os.lstat(path)
     except FileNotFoundError:
         return False
+    if stat.S_ISLNK(status.st_mode):
+        raise SymlinkError(f"{path} is a symbolic link in the way of a download; remove it")
+    if status.st_size != file.size or not stat.S_ISREG(status.st_mode):
+        return False
+    return sha256_of(Path(path)) == file.sha256
