@@ -113,7 +113,7 @@ class TreeUpload(Upload):
 
     def _look(self, floor: int = 0) -> None:
         """Reads the newest head and decides what this upload is in its light."""
-        seen = self._generation
+        seen = max(self._generation, self._request.since)
         generations = self._tree.generations(self._request.folder, self._name)
         generation, head = generations.newest(floor)
         published = self._published_since(seen, generation, head) if self._may_be_published else None

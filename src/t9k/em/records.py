@@ -179,7 +179,8 @@ class UploadRequest:
         strategy: 'skip', 'error', 'new' or 'replace', for a name that another node has.
         make_folder: Whether to make the folder and its parents when missing.
         op: Unique to this upload, see `names.new_op`; the same one again resumes it.
-        resumed: Whether `op` was used before, by a process that did not finish.
+        resumed: Whether `op` was used before, by a process that did not finish; perhaps used is used.
+        since: A generation of the name that is older than `op`; what was published up to it need not be looked through.
         prefer_alternative: Whether the node was uploaded here under its alternative name before.
         bodies: The bytes of files by key, as far as the caller has them at hand: a resumed upload compares them with what
             it finds in the store. Those that it has to send are given to `Upload.put` all the same.
@@ -192,6 +193,7 @@ class UploadRequest:
     make_folder: bool = False
     op: str = field()
     resumed: bool = False
+    since: int = 0
     prefer_alternative: bool = False
     bodies: Mapping[str, Body] = field(factory=dict, repr=False, eq=False)
 

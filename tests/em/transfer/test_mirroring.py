@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +18,17 @@ from t9k.em import create_artifact, create_run, load_artifact, mirror, session
 from t9k.em.backend import Backend
 from t9k.em.errors import BackendUnavailable, InvalidInput, NotFound
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
-from t9k.em.testing import Fault, Faults, FaultyBackend, FaultyStore, SimulatedCrash, make_request, read_node, upload
+from t9k.em.testing import (
+    Fault,
+    Faults,
+    FaultyBackend,
+    FaultyStore,
+    ReferenceBackend,
+    SimulatedCrash,
+    make_request,
+    read_node,
+    upload,
+)
 from t9k.em.testing.faults import WHEN
 from t9k.em.transfer.mirroring.nodes import Options
 from t9k.em.transfer.mirroring.report import Action, Report
@@ -180,6 +191,41 @@ class TestWhatItMirrors:
         assert mirror(source.uri, "/").outside == []
         records = target.backend.stat("/alice/kept/r").metadata["associations"]["input"]
         assert [load_artifact(record["path"]).id for record in records] == [artifact.id for artifact in made]
+
+    def test_to_and_from_a_backend_that_is_no_tree_over_a_store(self, source, target):
+        fill(source)
+        source.backend.delete("/bob/other")
+        source.put("/bob/other", {"k": b"v"}, kind=ARTIFACT)
+        between = Side(backend=ReferenceBackend(), uri="reference://between", path="/")
+        first = run_mirror(side(source.backend, source), between, Options())
+        second = run_mirror(between, side(target.backend, target), Options())
+        assert first.complete
+        assert second.complete
+        assert first.digest == second.digest
+        assert tree(target.backend) == tree(between.backend) == tree(source.backend)
+
+    def test_by_several_at_once_publishes_no_version_twice(self, source, target):
+        for number in range(8):
+            for step in range(4):
+                source.put(f"/alice/x/n{number}", {"k": b"%d" % step}, id=str(number))
+                if number == step:
+                    source.backend.delete(f"/alice/x/n{number}")
+        source.put("/alice/x/n3", {"k": b"again"})
+        with ThreadPoolExecutor(3) as threads:
+            for future in [threads.submit(mirror, source.uri, target.uri) for _ in range(3)]:
+                future.result()
+        assert mirror(source.uri, target.uri).complete
+        assert tree(target.backend) == tree(source.backend)
+
+    def test_of_a_long_history_costs_as_much_for_each_version(self, new_store):
+        calls = {}
+        for count in (5, 10, 20):
+            source, target, faults = new_store(), new_store(), Faults()
+            for step in range(count):
+                source.put("/alice/x/n", {"k": b"%d" % step}, id="n")
+            assert run_mirror(faulty(source, Faults(), "store"), faulty(target, faults, "store"), Options()).complete
+            calls[count] = len(faults.calls)
+        assert calls[20] - calls[10] == 2 * (calls[10] - calls[5])
 
 
 class TestAgain:

@@ -57,6 +57,7 @@ def copy_version(
     strategy: str,
     make_folder: bool = False,
     journal: Journal | None = None,
+    since: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Outcome, Node]:
     """Copies one generation of a run or artifact; see `copy_node`.
@@ -69,6 +70,7 @@ def copy_version(
         strategy: 'skip', 'error', 'new' or 'replace'.
         make_folder: Whether to make the folder when it is missing.
         journal: Where the op is kept meanwhile.
+        since: See `UploadRequest`.
         progress: Told how far it is.
     """
     draft = Draft(
@@ -87,5 +89,6 @@ def copy_version(
         strategy=strategy,
         make_folder=make_folder,
         journal=journal,
+        since=since,
         progress=progress,
     )

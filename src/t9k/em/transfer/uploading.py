@@ -50,6 +50,7 @@ def upload_node(
     make_folder: bool = False,
     prefer_alternative: bool = False,
     journal: Journal | None = None,
+    since: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Outcome, Node]:
     """Uploads a node; see `t9k.em.backend.Backend.begin` and `Upload` for what can go wrong.
@@ -63,6 +64,7 @@ def upload_node(
         make_folder: Whether to make the folder when it is missing.
         prefer_alternative: Whether it was uploaded there under its alternative name before.
         journal: Where the op is kept meanwhile.
+        since: See `UploadRequest`.
         progress: Told how far it is.
 
     Returns:
@@ -87,6 +89,7 @@ def upload_node(
             make_folder=make_folder,
             op=op,
             resumed=resumed,
+            since=since,
             prefer_alternative=prefer_alternative,
             bodies=bodies,
         )

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
 from t9k.em.errors import BackendError, Conflict, CorruptData, EMError, NotFound
-from t9k.em.names import new_op, parent_and_name
-from t9k.em.records import ARTIFACT, FileSpec, Node, parse_utc
+from t9k.em.names import parent_and_name
+from t9k.em.records import ARTIFACT, FileSpec, Node
 from t9k.em.transfer.copying import copy_version
 from t9k.em.transfer.mirroring.histories import Version, history, lacking, newest, version_of
+from t9k.em.transfer.mirroring.ops import FixedOp
 from t9k.em.transfer.mirroring.report import Action, Entry
 from t9k.em.transfer.progress import Progress
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
 
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_TRIES = 3
+
+
+class _Overtaken(BackendError):
+    """Somebody else wrote to the node in the target meanwhile."""
 
 
 @frozen(kw_only=True)
@@ -103,43 +105,6 @@ class _Pair:
         return Action.UPDATE if self.there[-1].node.id == self.wanted[-1].node.id else Action.REPLACE
 
 
-class _FixedOp:
-    """A journal that needs no memory: the same content on top of the same generation always has the same op.
-
-    Args:
-        seed: What the op stands for: name, content, and the generation below.
-        moment: When the version was published in the source.
-        resumed: Whether somebody may have begun it before.
-    """
-
-    def __init__(self, seed: str, moment: str, *, resumed: bool) -> None:
-        self._seed = seed
-        self._moment = moment
-        self._resumed = resumed
-        self._is_over = False
-
-    def op_for(self, target: str, digest: str) -> tuple[str, bool]:
-        """See `t9k.em.transfer.uploading.Journal`."""
-        if self._is_over:  # the collector took what was sent
-            return new_op(), False
-        del digest  # the content is in the seed, and does not depend on a name that is made up
-        value = int.from_bytes(hashlib.sha256(f"{self._seed}\0{target}".encode()).digest(), "big")
-        text = ""
-        for _ in range(10):
-            value, digit = divmod(value, len(_DIGITS))
-            text += _DIGITS[digit]
-        try:
-            moment = max(parse_utc(self._moment), _EPOCH)
-        except ValueError:
-            moment = _EPOCH
-        return f"{new_op(moment).partition('-')[0]}-{text}", self._resumed
-
-    def done(self, target: str) -> None:
-        """See `t9k.em.transfer.uploading.Journal`."""
-        del target
-        self._is_over = True
-
-
 class Count:
     """Counts what is written, and tells it on, but no more than was announced: older versions come on top of that.
 
@@ -208,15 +173,19 @@ def failed(path: str, kind: str, problem: str, *, id: str = "") -> Entry:
 
 
 def _mirror_newest(source: Backend, target: Backend, item: Item, options: Options, count: Count) -> Mirrored:
-    """Mirrors a node; once more when it could not be read because a newer version came, and it was collected, meanwhile."""
+    """Mirrors a node; looks again when somebody else wrote to either side meanwhile."""
     pair = _look(source, target, item, options)
-    try:
-        return _mirror(source, target, item, pair, options, count)
-    except (NotFound, CorruptData):
-        again = _look(source, target, item, options)
-        if again.wanted[-1].node.generation == pair.wanted[-1].node.generation:
-            raise
-        return _mirror(source, target, item, again, options, count)
+    for _ in range(_TRIES - 1):
+        try:
+            return _mirror(source, target, item, pair, options, count)
+        except _Overtaken:
+            pair = _look(source, target, item, options)
+        except (NotFound, CorruptData):  # a newer version came, perhaps, and what was read was collected
+            again = _look(source, target, item, options)
+            if again.wanted[-1].node.generation == pair.wanted[-1].node.generation:
+                raise
+            pair = again
+    return _mirror(source, target, item, pair, options, count)
 
 
 def _mirror(source: Backend, target: Backend, item: Item, pair: _Pair, options: Options, count: Count) -> Mirrored:
@@ -249,9 +218,7 @@ def _mirror(source: Backend, target: Backend, item: Item, pair: _Pair, options: 
         entry = evolve(entry, versions=versions, problem="; ".join(problems))
         now = version_of(target, target.stat(item.target))
         if now is None or now.content != last.content:
-            raise BackendError(
-                f"{item.target} in {target.uri} is not what was sent, because somebody else wrote to it; mirror again"
-            )
+            raise _overtaken(target, item)
         found = now
     return Mirrored(
         entry=evolve(entry, digest=found.digest),
@@ -300,6 +267,8 @@ def _send(
         node = version.node
         is_last = version is pair.wanted[-1]
         if kind is not None and (not version.is_node or node.kind != kind):
+            if newest(target, item.target)[-1].node.generation != below:
+                raise _overtaken(target, item)
             target.delete(item.target)
             below = newest(target, item.target)[-1].node.generation
             kind = None
@@ -319,7 +288,8 @@ def _send(
                 folder,
                 strategy="replace",
                 make_folder=True,
-                journal=_FixedOp(seed, node.modified, resumed=not sent),
+                journal=FixedOp(seed, node.modified),
+                since=below,
                 progress=count,
             )
         except (NotFound, CorruptData) as error:
@@ -329,6 +299,10 @@ def _send(
             continue
         sent, below, kind = sent + 1, published.generation, published.kind
     return sent, problems
+
+
+def _overtaken(target: Backend, item: Item) -> _Overtaken:
+    return _Overtaken(f"{item.target} in {target.uri} was written by somebody else meanwhile; mirror again")
 
 
 def _missing(source: Backend, target: Backend, pair: _Pair) -> list[FileSpec]:

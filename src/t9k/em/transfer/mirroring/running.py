@@ -35,7 +35,7 @@ class Side:
 
     Attributes:
         backend: The backend.
-        uri: Of its root, with options: what another process opens it by.
+        uri: Of its root, with all options: what another process opens it by.
         path: Absolute path.
     """
 
@@ -44,7 +44,7 @@ class Side:
     path: str
 
     def __str__(self) -> str:
-        return f"{self.uri}#{quote(self.path, safe='/@')}"
+        return f"{self.backend.uri}#{quote(self.path, safe='/@')}"
 
 
 def run_mirror(
@@ -116,8 +116,8 @@ def _check_nesting(source: Side, target: Side, options: Options, *, is_folder: b
 
 def _root(side: Side) -> str:
     """What is equal for equal stores: of a local one the directory itself, whatever links lead there."""
-    uri = parse(side.uri)
-    return str(Path(uri.path).resolve()) if uri.scheme == "file" else side.uri
+    uri = side.backend.uri
+    return str(Path(parse(uri).path).resolve()) if uri.startswith("file:") else uri
 
 
 def _is_within(path: str, folder: str) -> bool:
