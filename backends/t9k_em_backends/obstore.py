@@ -45,6 +45,9 @@ except ImportError as error:
     raise MissingExtra("obstore is not installed; pip install 't9k-em[obstore]'") from error
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
+    from obstore.store import RetryConfig
+
     from t9k.em.uris import URI
 
 PIECE_BYTES = 8 * MIB
@@ -55,7 +58,7 @@ COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/AP
 LIST_CHUNK = 1000
 REQUEST_TIMEOUT_S = 300.0
 CONNECT_TIMEOUT_S = 10.0
-RETRIES = {"max_retries": 6, "retry_timeout": timedelta(seconds=90)}
+RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=90)}
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -150,8 +153,13 @@ class ObstoreStore(ObjectStore):
             with self._budget.holding(body.size):
                 data = body.read()
                 with self._translated(key), self._pace.timed():
-                    mode = "create" if if_absent else "overwrite"
-                    put = obstore.put(drivers.obstore, self._key(key), data, mode=mode, use_multipart=False)
+                    put = obstore.put(
+                        drivers.obstore,
+                        self._key(key),
+                        data,
+                        mode="create" if if_absent else "overwrite",
+                        use_multipart=False,
+                    )
             etag = _etag(put["e_tag"])
         return ObjectInfo(key=key, size=body.size, modified=self._now(key), etag=etag)
 
@@ -177,7 +185,7 @@ class ObstoreStore(ObjectStore):
             return False
         ours, theirs = self._open().access, source._open().access  # noqa: SLF001 - of this class
         same_service = (ours.endpoint, ours.region) == (theirs.endpoint, theirs.region)
-        return same_service and self._place.profile == source._place.profile
+        return same_service and self._place.profile == source.place.profile
 
     def recognizes(self, info: ObjectInfo, body: Body) -> bool:
         """See `t9k.em.backend.RecognizesContent`."""
@@ -262,7 +270,7 @@ class ObstoreStore(ObjectStore):
         try:
             with self._translated(key), self._pace.timed():
                 got = obstore.get(drivers.obstore, self._key(key), options={"range": (start, stop)})
-                return got.bytes(), got.meta["size"], got.meta["e_tag"]
+                return got.bytes(), got.meta["size"], got.meta["e_tag"] or ""
         except _PastTheEnd:
             return b"", 0, ""
 
@@ -294,7 +302,7 @@ class ObstoreStore(ObjectStore):
                     self._budget.give(taken)
 
     def _piece(self, drivers: _Drivers, key: str, start: int, stop: int, etag: str) -> Any:
-        options: dict[str, Any] = {"range": (start, stop)}
+        options: GetOptions = {"range": (start, stop)}
         if etag:
             options["if_match"] = etag
         with self._translated(key):

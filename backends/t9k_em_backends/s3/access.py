@@ -6,15 +6,17 @@ web identity, SSO, role chains, and the metadata services of containers and mach
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from t9k_em_backends.failures import no_credentials
+from t9k.em.errors import BackendPermissionError, InvalidURI, MissingExtra
+from t9k_em_backends.failures import failure, no_credentials
 
 if TYPE_CHECKING:
     import botocore.session
@@ -49,16 +51,28 @@ def find_access(place: S3Place) -> Access:
     """Looks in the environment and the configuration files.
 
     Raises:
-        BackendPermissionError: There are no credentials.
+        BackendPermissionError: There are no credentials, or they cannot be got.
+        InvalidURI: There is no such profile.
     """
+    if _is_all_in_environment(place):
+        return _access(place, {}, "", _from_environment)
+    with _explained(place):
+        session = _make_session(place)
+        profile = session.get_scoped_config()
+        found = None if place.anonymous else session.get_credentials()
+        if found is not None:
+            found.get_frozen_credentials()  # what is wrong with them is told now and not by some thread
+    if found is None and not place.anonymous:
+        raise no_credentials(place.text)
+    return _access(place, profile, _endpoint_of(session, profile), lambda: _refreshed(place, found))
+
+
+def _access(
+    place: S3Place, profile: Mapping[str, Any], endpoint: str, credentials: Callable[[], Credentials]
+) -> Access:
     environment = os.environ
-    session = None if _is_all_in_environment(place) else make_session(place)
-    profile = {} if session is None else session.get_scoped_config()
     endpoint = (
-        place.endpoint
-        or environment.get("AWS_ENDPOINT_URL_S3")
-        or environment.get("AWS_ENDPOINT_URL")
-        or (_endpoint_of(session, profile) if session is not None else "")
+        place.endpoint or environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or endpoint
     )
     region = (
         place.region
@@ -71,15 +85,35 @@ def find_access(place: S3Place) -> Access:
         endpoint=endpoint.rstrip("/"),
         region=region,
         path_style=bool(endpoint) if place.path_style is None else place.path_style,
-        credentials=None if place.anonymous else _credentials(place, session),
+        credentials=None if place.anonymous else credentials,
     )
 
 
-def make_session(place: S3Place) -> botocore.session.Session:
-    """A session of botocore with the profile that the place names."""
-    import botocore.session  # noqa: PLC0415 - slow to import, and keys in the environment need none
-
+def _make_session(place: S3Place) -> botocore.session.Session:
+    try:
+        import botocore.session  # noqa: PLC0415 - slow to import, and keys in the environment need none
+    except ImportError as error:
+        raise MissingExtra("botocore is not installed; pip install 't9k-em[obstore]'") from error
     return botocore.session.Session(profile=place.profile)
+
+
+@contextlib.contextmanager
+def _explained(place: S3Place) -> Iterator[None]:
+    """The one place where botocore's errors about credentials become this library's."""
+    from botocore import exceptions  # noqa: PLC0415 - slow to import, and keys in the environment need none
+
+    try:
+        yield
+    except exceptions.ProfileNotFound as error:
+        raise InvalidURI(f"{place.text}: {error}; correct AWS_PROFILE or '?profile=...'") from None
+    except (exceptions.SSOError, exceptions.TokenRetrievalError):
+        raise failure("ExpiredToken", place.text) from None
+    except exceptions.PartialCredentialsError:
+        raise no_credentials(place.text) from None
+    except (exceptions.BotoCoreError, exceptions.ClientError) as error:
+        raise BackendPermissionError(
+            f"{place.text}: credentials cannot be got ({type(error).__name__}); 'aws sts get-caller-identity' tells more"
+        ) from None
 
 
 def _is_all_in_environment(place: S3Place) -> bool:
@@ -104,24 +138,17 @@ def _endpoint_of(session: botocore.session.Session, profile: Mapping[str, Any]) 
     return str((s3.get("endpoint_url") if isinstance(s3, dict) else None) or profile.get("endpoint_url") or "")
 
 
-def _credentials(place: S3Place, session: botocore.session.Session | None) -> Callable[[], Credentials]:
-    if session is None:
-        return _from_environment
-    found = session.get_credentials()
-    if found is None:
-        raise no_credentials(place.text)
-
-    def refreshed() -> Credentials:
-        frozen_credentials = found.get_frozen_credentials()
-        expires_at = getattr(found, "_expiry_time", None)  # botocore has no public name for it
-        return {
-            "access_key_id": frozen_credentials.access_key,
-            "secret_access_key": frozen_credentials.secret_key,
-            "token": frozen_credentials.token,
-            "expires_at": expires_at or datetime.now(timezone.utc) + REFRESH,
-        }
-
-    return refreshed
+def _refreshed(place: S3Place, found: Any) -> Credentials:
+    """The credentials of botocore as they are now; it gets new ones by itself before they expire."""
+    with _explained(place):
+        now = found.get_frozen_credentials()
+    expires_at = getattr(found, "_expiry_time", None)  # botocore has no public name for it
+    return {
+        "access_key_id": now.access_key,
+        "secret_access_key": now.secret_key,
+        "token": now.token,
+        "expires_at": expires_at or datetime.now(timezone.utc) + REFRESH,
+    }
 
 
 def _from_environment() -> Credentials:

@@ -52,7 +52,7 @@ class S3Backend(TreeBackend):
         return _store_class(driver).from_uri(evolve(uri, options=options))
 
     @property
-    def store(self) -> ObjectStore:  # type: ignore[override]  # after a fork it is another one
+    def store(self) -> ObjectStore:
         """Where everything lies; after a fork, a new client of the same place, by a driver that can be used there."""
         if self._uri is not None and self._process != os.getpid():
             self._process = os.getpid()

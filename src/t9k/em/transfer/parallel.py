@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 WORKERS = 8
 
@@ -41,7 +41,7 @@ def in_parallel(
     return crew.results
 
 
-class _Crew:
+class _Crew(Generic[_Item, _Result]):
     """The threads of one `in_parallel`; each takes the next item until there is none."""
 
     def __init__(
