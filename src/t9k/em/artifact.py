@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from t9k.em import history, session
-from t9k.em.errors import NotFound
+from t9k.em import history
+from t9k.em.errors import InvalidInput, NotFound
 from t9k.em.importing import find_files, import_file, import_files, object_path
 from t9k.em.local import layout, objects
 from t9k.em.local.files import FileIdentity, identity, sha256_of
@@ -17,14 +17,16 @@ from t9k.em.local.yamlwriter import dump
 from t9k.em.localnode import LocalNode
 from t9k.em.metadata import mapping_of, text_of
 from t9k.em.names import KeySet, check_key
-from t9k.em.records import ARTIFACT, CHUNK_BYTES, Body, FileSpec, utc_text
+from t9k.em.published import PublishedArtifact
+from t9k.em.records import ARTIFACT, Body, FileSpec, utc_text
 from t9k.em.transfer.downloading import download_files
-from t9k.em.transfer.sources import local_body, open_verified
+from t9k.em.transfer.sources import local_body
+from t9k.em.transfer.streams import Ranges, local_ranges, open_ranges
 from t9k.em.uris import check_reference
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
-    from t9k.em.records import Node
+    from t9k.em.filesystem import ArtifactFileSystem
     from t9k.em.transfer.progress import Progress
 
 
@@ -58,6 +60,7 @@ class Artifact(LocalNode):
     kind = ARTIFACT
 
     _checked: dict[str, FileIdentity]
+    _published: PublishedArtifact | None = None
 
     def __init__(self, metadata: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._take(metadata)
@@ -198,27 +201,36 @@ class Artifact(LocalNode):
     def open(self, key: str) -> BinaryIO:
         """Opens an object for reading, from the local directory if it is there, else from the backend.
 
-        The stream is read from start to end. It gives its last bytes only after all were found to be those that were added.
+        The stream can seek, and fetches what is read and little more: 256 KiB for a small read, up to 8 MiB at a time
+        while reading goes on in order. Read from its first byte to its last without a seek in between, it gives the last
+        bytes only after all were found to be those that were added. What is read otherwise is not checked, but for its
+        size: nobody recorded what a part hashes to. An object of at most 256 KiB is checked in any case. After an error
+        the position is somewhere; seek before reading on.
 
         Args:
             key: Key of the object.
 
         Raises:
             NotFound: There is no such object, or its bytes are gone.
-            CorruptData: Raised by `read`, at the end: the bytes are not those that were added.
+            CorruptData: Also raised by `read`: the bytes are not those that were added.
         """
-        data = self._data(key)
-        if "uri" in data:
+        if "uri" in self._data(key):
             return self._fetch_reference(key).open("rb")
-        if self._is_there(key):
-            chunks = _chunks(self._path(key))
-        else:
-            backend, node = self._origin()
-            entry = next((file for file in backend.files(node) if file.key == f"{OBJECTS}/{key}"), None)
-            if entry is None:
-                raise NotFound(f"{node.path} in {backend.uri} has no object {key!r}; its newest version may have")
-            chunks = backend.read(node, entry)
-        return open_verified(chunks, data["size"], data["sha256"], f"object {key!r} of artifact {self.name!r}")
+        return open_ranges(self._ranges(key))
+
+    @property
+    def fs(self) -> ArtifactFileSystem:
+        """The objects as a read-only file system of fsspec, whose paths are the keys.
+
+        pandas, pyarrow, safetensors and others read a file, or a part of one, out of a remote artifact with it:
+        `pandas.read_parquet("train.parquet", filesystem=artifact.fs)`. It shows what the artifact holds at any time. Files
+        are opened by `open`, references included; `cat_file` and `cat_ranges` fetch exactly the bytes asked for.
+
+        Pickled, it is the address of the artifact in the backend, without credentials; another process opens it there.
+        """
+        from t9k.em.filesystem import ArtifactFileSystem  # noqa: PLC0415 - fsspec is slow to import
+
+        return ArtifactFileSystem(source=_Source(self))
 
     def download(self, keys: Collection[str] | None = None, *, progress: Progress | None = None) -> None:
         """Fetches objects that are not in the local directory; references are left as they are.
@@ -236,7 +248,7 @@ class Artifact(LocalNode):
     def _fetch(self, missing: Sequence[str], progress: Progress | None) -> None:
         if not missing:
             return
-        backend, node = self._origin()
+        backend, node = self._origin().find()
         expected = [_spec(f"{OBJECTS}/{key}", self._objects[key]) for key in missing]
         download_files(backend, node, self._directory, expected=expected, progress=progress)
 
@@ -403,7 +415,14 @@ class Artifact(LocalNode):
 
         return fetch_reference(key, self._objects[key], self._directory)
 
-    def _origin(self) -> tuple[Backend, Node]:
+    def _ranges(self, key: str) -> Ranges:
+        """An object that is no reference, here or where it comes from."""
+        data, what = self._data(key), f"object {key!r} of artifact {self.name!r}"
+        if self._is_there(key):
+            return local_ranges(self._path(key), data["size"], data["sha256"], what)
+        return self._origin().ranges(key, data, what)
+
+    def _origin(self) -> PublishedArtifact:
         """Where the objects that are not here can be fetched."""
         origin = self._state.get("origin", None)
         if origin is None:
@@ -411,8 +430,44 @@ class Artifact(LocalNode):
                 f"some objects of artifact {self.name!r} are missing or changed in {self.local}, and it was not loaded "
                 "from a backend; add them again"
             )
-        backend = session.backend_at(origin["uri"])
-        return backend, backend.stat(f"{origin['path']}@{origin['generation']}")
+        address = origin["uri"], f"{origin['path']}@{origin['generation']}"
+        if self._published is None or (self._published.uri, self._published.path) != address:
+            self._published = PublishedArtifact(*address)
+        return self._published
+
+
+class _Source:
+    """An artifact as its file system sees it, see `t9k.em.filesystem.Source`."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+
+    def __repr__(self) -> str:
+        return repr(self._artifact)
+
+    @property
+    def name(self) -> str:
+        return self._artifact.name
+
+    @property
+    def objects(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._artifact._objects  # noqa: SLF001 - of this module
+
+    def open(self, key: str) -> BinaryIO:
+        return self._artifact.open(key)
+
+    def ranges(self, key: str) -> Ranges:
+        return self._artifact._ranges(key)  # noqa: SLF001 - of this module
+
+    @property
+    def address(self) -> tuple[str, str]:
+        for place in self._artifact.remote[-1:]:
+            published = PublishedArtifact(place["uri"], f"{place['path']}@{place['generation']}")
+            if published.objects == self.objects:
+                return published.address
+        raise InvalidInput(
+            f"artifact {self.name!r} is in no backend as it is now, so that another process cannot find it; upload it first"
+        )
 
 
 def _checked_objects(given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -428,9 +483,3 @@ def _checked_objects(given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[s
 
 def _spec(key: str, data: Mapping[str, Any]) -> FileSpec:
     return FileSpec(key=key, size=data["size"], sha256=data["sha256"])
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk

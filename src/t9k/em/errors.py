@@ -19,7 +19,8 @@ EMError (RuntimeError)
 │   ├── CorruptLocalData              a file of a run or artifact cannot be understood
 │   └── SourceChanged                 a file changed while it was read
 ├── NotFound (LookupError)            no such node, object or version
-│   └── FolderNotFound                the folder to upload into is missing
+│   ├── FolderNotFound                the folder to upload into is missing
+│   └── PathNotFound (FileNotFoundError)  no such file or directory in `Artifact.fs`
 ├── Conflict (FileExistsError)        the name is taken
 │   └── NameCollision                 taken by a name that differs only by case or Unicode form
 ├── NotLoggedIn                       no backend was chosen
@@ -117,6 +118,10 @@ class NotFound(EMError, LookupError):
 
 class FolderNotFound(NotFound):
     """The folder to upload into does not exist."""
+
+
+class PathNotFound(NotFound, FileNotFoundError):
+    """No such file or directory in the file system that shows an artifact."""
 
 
 class Conflict(EMError, FileExistsError):

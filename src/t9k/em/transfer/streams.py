@@ -6,11 +6,10 @@ checked for their number of bytes: nobody recorded what a part hashes to.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,8 +68,8 @@ class Ranges:
                     break
                 yield chunk
         finally:
-            with contextlib.suppress(AttributeError):  # an iterator that is no generator has nothing to close
-                chunks.close()  # type: ignore[attr-defined]
+            if isinstance(chunks, Generator):
+                chunks.close()  # a connection may wait for the rest
         if left:
             raise self.corrupt()
 
@@ -164,24 +163,20 @@ class _RangeFile(io.RawIOBase):
         view = memoryview(buffer)[: self._begin()]
         if not view:
             return 0
-        if self._is_direct(len(view)):
-            at = self._at
-            for piece in self._direct(at + len(view)):
-                view[self._at - at : self._at - at + len(piece)] = piece
-                self._at += len(piece)
-            return len(view)
-        piece = self._piece(len(view))
-        view[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
+        count = 0
+        for piece in self._pieces(len(view)):
+            view[count : count + len(piece)] = piece
+            count += len(piece)
+        self._at += count
+        return count
 
     def readall(self) -> bytes:
         buffer = io.BytesIO()
         while left := self._begin():
-            at = self._at
-            for piece in self._direct(at + left) if self._is_direct(left) else (self._piece(left),):
+            before = buffer.tell()
+            for piece in self._pieces(left):
                 buffer.write(piece)
-                self._at += len(piece)
+            self._at += buffer.tell() - before
         return buffer.getvalue()
 
     def _begin(self) -> int:
@@ -220,30 +215,25 @@ class _RangeFile(io.RawIOBase):
                 raise self._ranges.corrupt()
             self._is_checked = True
 
-    def _is_direct(self, want: int) -> bool:
-        """Whether a read is so large that keeping it as blocks would be a waste."""
-        return want >= AHEAD_BLOCKS * BLOCK_BYTES and self._at // BLOCK_BYTES not in self._blocks
-
-    def _direct(self, stop: int) -> Iterator[bytes]:
-        """Yields the bytes from here; the caller moves on by each."""
+    def _pieces(self, want: int) -> Iterator[bytes | memoryview]:
+        """Yields bytes from here: those of one block, or all that are wanted where they are too many to be kept."""
         start = self._at
-        self._next_block = stop // BLOCK_BYTES
-        for piece in self._ranges.pieces(start, stop):
-            self._pass(start, piece)
-            start += len(piece)
-            yield piece
-
-    def _piece(self, want: int) -> memoryview:
-        """Some bytes from here, at most as many as wanted."""
-        index, skip = divmod(self._at, BLOCK_BYTES)
+        index, skip = divmod(start, BLOCK_BYTES)
+        if index not in self._blocks and want >= AHEAD_BLOCKS * BLOCK_BYTES:
+            self._next_block = (start + want) // BLOCK_BYTES
+            for piece in self._ranges.pieces(start, start + want):
+                self._pass(start, piece)
+                start += len(piece)
+                yield piece
+            return
         if index in self._blocks:
             self._blocks[index] = self._blocks.pop(index)
         else:
             # The buffer above reads whole multiples of its size, and then once more.
-            self._load(index, self._at + want + (_BUFFER_BYTES if want > _BUFFER_BYTES else 0))
+            self._load(index, start + want + (_BUFFER_BYTES if want > _BUFFER_BYTES else 0))
         block = self._blocks[index]
         self._pass(index * BLOCK_BYTES, block)
-        return memoryview(block)[skip : skip + want]
+        yield memoryview(block)[skip : skip + want]
 
     def _load(self, index: int, stop: int) -> None:
         """Fetches a block, and those after it that are wanted, or likely to be."""
