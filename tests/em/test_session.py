@@ -69,3 +69,11 @@ def test_the_current_user_is_that_of_the_environment_or_the_system(store, monkey
     monkeypatch.delenv("EM_USER")
     monkeypatch.setenv("LOGNAME", "carol")
     assert session.resolve(f"{store}#x")[1] == "/carol/x"
+
+
+def test_the_root_of_a_place_opens_the_same_backend_elsewhere(tmp_path):
+    with pytest.raises(NotLoggedIn):
+        session.root("a/b")
+    session.login(str(tmp_path / "store"))
+    assert session.root("a/b") == (tmp_path / "store").as_uri()
+    assert session.root("memory://x?unsafe_single_writer=true#/a") == "memory://x?unsafe_single_writer=true"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t9k.em.errors import InvalidURI, SecretInURI
-from t9k.em.uris import check_reference, is_uri, parse
+from t9k.em.uris import check_reference, is_uri, parse, root_of
 
 
 class TestParse:
@@ -142,3 +142,18 @@ class TestReferences:
     def test_with_an_unusable_host_are_refused(self):
         with pytest.raises(InvalidURI, match="unusable host"):
             check_reference("https://[x/")
+
+
+@pytest.mark.parametrize(
+    ("text", "root"),
+    [
+        ("file:///data/em#/alice", "file:///data/em"),
+        ("/data/an em", "file:///data/an%20em"),
+        ("memory://x?b=2&a=a%26b#y", "memory://x?a=a%26b&b=2"),
+    ],
+)
+def test_the_root_with_its_options_is_a_uri_of_the_same_store(text, root):
+    uri = parse(text)
+    assert root_of(uri) == root
+    again = parse(root)
+    assert (again.text, again.options, again.folder) == (uri.text, uri.options, None)

