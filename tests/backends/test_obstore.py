@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from uuid import uuid4
+import multiprocessing
+import pickle
+import sys
 
-import hypothesis
 import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 
+from t9k.em.errors import BackendError, BackendPermissionError, BackendUnavailable, InvalidKey, InvalidURI
+from t9k.em.records import Body
 from t9k.em.registry import open_backend
 from t9k.em.testing import (
     BackendSuite,
@@ -16,11 +20,14 @@ from t9k.em.testing import (
     ObjectStoreSuite,
     SweepsTemporarySuite,
     backend_machine,
+    make_request,
     object_store_machine,
+    read_node,
+    upload,
 )
 from t9k.em.uris import parse
 from t9k_em_backends.obstore import ObstoreStore
-from t9k_em_backends.parts import MULTIPART_FROM_BYTES
+from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES, PART_BYTES
 
 
 def open_store(root: str) -> ObstoreStore:
@@ -71,3 +78,128 @@ class TestObstoreBackend(BackendSuite, CollectsSuite):
     @pytest.fixture
     def new_backend(self, root):
         return lambda: open_backend(root)
+
+
+QUICK = settings(max_examples=5, stateful_step_count=20, deadline=None)
+HOME = "/alice/default"
+
+
+def test_any_history_of_the_store_is_that_of_a_dict(s3):
+    run_state_machine_as_test(object_store_machine(lambda: open_store(s3.new_root())), settings=QUICK)
+
+
+def test_any_history_of_two_clients_is_that_of_the_reference(s3):
+    def clients():
+        root = s3.new_root()
+        return [open_backend(f"{root}?driver=obstore") for _ in range(2)]
+
+    run_state_machine_as_test(backend_machine(clients), settings=QUICK)
+
+
+class TestReading:
+    @pytest.mark.parametrize("size", [PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 6 * PART_BYTES + 3])
+    def test_the_pieces_of_a_large_object_come_in_order(self, s3, size):
+        data = b"".join(number.to_bytes(4, "big") for number in range(size // 4 + 1))[:size]
+        with open_store(s3.new_root()) as store:
+            store.put("a", Body.of(data))
+            assert b"".join(store.get("a")) == data
+            assert b"".join(store.get("a", 0, size + 1)) == data
+            assert b"".join(store.get("a", 5, size - 5)) == data[5 : size - 5]
+
+    def test_a_large_object_that_is_replaced_while_it_is_read_is_never_mixed(self, s3):
+        with open_store(s3.new_root()) as store:
+            store.put("a", Body.of(b"a" * 64 * MIB))
+            chunks = store.get("a")
+            read = [bytes(next(chunks))]
+            store.put("a", Body.of(b"b" * 64 * MIB))
+            with pytest.raises(BackendError):
+                read.extend(map(bytes, chunks))
+            assert set(b"".join(read)) == {ord("a")}
+
+    def test_leaving_a_stream_gives_its_room_back(self, s3):
+        with open_store(s3.new_root()) as store:
+            store.put("a", Body.of(bytes(64 * MIB)))
+            for _ in range(4):
+                chunks = store.get("a")
+                for _ in range(10):
+                    next(chunks)
+                chunks.close()
+            assert store._budget.try_take(64 * MIB)
+
+
+class TestProcesses:
+    def test_pickled_it_is_its_address_and_no_secret(self, s3):
+        with open_store(s3.new_root()) as store:
+            store.put("a", Body.of(b"x"))
+            pickled = pickle.dumps(store)
+            assert s3.secret_key.encode() not in pickled
+            assert b"".join(pickle.loads(pickled).get("a")) == b"x"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+    @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+    def test_a_fork_opens_the_place_anew_by_another_driver(self, s3):
+        root = s3.new_root()
+        with open_backend(root) as backend:
+            assert isinstance(backend.store, ObstoreStore)
+            node = upload(backend, make_request(HOME, "m", {"a": b"a"}), {"a": b"a"})
+            context = multiprocessing.get_context("fork")
+            answers = context.Queue()
+
+            def child() -> None:
+                answers.put(read_node(backend, backend.stat(node.path)))
+                answers.put(upload(backend, make_request(HOME, "n", {"b": b"b"}), {"b": b"b"}).path)
+                answers.put(type(backend.store).__name__)
+
+            process = context.Process(target=child)
+            process.start()
+            assert answers.get(timeout=60) == {"a": b"a"}
+            assert answers.get(timeout=60) == f"{HOME}/n"
+            assert answers.get(timeout=60) == "FsspecStore"
+            process.join(60)
+            assert read_node(backend, backend.stat(f"{HOME}/n")) == {"b": b"b"}
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+    @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+    def test_a_fork_that_insists_on_obstore_is_told_so_and_does_not_hang(self, s3):
+        with open_store(s3.new_root()) as store:
+            store.put("a", Body.of(b"x"))
+            context = multiprocessing.get_context("fork")
+            answers = context.Queue()
+
+            def child() -> None:
+                try:
+                    store.get("a")
+                except BackendError as error:
+                    answers.put(str(error))
+
+            process = context.Process(target=child)
+            process.start()
+            assert "was forked after it was used; start processes with 'spawn'" in answers.get(timeout=60)
+            process.join(60)
+
+
+class TestErrors:
+    def test_a_wrong_key_a_missing_bucket_and_a_server_that_is_away_say_what_to_do(self, s3, monkeypatch):
+        root = s3.new_root()
+        with open_store(root) as store:
+            store.put("a", Body.of(b"x"))
+            with pytest.raises(InvalidKey, match="too long"):
+                store.put("k" * 200 + "/" + "/".join(["x" * 200] * 5), Body.of(b"x"))
+        with open_store("s3://nobody-made-this/root") as store, pytest.raises(InvalidURI, match="no such bucket"):
+            store.get("a")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+        with open_store(root) as store, pytest.raises(BackendPermissionError, match="credentials are wrong") as caught:
+            store.get("a")
+        assert "another-secret" not in repr(caught.value) + repr(store)
+        away = "http://127.0.0.1:9"
+        with (
+            open_store(f"{root}?endpoint={away}") as store,
+            pytest.raises(BackendUnavailable, match=f"at {away} cannot be reached"),
+        ):
+            store.get("a")
+
+    def test_large_files_meet_the_same_errors(self, s3, monkeypatch):
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+        body = Body.of(bytes(MULTIPART_FROM_BYTES))
+        with open_store(s3.new_root()) as store, pytest.raises(BackendPermissionError, match="credentials are wrong"):
+            store.put("a", body)
