@@ -478,6 +478,31 @@ class TestTrouble:
         assert "alice/exp/extra" in tree(target.backend)
         assert "bob/other" in tree(target.backend)
 
+    @pytest.mark.parametrize("times", [1, 9])
+    def test_what_is_in_the_target_in_the_end_is_compared_with_the_source(self, source, target, times):
+        source.put("/alice/x/n", {"k": b"v"}, id="n")
+        written = []
+
+        class Meddled(FaultyBackend):
+            """Somebody else writes to the node as soon as it is published."""
+
+            def around(self, what, call):
+                result = super().around(what, call)
+                if what == "Upload.commit" and len(written) < times:
+                    written.append(target.put("/alice/x/n", {"k": b"other"}, id="other"))
+                return result
+
+        report = run_mirror(
+            side(source.backend, source), side(Meddled(target.backend, Faults()), target), Options(history=False)
+        )
+        if times == 1:
+            assert report.complete
+            assert tree(target.backend)["alice/x/n"][-1] == tree(source.backend)["alice/x/n"][-1]
+        else:
+            [problem] = report.problems
+            assert "written by somebody else meanwhile" in problem.problem
+            assert report.nodes == []
+
     @pytest.mark.parametrize("scheme", ["memory"])
     @pytest.mark.parametrize("level", ["backend", "store"])
     @pytest.mark.parametrize("when", WHEN)
