@@ -29,7 +29,7 @@ def fake_gcs(directory: Path) -> Iterator[GCSPlace]:
         url = f"http://127.0.0.1:{port}"
         return [
             *(str(_server._get_binary_path()), "-scheme=http", "-host=127.0.0.1", f"-port={port}"),
-            *("-backend=filesystem", f"-filesystem-root={directory}", f"-external-url={url}", "-log-level=error"),
+            *("-backend=memory", f"-external-url={url}", "-log-level=error"),
         ]
 
     with running(directory, command) as port:

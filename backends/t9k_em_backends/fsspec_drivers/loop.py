@@ -1,0 +1,142 @@
+"""Requests on fsspec's event loop, asked for from any other thread, and how many of them are under way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
+
+from fsspec.asyn import get_loop
+
+from t9k_em_backends.parts import MIB
+from t9k_em_backends.traffic import Budget, Pace
+
+_Result = TypeVar("_Result")
+
+PIECE_BYTES = 8 * MIB
+"""What one request reads of a large object."""
+
+PIECES_AHEAD = 4
+CLOSING_S = 5.0
+
+_inherited: list[Any] = []
+"""What a fork got of its parent: it is neither used nor collected, for that would end the parent's connections."""
+
+
+def submit(request: Coroutine[Any, Any, _Result]) -> Future[_Result]:
+    """Starts a request."""
+    return asyncio.run_coroutine_threadsafe(request, get_loop())
+
+
+def run(request: Coroutine[Any, Any, _Result]) -> _Result:
+    """Makes a request and waits for its answer; Ctrl-C ends it."""
+    future = submit(request)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+class Slots:
+    """Admits as many small requests at once as pay off, whichever threads they come from."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    def take(self) -> None:
+        """Waits for a slot."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken < self._pace.parallelism)
+            self._taken += 1
+
+    def give(self) -> None:
+        """Gives a slot back, from any thread."""
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify()
+
+
+class PerProcess:
+    """Something with connections that is made on first use, in each process anew.
+
+    Args:
+        make: Makes it, and says how to end it: a function without arguments that returns a coroutine, or None.
+    """
+
+    def __init__(self, make: Callable[[], tuple[Any, Callable[[], Coroutine[Any, Any, object]] | None]]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._process = 0
+        self._made: Any = None
+        self._end: Any = None
+
+    def get(self) -> Any:
+        """That of this process."""
+        if self._made is not None and self._process == os.getpid():
+            return self._made
+        if self._process != os.getpid():
+            _inherited.append((self._made, self._end))
+            self._lock, self._made, self._process = threading.Lock(), None, os.getpid()
+        with self._lock:
+            if self._made is None:
+                made, end = self._make()
+                self._end = weakref.finalize(self, _end, os.getpid(), end) if end else None
+                self._made = made
+            return self._made
+
+    def close(self) -> None:
+        """Ends it, if this process has made it; the next `get` makes another."""
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            end, self._end, self._made = self._end, None, None
+        if end is not None:
+            end()
+
+
+def _end(process: int, end: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    if process != os.getpid():
+        return
+    closing = submit(end())
+    try:
+        here: object = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if here is not get_loop():
+        wait([closing], CLOSING_S)
+
+
+def following(fetch: Callable[[int, int], Future[bytes]], start: int, end: int, budget: Budget) -> Iterator[bytes]:
+    """The bytes [start, end) in pieces, some of them fetched ahead of who reads them.
+
+    Args:
+        fetch: Starts to fetch the bytes from a start to an end.
+        start: The first byte.
+        end: Behind the last byte.
+        budget: Room for what is fetched ahead; one piece comes in any case.
+    """
+    running: deque[tuple[Future[bytes], int]] = deque()
+    try:
+        while start < end or running:
+            while start < end and len(running) < PIECES_AHEAD:
+                size = min(PIECE_BYTES, end - start)
+                taken = size if budget.try_take(size) else 0
+                if running and not taken:
+                    break
+                running.append((fetch(start, start + size), taken))
+                start += size
+            data = running[0][0].result()
+            budget.give(running.popleft()[1])
+            yield data
+    finally:
+        for fetching, taken in running:
+            fetching.cancel()
+            budget.give(taken)

@@ -1,0 +1,323 @@
+"""`PlainStore`: whatever fsspec can reach, by the calls that every driver has.
+
+Nothing here can be created without the risk of overwriting another writer's, so a tree is written by one writer at a time
+(`?unsafe_single_writer=true`), but for the drivers in `_CREATE`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+from fsspec.spec import AbstractFileSystem
+
+from t9k.em.backend import ObjectStore
+from t9k.em.errors import (
+    BackendFull,
+    BackendPermissionError,
+    BackendUnavailable,
+    EMError,
+    InvalidKey,
+    InvalidURI,
+    MissingExtra,
+    NotFound,
+    UnsafeStore,
+)
+from t9k.em.names import random_text
+from t9k.em.records import Body, ObjectInfo
+from t9k_em_backends.failures import failure
+from t9k_em_backends.fsspec_drivers.cloud import taken
+from t9k_em_backends.fsspec_drivers.loop import PIECE_BYTES, PerProcess
+from t9k_em_backends.fsspec_drivers.options import check_known, url
+from t9k_em_backends.parts import MULTIPART_FROM_BYTES
+from t9k_em_backends.traffic import FEWEST
+
+if TYPE_CHECKING:
+    from t9k.em.uris import URI
+
+TEMPORARY = ".em/tmp"
+_WEBDAV = ("webdav", "dav")
+_TIMES = ("modified", "mtime", "LastModified", "last_modified", "updated", "timeModified")
+
+_RENAME: Mapping[str, Callable[[Any, str, str], object]] = {
+    **dict.fromkeys(("sftp", "ssh"), lambda driver, source, target: driver.mv(source, target)),
+    **dict.fromkeys(_WEBDAV, lambda driver, source, target: driver.client.move(source, target, overwrite=True)),
+}
+"""How a driver gives a file another name; the general `mv` takes names for patterns, and copies."""
+
+_CREATE: Mapping[str, Mapping[str, Any]] = {scheme: {"overwrite": False} for scheme in ("az", "abfs", "abfss")}
+"""What makes a driver write only what is not there yet; whether it really does is probed once for each root."""
+
+
+class PlainStore(ObjectStore):
+    """Objects as files of a fsspec file system.
+
+    Args:
+        scheme: What fsspec calls it.
+        options: What its class takes.
+        root: The path of the root there.
+        text: How errors call the place.
+    """
+
+    batch_files = 1
+
+    def __init__(self, scheme: str, options: Mapping[str, Any], root: str, text: str) -> None:
+        self._scheme = scheme
+        self._options = options
+        self._root = root.rstrip("/")
+        self._text = text
+        self._is_async = bool(driver_class(scheme).async_impl)
+        self._one = contextlib.nullcontext() if self._is_async else threading.RLock()
+        self._driver = PerProcess(self._make)
+
+    @classmethod
+    def from_uri(cls, uri: URI) -> PlainStore:
+        """The store of whatever driver serves the scheme; it takes the option `endpoint` for WebDAV alone.
+
+        Raises:
+            MissingExtra: The driver is not installed.
+        """
+        driver = driver_class(uri.scheme)
+        check_known(uri, ("endpoint",) if uri.scheme in _WEBDAV else ())
+        if uri.scheme in _WEBDAV:
+            options = {"base_url": url(uri, "endpoint") or f"https://{uri.netloc}"}
+            root = uri.path.strip("/")
+        else:
+            options = driver._get_kwargs_from_urls(uri.text)  # noqa: SLF001 - how fsspec itself reads a URI
+            root = driver._strip_protocol(uri.text)  # noqa: SLF001 - likewise
+        copies = driver.cp_file is not AbstractFileSystem.cp_file
+        return (CopyingPlainStore if copies else PlainStore)(uri.scheme, options, root, uri.text)
+
+    def __repr__(self) -> str:
+        """Names the place."""
+        return f"{type(self).__name__}({self._text!r})"
+
+    def __reduce__(self) -> tuple[type[PlainStore], tuple[str, Mapping[str, Any], str, str]]:
+        """Another process finds its own credentials."""
+        return type(self), (self._scheme, self._options, self._root, self._text)
+
+    @property
+    def parallelism(self) -> int:  # type: ignore[override]  # it follows from the driver
+        """See the port; a driver that is not asynchronous has one connection, or may have."""
+        return FEWEST if self._is_async else 1
+
+    def open(self) -> None:
+        """Connects."""
+        with self._driving(""):
+            pass
+
+    def close(self) -> None:
+        """See the port."""
+        self._driver.close()
+
+    def get(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """See the port."""
+        path = self._path(key)
+        with self._driving(key) as driver:
+            size = self._size(driver, path)
+            end = size if end is None else min(end, size)
+            first = self._read(driver, path, start, end)
+        return self._pieces(key, first, start + len(first), end)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See the port."""
+        pending = [prefix.rstrip("/")]
+        while pending:
+            directory = pending.pop()
+            if directory != TEMPORARY:
+                for key, found in self._entries(directory):
+                    if found["type"] == "directory":
+                        pending.append(key)
+                    else:
+                        yield _info(key, found)
+
+    def put(self, key: str, body: Body, *, if_absent: bool = False) -> ObjectInfo:
+        """See the port.
+
+        Raises:
+            UnsafeStore: With `if_absent`: the driver cannot.
+        """
+        path = self._path(key)
+        create = _CREATE.get(self._scheme)
+        if if_absent and create is None:
+            raise UnsafeStore(
+                f"{self._text} lets one writer overwrite another's record, so nothing is written there; use another "
+                "store, or add the option '?unsafe_single_writer=true' to its URI when only one process ever writes"
+            )
+        with self._source(body) as send, self._driving(key) as driver:
+            rename = _RENAME.get(self._scheme)
+            if rename is None:
+                send(driver, path, **((create or {}) if if_absent else {}))
+            else:
+                temporary = f"{self._path(TEMPORARY)}/{random_text(20)}"
+                driver.makedirs(self._path(TEMPORARY), exist_ok=True)
+                send(driver, temporary)
+                driver.makedirs(path.rpartition("/")[0], exist_ok=True)
+                rename(driver, temporary, path)
+            return _info(key, driver.info(path))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See the port; directories stay."""
+        for key in keys:
+            path = self._path(key)
+            with contextlib.suppress(NotFound), self._driving(key) as driver:
+                self._size(driver, path)  # or a driver may delete a directory with all that is in it
+                driver.rm_file(path)
+
+    def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
+        """See `t9k.em.backend.SweepsTemporary`."""
+        clock = f".em/clock/{random_text(16)}"
+        before = self.put(clock, Body.of(b"")).modified - older_than_s
+        self.delete([clock])
+        for key, found in self._entries(TEMPORARY):
+            info = _info(key, found)
+            if info.modified <= before:
+                yield info
+
+    def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
+        """See `t9k.em.backend.SweepsTemporary`."""
+        self.delete(info.key for info in found)
+
+    # Inside.
+
+    def _make(self) -> tuple[Any, None]:
+        driver = driver_class(self._scheme)(**self._options, skip_instance_cache=True, use_listings_cache=False)
+        return driver, None
+
+    def _path(self, key: str) -> str:
+        if not key or "\0" in key or any(component in ("", ".", "..") for component in key.split("/")):
+            raise InvalidKey(f"{key!r} is no key of an object")
+        return f"{self._root}/{key}"
+
+    def _size(self, driver: Any, path: str) -> int:
+        found = driver.info(path)
+        if found["type"] != "file":
+            raise IsADirectoryError(path)
+        return int(found["size"])
+
+    def _read(self, driver: Any, path: str, start: int, end: int) -> bytes:
+        stop = min(end, start + PIECE_BYTES)
+        return bytes(driver.cat_file(path, start=start, end=stop)) if start < stop else b""
+
+    def _pieces(self, key: str, piece: bytes, start: int, end: int) -> Iterator[bytes]:
+        while piece:
+            yield piece
+            with self._driving(key) as driver:
+                piece = self._read(driver, self._path(key), start, end)
+            start += len(piece)
+
+    def _entries(self, directory: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """What is in a directory, with its keys; nothing for one that is not there."""
+        path = f"{self._root}/{directory}".rstrip("/")
+        try:
+            with self._driving(directory) as driver:
+                found = [] if directory and driver.info(path)["type"] != "directory" else driver.ls(path, detail=True)
+        except NotFound:
+            return
+        for entry in found:
+            name = entry["name"].rstrip("/").rpartition("/")[2]
+            yield (f"{directory}/{name}" if directory else name), entry
+
+    @contextlib.contextmanager
+    def _source(self, body: Body) -> Iterator[Callable[..., object]]:
+        """How to send the bytes of a body, once they are all compared: from memory, or from a copy on the local disk."""
+        if body.size < MULTIPART_FROM_BYTES:
+            data = body.read()
+            yield lambda driver, path, **options: driver.pipe_file(path, data, **options)
+            return
+        with tempfile.NamedTemporaryFile(prefix="em-") as copy:
+            for chunk in body.chunks():
+                copy.write(chunk)
+            copy.flush()
+            yield lambda driver, path, **options: driver.put_file(copy.name, path, **options)
+
+    @contextlib.contextmanager
+    def _driving(self, key: str) -> Iterator[Any]:
+        """The driver, for one thread at a time; the one place where its errors become this library's."""
+        place = f"{self._text}/{key}"
+        try:
+            with self._one:
+                yield self._driver.get()
+        except EMError:
+            raise
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise NotFound(f"{place}: there is no such object, or a file or directory is in its way") from error
+        except FileExistsError as error:
+            raise taken(place) from error
+        except ImportError as error:
+            raise MissingExtra(f"{self._scheme}:// needs a library that is not installed: {error}") from error
+        except Exception as error:  # noqa: BLE001 - each driver raises what it likes
+            raise _translate(error, place) from None
+
+
+class CopyingPlainStore(PlainStore):
+    """One whose driver copies a file without the bytes passing through the client."""
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """See `t9k.em.backend.CopiesObjects`."""
+        path = self._path(target)
+        with self._driving(source) as driver:
+            self._size(driver, self._path(source))
+            if self._scheme in _RENAME:
+                driver.makedirs(path.rpartition("/")[0], exist_ok=True)
+            driver.cp_file(self._path(source), path)
+            return _info(target, driver.info(path))
+
+
+@functools.cache
+def driver_class(scheme: str) -> Any:
+    """The class of fsspec's driver.
+
+    Raises:
+        MissingExtra: What it needs is not installed.
+        InvalidURI: fsspec does not know it.
+    """
+    try:
+        return fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        raise MissingExtra(f"{scheme}:// needs a library that is not installed: {error}") from error
+    except ValueError as error:
+        raise InvalidURI(f"fsspec does not know {scheme}://") from error
+
+
+def _translate(error: Exception, place: str) -> EMError:
+    """What an error of some driver means; its text may hold anything, so only its kind is told."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return failure(str(status), place)
+    if isinstance(error, PermissionError):
+        return BackendPermissionError(f"{place}: permission denied; check who may read and write there")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return BackendFull(f"{place}: there is no space; make room and run the same command again")
+    return BackendUnavailable(
+        f"{place}: the store does not answer as expected ({type(error).__name__}); check the network, the address and "
+        "the credentials, then run the same command again"
+    )
+
+
+def _info(key: str, found: Mapping[str, Any]) -> ObjectInfo:
+    told = next((found[name] for name in _TIMES if found.get(name)), None)
+    return ObjectInfo(key=key, size=int(found["size"] or 0), modified=_time(told))
+
+
+def _time(told: Any) -> float:
+    """POSIX seconds of whatever a driver calls a time; now where it has none."""
+    if isinstance(told, datetime):
+        return (told if told.tzinfo else told.replace(tzinfo=timezone.utc)).timestamp()
+    if isinstance(told, (int, float)):
+        return float(told)
+    if isinstance(told, str):
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(told.replace("Z", "+00:00")).timestamp()
+        with contextlib.suppress(ValueError):
+            return parsedate_to_datetime(told).timestamp()
+    return time.time()

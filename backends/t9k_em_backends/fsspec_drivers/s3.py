@@ -1,0 +1,250 @@
+"""`S3Store`: a bucket of S3 or of a service like it, by s3fs.
+
+s3fs finds the credentials and makes the requests. Bucket and key are passed to its client as they are: s3fs itself would
+cut a key at '?versionId='.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from t9k.em.errors import EMError, MissingExtra
+from t9k.em.names import random_text
+from t9k.em.records import Body, ObjectInfo
+from t9k_em_backends.failures import failure, no_credentials, unreachable
+from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, now
+from t9k_em_backends.fsspec_drivers.loop import run
+from t9k_em_backends.s3.access import find_access
+from t9k_em_backends.s3.multipart import AHEAD, Multipart, is_md5_of
+from t9k_em_backends.s3.place import S3Place
+from t9k_em_backends.traffic import MOST
+
+try:
+    import aiohttp
+    import s3fs
+    from aiobotocore.session import AioSession
+    from botocore import exceptions
+except ImportError as error:
+    raise MissingExtra("s3fs is not installed; pip install 't9k-em[s3]'") from error
+
+if TYPE_CHECKING:
+    from t9k.em.uris import URI
+
+PAGE = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html, likewise of a listing
+COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html: 5 GB
+TIMEOUT_S = 120.0
+CONNECT_TIMEOUT_S = 10.0
+TRIES = 7
+
+# At this level these write down whole requests, with the session token among the headers.
+_TELLTALES = ("aiobotocore.endpoint", "aiobotocore.httpsession", "botocore.auth", "botocore.endpoint", "botocore.hooks")
+
+
+class S3Store(CloudStore):
+    """Objects in a bucket.
+
+    Args:
+        place: The bucket and where it is.
+    """
+
+    def __init__(self, place: S3Place) -> None:
+        super().__init__(place.text, place.root)
+        self._place = place
+
+    @classmethod
+    def from_uri(cls, uri: URI) -> S3Store:
+        """The store that an `s3` URI names; see `S3Place` for its options."""
+        return cls(S3Place.from_uri(uri))
+
+    def __reduce__(self) -> tuple[type[S3Store], tuple[S3Place]]:
+        """Another process finds its own credentials."""
+        return type(self), (self._place,)
+
+    @property
+    def place(self) -> S3Place:
+        """The bucket and where it is."""
+        return self._place
+
+    def copies_from(self, source: object) -> bool:
+        """See `CloudStore.copies_from`."""
+        if not isinstance(source, S3Store):
+            return False
+        ours, theirs = self._place, source.place
+        return all(getattr(ours, name) == getattr(theirs, name) for name in ("endpoint", "region", "profile"))
+
+    def recognizes(self, info: ObjectInfo, body: Body) -> bool:
+        """See `t9k.em.backend.RecognizesContent`."""
+        return info.size == body.size and is_md5_of(info.etag, body)
+
+    def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
+        """See `t9k.em.backend.SweepsTemporary`: multipart uploads that nobody completed."""
+        clock = f".em/clock/{random_text(16)}"
+        before = self.put(clock, Body.of(b"")).modified - older_than_s
+        self.delete([clock])
+        with self._multipart() as multipart:
+            for upload in multipart.pending(self._root):
+                if upload.modified <= before:
+                    yield self._info(upload.key, 0, upload.modified, upload.etag)
+
+    def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
+        """See `t9k.em.backend.SweepsTemporary`."""
+        with self._multipart() as multipart:
+            for upload in found:
+                multipart.abort(self._key(upload.key), upload.etag)
+
+    # See `CloudStore`.
+
+    def _make(self) -> tuple[Any, Callable[[], Coroutine[Any, Any, object]]]:
+        place, access = self._place, find_access(self._place)
+        for name in _TELLTALES:
+            logging.getLogger(name).addFilter(_is_no_secret)
+        session = AioSession(profile=place.profile)
+        session.register_component("data_loader", _models())
+        driver = s3fs.S3FileSystem(
+            anon=place.anonymous,
+            endpoint_url=access.endpoint or None,
+            asynchronous=True,  # or it would end its connections by itself, perhaps those of a forked process' parent
+            client_kwargs={"region_name": access.region},
+            config_kwargs={
+                "max_pool_connections": MOST,
+                "connect_timeout": min(CONNECT_TIMEOUT_S, place.timeout_s or TIMEOUT_S),
+                "read_timeout": place.timeout_s or TIMEOUT_S,
+                "retries": {"mode": "standard", "max_attempts": TRIES},
+                # What is written carries a checksum already, so its bytes need not be signed as well.
+                "request_checksum_calculation": "when_required",
+                "response_checksum_validation": "when_required",
+                "s3": {
+                    "addressing_style": "path" if access.path_style else "virtual",
+                    "payload_signing_enabled": False,
+                },
+            },
+            skip_instance_cache=True,
+            use_listings_cache=False,
+            session=session,
+        )
+        driver.retries = 1  # botocore tries again by itself
+
+        async def end() -> None:
+            if driver._s3 is not None:  # noqa: SLF001 - s3fs has no other way
+                await driver._s3creator.__aexit__(None, None, None)  # noqa: SLF001 - likewise
+
+        return driver, end
+
+    async def _call(self, operation: str, **parameters: Any) -> Any:
+        driver = self._driver.get()
+        return await driver._call_s3(operation, Bucket=self._place.bucket, **parameters)  # noqa: SLF001 - with its arguments as they are
+
+    async def _head(self, path: str) -> ObjectInfo:
+        found = await self._call("head_object", Key=path)
+        return self._info(path, found["ContentLength"], found["LastModified"].timestamp(), found["ETag"])
+
+    async def _read(self, path: str, start: int, stop: int, version: str) -> Piece:
+        condition = {"IfMatch": version} if version else {}
+        for left in reversed(range(TRIES)):
+            got = await self._call("get_object", Key=path, Range=f"bytes={start}-{stop - 1}", **condition)
+            try:
+                async with got["Body"] as stream:
+                    data = await stream.read()
+            except (aiohttp.ClientPayloadError, exceptions.ResponseStreamingError):
+                if not left:
+                    raise
+            else:
+                whole = got.get("ContentRange", "").rpartition("/")[2]
+                return Piece(data=data, size=int(whole) if whole.isdigit() else len(data), version=got["ETag"])
+        raise AssertionError  # the last try returned or raised
+
+    async def _list(self, prefix: str, token: str) -> tuple[Sequence[ObjectInfo], str | None]:
+        more = {"ContinuationToken": token} if token else {}
+        page = await self._call("list_objects_v2", Prefix=prefix, MaxKeys=PAGE, **more)
+        infos = [
+            self._info(found["Key"], found["Size"], found["LastModified"].timestamp(), found.get("ETag", ""))
+            for found in page.get("Contents", ())
+        ]
+        return infos, page.get("NextContinuationToken") if page.get("IsTruncated") else None
+
+    async def _write(self, path: str, data: bytes, sha256: str, if_absent: bool) -> ObjectInfo:
+        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
+        put = await self._call("put_object", Key=path, Body=data, ChecksumSHA256=checksum, **condition)
+        return self._info(path, len(data), _time(put), put["ETag"])
+
+    async def _delete(self, paths: Sequence[str]) -> None:
+        for at in range(0, len(paths), PAGE):
+            objects = [{"Key": path} for path in paths[at : at + PAGE]]
+            done = await self._call("delete_objects", Delete={"Objects": objects, "Quiet": True})
+            for error in done.get("Errors", ()):
+                if error.get("Code") != "NoSuchKey":
+                    raise failure(error.get("Code", ""), f"s3://{self._place.bucket}/{error.get('Key', '')}")
+
+    def _copy(self, source: Any, key: str, target: str) -> ObjectInfo:
+        found: ObjectInfo = run(source._asked(key, source._head(source._key(key))))  # noqa: SLF001 - of this class
+        where = {"Bucket": source.place.bucket, "Key": source._key(key)}  # noqa: SLF001 - likewise
+        path = self._key(target)
+        if found.size > COPY_LIMIT_BYTES:
+            with self._multipart() as multipart:
+                multipart.copy(f"{where['Bucket']}/{where['Key']}", path, found.size)
+        else:
+            run(self._asked(key, self._call("copy_object", Key=path, CopySource=where)))
+        copied: ObjectInfo = run(self._asked(target, self._head(path)))
+        return copied
+
+    def _put_large(self, key: str, body: Body) -> ObjectInfo:
+        path = self._key(key)
+        with self._multipart() as multipart:
+            etag = multipart.put(path, body)
+        found: ObjectInfo = run(self._asked(key, self._head(path)))
+        return self._info(path, body.size, found.modified, etag)
+
+    @contextlib.contextmanager
+    def _multipart(self) -> Iterator[Multipart]:
+        with ThreadPoolExecutor(AHEAD, thread_name_prefix="em-s3fs") as pool:
+            yield Multipart(call=self._called, budget=self._budget, pool=pool)
+
+    def _called(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
+        with self._translated(parameters.get("Key", "")[len(self._root) :]):
+            answer: Mapping[str, Any] = run(self._call(operation, **parameters))
+            return answer
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """The one place where s3fs's errors become this library's; theirs hold the headers of the request."""
+        try:
+            yield
+        except EMError:
+            raise
+        except Exception as error:  # noqa: BLE001 - s3fs passes on whatever aiohttp, botocore and asyncio raise
+            raise self._translate(error, f"{self._text}/{key}") from None
+
+    def _translate(self, error: Exception, place: str) -> EMError:
+        answer = error if isinstance(error, exceptions.ClientError) else error.__cause__
+        if isinstance(answer, exceptions.ClientError):
+            code = answer.response.get("Error", {}).get("Code", "")
+            if code in {"416", "InvalidRange"}:
+                return PastTheEnd(place)
+            return failure("NoSuchKey" if code == "NoSuchUpload" else code, place)
+        if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
+            return no_credentials(place)
+        return unreachable(place, self._place.endpoint or "")
+
+
+@functools.cache
+def _models() -> Any:
+    """What botocore knows of the API, which takes it longer to read than everything else until the first request."""
+    return AioSession().get_component("data_loader")
+
+
+def _time(answer: Mapping[str, Any]) -> float:
+    """The service's clock, from the date of its answer."""
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(date).timestamp() if date else now()
+
+
+def _is_no_secret(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG
