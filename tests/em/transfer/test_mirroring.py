@@ -302,6 +302,9 @@ class TestAgain:
             source.put("/alice/default/n", {"k": data}, id="n")
             mirror(source.uri, target.uri)
         assert versions(target.backend, "/alice/default/n") == versions(source.backend, "/alice/default/n")
+        # Each by an upload of its own, whose files no collector takes for those of the one before.
+        ops = [file.op for node in target.backend.versions("/alice/default/n") for file in target.backend.files(node)]
+        assert len(set(ops)) == 3
 
 
 class TestDelete:
