@@ -15,7 +15,7 @@ from t9k.em.testing.uploads import finish, make_request, read_node, upload
 from t9k.em.testing.wrappers import ReadOnlyStore, StoreWrapper
 from t9k.em.uris import parse
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
-from t9k_em_backends.tree import upload as upload_module
+from t9k_em_backends.tree import heads as heads_module
 from t9k_em_backends.tree.listing import REWRITE_AT
 
 FILES = {"a": b"a", "b/c": b"bb"}
@@ -173,7 +173,7 @@ def _number_of(act, store, what: str) -> int:
 
 
 def test_a_list_of_files_that_is_replaced_and_collected_while_it_is_read(backend, store, monkeypatch) -> None:
-    monkeypatch.setattr(upload_module, "FILES_IN_HEAD_BYTES", 1)
+    monkeypatch.setattr(heads_module, "FILES_IN_HEAD_BYTES", 1)
     upload(backend, make_request("/alice", "m", FILES, id="mine"), FILES)
 
     class Overtaken(StoreWrapper):

@@ -18,7 +18,7 @@ from t9k.em.testing.uploads import finish, make_request, read_node, upload
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 from t9k_em_backends.tree import heads as heads_module
 from t9k_em_backends.tree import listing
-from t9k_em_backends.tree import upload as upload_module
+from t9k_em_backends.tree import heads as heads_module
 from t9k_em_backends.tree.heads import MAX_HEAD_BYTES, Head, ManifestRef, decode_manifest, encode_head, encode_manifest
 
 FILES = {"a": b"a", "b/c": b"bb"}
@@ -177,7 +177,7 @@ def test_a_head_that_is_listed_and_never_found_is_an_error(backend, store) -> No
 @pytest.fixture
 def manifest_key(backend, store, monkeypatch):
     """The key of the list of files of a node that has one."""
-    monkeypatch.setattr(upload_module, "FILES_IN_HEAD_BYTES", 1)
+    monkeypatch.setattr(heads_module, "FILES_IN_HEAD_BYTES", 1)
     upload(backend, make_request("/alice", "m", FILES, id="mine"), FILES)
     return next(info.key for info in store.list("alice/m/") if "/.em/manifest-" in info.key)
 

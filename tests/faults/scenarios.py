@@ -25,7 +25,7 @@ from t9k.em.errors import (
 from t9k.em.names import join, parent_and_name
 from t9k.em.records import ARTIFACT, RUN, Body, Draft, FileSpec, UploadRequest
 from t9k_em_backends.tree import TreeBackend
-from t9k_em_backends.tree import upload as upload_module
+from t9k_em_backends.tree import heads as heads_module
 
 USER = "alice"
 KEYS = ("a", "b/c", "d")
@@ -81,12 +81,12 @@ class Scenario:
 
     def run(self) -> None:
         """Runs it and raises Violation if anything happens that must not."""
-        limit = upload_module.FILES_IN_HEAD_BYTES
-        upload_module.FILES_IN_HEAD_BYTES = self._random.choice([limit, limit, 1])
+        limit = heads_module.FILES_IN_HEAD_BYTES
+        heads_module.FILES_IN_HEAD_BYTES = self._random.choice([limit, limit, 1])
         try:
             self._run()
         finally:
-            upload_module.FILES_IN_HEAD_BYTES = limit
+            heads_module.FILES_IN_HEAD_BYTES = limit
 
     def _run(self) -> None:
         faults, self.world.profile = self.world.profile, Profile()

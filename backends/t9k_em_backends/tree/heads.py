@@ -10,7 +10,6 @@ For a folder F, with `<c>` the folded name, percent-encoded, as `names.encode_co
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
@@ -29,6 +28,10 @@ FILES_IN_HEAD_BYTES = 256 << 10
 MAX_HEAD_BYTES = 4 << 20
 MAX_MANIFEST_BYTES = 512 << 20
 MAX_GENERATION = 99_999_999
+
+_GZIP = 31  # what zlib calls the format
+_AT_ONCE = 1000
+_SMALLEST_RECORD_BYTES = 150
 
 _HEAD_KEY = re.compile(r"(?P<folder>(?:.*/)?)\.em/h/(?P<c>[^/]+)/(?P<generation>\d{8})\.json")
 
@@ -203,8 +206,21 @@ def decode_head(data: bytes, key: str) -> Head:
 
 
 def encode_manifest(files: tuple[FileEntry, ...]) -> bytes:
-    """Writes a list of files; the same list gives the same bytes."""
-    return gzip.compress(dump_json({"v": FORMAT, "files": [_file_record(file) for file in files]}), 6, mtime=0)
+    """Writes a list of files, piece by piece for there may be very many; the same list gives the same bytes."""
+    deflate = zlib.compressobj(6, wbits=_GZIP)
+    pieces = [deflate.compress(f'{{"v":{FORMAT},"files":['.encode())]
+    for at in range(0, len(files), _AT_ONCE):
+        records = dump_json([_file_record(file) for file in files[at : at + _AT_ONCE]])[1:-1]
+        pieces.append(deflate.compress((b"," if at else b"") + records))
+    return b"".join([*pieces, deflate.compress(b"]}"), deflate.flush()])
+
+
+def fits(head: Head) -> bool:
+    """Whether a head can have its files in it."""
+    return (
+        len(head.files) * _SMALLEST_RECORD_BYTES <= FILES_IN_HEAD_BYTES
+        and len(encode_head(head)) <= FILES_IN_HEAD_BYTES
+    )
 
 
 def decode_manifest(data: bytes, head: Head, key: str) -> tuple[FileEntry, ...]:
@@ -216,7 +232,7 @@ def decode_manifest(data: bytes, head: Head, key: str) -> tuple[FileEntry, ...]:
     try:
         if head.manifest is None or hashlib.sha256(data).hexdigest() != head.manifest.sha256:
             raise ValueError("its SHA-256 differs from the one in the head")
-        inflate = zlib.decompressobj(wbits=31)
+        inflate = zlib.decompressobj(wbits=_GZIP)
         plain = inflate.decompress(data, MAX_MANIFEST_BYTES)
         if not inflate.eof:
             raise ValueError(f"it is cut, or larger than {MAX_MANIFEST_BYTES} bytes")

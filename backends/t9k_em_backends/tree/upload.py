@@ -23,12 +23,11 @@ from t9k.em.errors import Conflict, CorruptData, NameCollision, NotFound, Upload
 from t9k.em.names import join
 from t9k.em.records import Body, FileEntry, FileSpec, Node, ObjectInfo, Outcome, UploadRequest, utc_text
 from t9k_em_backends.tree.heads import (
-    FILES_IN_HEAD_BYTES,
     Head,
     ManifestRef,
     dump_json,
-    encode_head,
     encode_manifest,
+    fits,
     manifest_key,
     to_node,
     upload_prefix,
@@ -275,7 +274,7 @@ class TreeUpload(Upload):
 
     def _shorten(self, head: Head) -> Head:
         """Moves a long list of files out of the head, into an object of its own that is named for its content."""
-        if len(encode_head(head)) <= FILES_IN_HEAD_BYTES:
+        if fits(head):
             return head
         data = encode_manifest(head.files)
         manifest = ManifestRef(op=self._request.op, sha256=hashlib.sha256(data).hexdigest())
