@@ -8,7 +8,7 @@ import pytest
 import rich.progress
 from rich.console import Console
 
-from t9k.em.cli.progress import Bars, progress, waiting
+from t9k.em.cli.progress import Bars, columns, progress, waiting
 from t9k.em.transfer.progress import Silent
 
 
@@ -73,3 +73,19 @@ def test_results_stay_on_stdout_while_bars_are_on_stderr(
     assert out == "result\n"
     assert "uploading a" in err
     assert "result" not in err
+
+
+def test_a_bar_shows_files_bytes_rate_and_the_time_that_is_left() -> None:
+    now_s = [0.0]
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+    bars = rich.progress.Progress(*columns(), console=screen, auto_refresh=False, get_time=lambda: now_s[0])
+    follower = Bars(bars)
+    follower.start("uploading a", 4, 4_000_000)
+    for _ in range(3):
+        now_s[0] += 2
+        follower.advance(1, 1_000_000)
+    paper = Console(file=io.StringIO(), width=120)
+    paper.print(bars.get_renderable())
+    bars.stop()
+    shown = paper.file.getvalue()
+    assert shown.split("━")[-1].split() == ["3/4", "files", "3.0/4.0", "MB", "500.0", "kB/s", "00:02"]

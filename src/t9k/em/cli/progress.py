@@ -60,6 +60,20 @@ class Bars:
         return f"{self._files}/{self._of} files"
 
 
+def columns() -> tuple[rich.progress.ProgressColumn, ...]:
+    """What a bar shows: what is moved, how many files and bytes of how many, how fast, and how long it will take."""
+    import rich.progress as rich
+
+    return (
+        rich.TextColumn("{task.description}", markup=False),
+        rich.BarColumn(bar_width=None),
+        rich.TextColumn("{task.fields[files]}", markup=False),
+        rich.DownloadColumn(),
+        rich.TransferSpeedColumn(),
+        rich.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+
+
 @contextlib.contextmanager
 def progress(verb: str | None = None) -> Iterator[Progress]:
     """Shows how far the transfers in the block are; the bars go when it ends.
@@ -71,17 +85,10 @@ def progress(verb: str | None = None) -> Iterator[Progress]:
     if not to.is_terminal:
         yield Silent()
         return
-    import rich.progress as rich
+    from rich.progress import Progress as Shown
 
-    columns = (
-        rich.TextColumn("{task.description}", markup=False),
-        rich.BarColumn(bar_width=None),
-        rich.TextColumn("{task.fields[files]}", markup=False),
-        rich.DownloadColumn(),
-        rich.TimeElapsedColumn(),
-    )
     # Results are for stdout, which may be a file although stderr is a terminal.
-    bars = rich.Progress(*columns, console=to, transient=True, redirect_stdout=False)
+    bars = Shown(*columns(), console=to, transient=True, redirect_stdout=False)
     try:
         yield Bars(bars, verb)
     finally:
