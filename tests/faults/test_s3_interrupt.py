@@ -1,0 +1,55 @@
+"""Ctrl-C in the middle of a large upload to S3: it ends at once, says how to go on, and what was sent is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from t9k import em
+from t9k.em.uris import parse
+from t9k_em_backends.obstore import ObstoreStore
+from t9k_em_backends.parts import PART_BYTES
+
+PARTS = 20
+COMMAND = [sys.executable, "-c", "from t9k.em.cli import main; main()"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for another process")
+def test_an_interrupted_upload_goes_on_with_the_parts_that_are_there(s3):
+    root = s3.new_root()
+    data = os.urandom(PARTS * PART_BYTES)
+    Path("large.bin").write_bytes(data)
+    artifact = em.create_artifact("large")
+    artifact.add_file("large.bin")
+    command = [*COMMAND, "upload", artifact.local, "--folder", root]
+
+    with ObstoreStore.from_uri(parse(root)) as store:
+        multipart = store._open().multipart
+
+        def parts() -> set[int]:
+            pending = [*multipart.pending(store._key(""))]
+            return {number for upload in pending for number in multipart._parts(upload.key, upload.etag)}
+
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and len(parts()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert said.strip() == "em: interrupted; run the same command again to go on"
+        kept = parts()
+        assert kept
+
+        again = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        assert again.stdout.startswith("published")
+        assert parts() == set()
+    loaded = em.load_artifact(f"{root}#/alice/default/large")
+    with loaded.open("large.bin") as stream:
+        assert stream.read() == data
