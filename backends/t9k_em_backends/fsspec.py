@@ -21,11 +21,13 @@ _OWN = {
     "s3a": ("t9k_em_backends.fsspec_drivers.s3", "S3Store"),
     "gs": ("t9k_em_backends.fsspec_drivers.gs", "GSStore"),
     "gcs": ("t9k_em_backends.fsspec_drivers.gs", "GSStore"),
+    "webdav": ("t9k_em_backends.fsspec_drivers.webdav", "WebDAVStore"),
+    "dav": ("t9k_em_backends.fsspec_drivers.webdav", "WebDAVStore"),
 }
 """Where the store of a scheme is that has one of its own."""
 
 _PLAIN = ("t9k_em_backends.fsspec_drivers.plain", "PlainStore")
-_TIMED = frozenset(_OWN)
+_TIMED = frozenset({"s3", "s3a", "gs", "gcs"})
 
 # Places that cannot be written to, lie on this machine, or are other places seen through something.
 _REFUSED = frozenset(

@@ -1,7 +1,8 @@
 """`PlainStore`: whatever fsspec can reach, by the calls that every driver has.
 
 Nothing here can be created without the risk of overwriting another writer's, so a tree is written by one writer at a time
-(`?unsafe_single_writer=true`), but for the drivers in `_CREATE`.
+(`?unsafe_single_writer=true`), but for the drivers in `_CREATE`. Where a file can get another name, it is written under a
+temporary one, so that a process that is killed leaves no half of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.failures import failure
 from t9k_em_backends.fsspec_drivers.cloud import taken
 from t9k_em_backends.fsspec_drivers.loop import PIECE_BYTES, PerProcess
-from t9k_em_backends.fsspec_drivers.options import check_known, url
+from t9k_em_backends.fsspec_drivers.options import check_known
 from t9k_em_backends.parts import MULTIPART_FROM_BYTES
 from t9k_em_backends.traffic import FEWEST
 
@@ -45,14 +46,8 @@ if TYPE_CHECKING:
     from t9k.em.uris import URI
 
 TEMPORARY = ".em/tmp"
-_WEBDAV = ("webdav", "dav")
+_RENAMING = frozenset({"sftp", "ssh"})
 _TIMES = ("modified", "mtime", "LastModified", "last_modified", "updated", "timeModified")
-
-_RENAME: Mapping[str, Callable[[Any, str, str], object]] = {
-    **dict.fromkeys(("sftp", "ssh"), lambda driver, source, target: driver.mv(source, target)),
-    **dict.fromkeys(_WEBDAV, lambda driver, source, target: driver.client.move(source, target, overwrite=True)),
-}
-"""How a driver gives a file another name; the general `mv` takes names for patterns, and copies."""
 
 _CREATE: Mapping[str, Mapping[str, Any]] = {scheme: {"overwrite": False} for scheme in ("az", "abfs", "abfss")}
 """What makes a driver write only what is not there yet; whether it really does is probed once for each root."""
@@ -77,23 +72,20 @@ class PlainStore(ObjectStore):
         self._text = text
         self._is_async = bool(driver_class(scheme).async_impl)
         self._one = contextlib.nullcontext() if self._is_async else threading.RLock()
+        self._directories: set[str] = set()
         self._driver = PerProcess(self._make)
 
     @classmethod
     def from_uri(cls, uri: URI) -> PlainStore:
-        """The store of whatever driver serves the scheme; it takes the option `endpoint` for WebDAV alone.
+        """The store of whatever driver serves the scheme.
 
         Raises:
             MissingExtra: The driver is not installed.
         """
         driver = driver_class(uri.scheme)
-        check_known(uri, ("endpoint",) if uri.scheme in _WEBDAV else ())
-        if uri.scheme in _WEBDAV:
-            options = {"base_url": url(uri, "endpoint") or f"https://{uri.netloc}"}
-            root = uri.path.strip("/")
-        else:
-            options = driver._get_kwargs_from_urls(uri.text)  # noqa: SLF001 - how fsspec itself reads a URI
-            root = driver._strip_protocol(uri.text)  # noqa: SLF001 - likewise
+        check_known(uri, ())
+        options = driver._get_kwargs_from_urls(uri.text)  # noqa: SLF001 - how fsspec itself reads a URI
+        root = driver._strip_protocol(uri.text)  # noqa: SLF001 - likewise
         copies = driver.cp_file is not AbstractFileSystem.cp_file
         return (CopyingPlainStore if copies else PlainStore)(uri.scheme, options, root, uri.text)
 
@@ -153,16 +145,15 @@ class PlainStore(ObjectStore):
                 f"{self._text} lets one writer overwrite another's record, so nothing is written there; use another "
                 "store, or add the option '?unsafe_single_writer=true' to its URI when only one process ever writes"
             )
-        with self._source(body) as send, self._driving(key) as driver:
-            rename = _RENAME.get(self._scheme)
-            if rename is None:
-                send(driver, path, **((create or {}) if if_absent else {}))
-            else:
+        with self._source(body) as source, self._driving(key) as driver:
+            if self._renames:
                 temporary = f"{self._path(TEMPORARY)}/{random_text(20)}"
-                driver.makedirs(self._path(TEMPORARY), exist_ok=True)
-                send(driver, temporary)
-                driver.makedirs(path.rpartition("/")[0], exist_ok=True)
-                rename(driver, temporary, path)
+                self._make_parent(driver, temporary)
+                self._make_parent(driver, path)
+                self._send(driver, temporary, source)
+                self._rename(driver, temporary, path)
+            else:
+                self._send(driver, path, source, **((create or {}) if if_absent else {}))
             return _info(key, driver.info(path))
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -189,9 +180,33 @@ class PlainStore(ObjectStore):
 
     # Inside.
 
-    def _make(self) -> tuple[Any, None]:
-        driver = driver_class(self._scheme)(**self._options, skip_instance_cache=True, use_listings_cache=False)
+    def _make(self) -> tuple[Any, Callable[[], Coroutine[Any, Any, object]] | None]:
+        driver = driver_class(self._scheme)(**self._options, skip_instance_cache=True)
+        # As an argument some drivers pass it on to their client, which does not know it.
+        driver.dircache.use_listings_cache = False
         return driver, None
+
+    @property
+    def _renames(self) -> bool:
+        """Whether the driver gives a file another name, in place of one that is there, without copying it."""
+        return self._scheme in _RENAMING
+
+    def _rename(self, driver: Any, source: str, target: str) -> None:
+        driver.mv(source, target)
+
+    def _send(self, driver: Any, path: str, source: bytes | str, **options: Any) -> None:
+        """Writes a file from bytes, or from a local file."""
+        if isinstance(source, bytes):
+            driver.pipe_file(path, source, **options)
+        else:
+            driver.put_file(source, path, **options)
+
+    def _make_parent(self, driver: Any, path: str) -> None:
+        """Makes the directory of a file, where there are directories."""
+        directory = path.rpartition("/")[0]
+        if self._renames and directory not in self._directories:
+            driver.makedirs(directory, exist_ok=True)
+            self._directories.add(directory)
 
     def _path(self, key: str) -> str:
         if not key or "\0" in key or any(component in ("", ".", "..") for component in key.split("/")):
@@ -228,17 +243,16 @@ class PlainStore(ObjectStore):
             yield (f"{directory}/{name}" if directory else name), entry
 
     @contextlib.contextmanager
-    def _source(self, body: Body) -> Iterator[Callable[..., object]]:
-        """How to send the bytes of a body, once they are all compared: from memory, or from a copy on the local disk."""
+    def _source(self, body: Body) -> Iterator[bytes | str]:
+        """The bytes of a body, once they are all compared: themselves, or the path of a copy on the local disk."""
         if body.size < MULTIPART_FROM_BYTES:
-            data = body.read()
-            yield lambda driver, path, **options: driver.pipe_file(path, data, **options)
+            yield body.read()
             return
         with tempfile.NamedTemporaryFile(prefix="em-") as copy:
             for chunk in body.chunks():
                 copy.write(chunk)
             copy.flush()
-            yield lambda driver, path, **options: driver.put_file(copy.name, path, **options)
+            yield copy.name
 
     @contextlib.contextmanager
     def _driving(self, key: str) -> Iterator[Any]:
@@ -267,10 +281,12 @@ class CopyingPlainStore(PlainStore):
         path = self._path(target)
         with self._driving(source) as driver:
             self._size(driver, self._path(source))
-            if self._scheme in _RENAME:
-                driver.makedirs(path.rpartition("/")[0], exist_ok=True)
-            driver.cp_file(self._path(source), path)
+            self._make_parent(driver, path)
+            self._copy_file(driver, self._path(source), path)
             return _info(target, driver.info(path))
+
+    def _copy_file(self, driver: Any, source: str, target: str) -> None:
+        driver.cp_file(source, target)
 
 
 @functools.cache

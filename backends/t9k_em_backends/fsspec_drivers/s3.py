@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
-import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
@@ -22,6 +21,7 @@ from t9k_em_backends.failures import failure, no_credentials, unreachable
 from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, now
 from t9k_em_backends.fsspec_drivers.loop import run
 from t9k_em_backends.s3.access import find_access
+from t9k_em_backends.s3.logs import keep_secrets_out
 from t9k_em_backends.s3.multipart import AHEAD, Multipart, is_md5_of
 from t9k_em_backends.s3.place import S3Place
 from t9k_em_backends.traffic import MOST
@@ -42,9 +42,6 @@ COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/AP
 TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 10.0
 TRIES = 7
-
-# At this level these write down whole requests, with the session token among the headers.
-_TELLTALES = ("aiobotocore.endpoint", "aiobotocore.httpsession", "botocore.auth", "botocore.endpoint", "botocore.hooks")
 
 
 class S3Store(CloudStore):
@@ -103,8 +100,7 @@ class S3Store(CloudStore):
 
     def _make(self) -> tuple[Any, Callable[[], Coroutine[Any, Any, object]]]:
         place, access = self._place, find_access(self._place)
-        for name in _TELLTALES:
-            logging.getLogger(name).addFilter(_is_no_secret)
+        keep_secrets_out()
         session = AioSession(profile=place.profile)
         session.register_component("data_loader", _models())
         driver = s3fs.S3FileSystem(
@@ -244,7 +240,3 @@ def _time(answer: Mapping[str, Any]) -> float:
     """The service's clock, from the date of its answer."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     return parsedate_to_datetime(date).timestamp() if date else now()
-
-
-def _is_no_secret(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.DEBUG

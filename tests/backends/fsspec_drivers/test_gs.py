@@ -1,0 +1,86 @@
+"""What only the store by gcsfs does."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from t9k.em.errors import AlreadyExists, InvalidURI, NotFound, SourceChanged
+from t9k.em.records import Body, Origin
+from t9k.em.registry import open_backend
+from t9k.em.testing import make_request, read_node, upload
+from t9k.em.uris import parse
+from t9k_em_backends.fsspec import FsspecStore
+from t9k_em_backends.fsspec_drivers.gs import CHUNK_BYTES
+
+HOME = "/alice/default"
+LARGE = bytes(range(256)) * (2 * CHUNK_BYTES // 256) + b"odd end" * 1000
+
+
+@pytest.fixture
+def root(gcs):
+    return f"{gcs.new_root()}?anonymous=true&project={gcs.project}"
+
+
+@pytest.fixture
+def store(root):
+    with FsspecStore.from_uri(parse(root)) as store:
+        yield store
+
+
+def get(store, key):
+    return b"".join(store.get(key))
+
+
+def test_large_objects_go_in_chunks_and_come_back(store):
+    info = store.put("a", Body.of(LARGE))
+    assert info.size == len(LARGE)
+    assert get(store, "a") == LARGE
+    assert store.recognizes(info, Body.of(LARGE))
+    assert not store.recognizes(info, Body.of(LARGE[:-1] + b"x"))
+
+
+def test_a_large_object_that_changes_while_it_is_read_is_never_seen(store):
+    store.put("a", Body.of(b"before"))
+    for key in ("a", "b"):
+        with pytest.raises(SourceChanged):
+            store.put(key, evolve(Body.of(LARGE), sha256="0" * 64))
+    assert get(store, "a") == b"before"
+    assert [info.key for info in store.list("")] == ["a"]
+
+
+def test_a_large_conditional_write_is_one_request_whose_condition_holds(store):
+    store.put("a", Body.of(LARGE), if_absent=True)
+    with pytest.raises(AlreadyExists):
+        store.put("a", Body.of(LARGE[::-1]), if_absent=True)
+    assert get(store, "a") == LARGE
+
+
+def test_bytes_that_look_like_a_boundary_stay_as_they_are(store):
+    data = b"\r\n--==0==\r\nContent-Type: text/plain\r\n\r\n--==0==--\n" * 10
+    store.put("a", Body.of(data))
+    assert get(store, "a") == data
+
+
+def test_what_another_root_holds_is_copied_there(gcs, store):
+    with FsspecStore.from_uri(parse(f"{gcs.new_root()}?anonymous=true")) as source:
+        told = source.put("a", Body.of(b"bytes"))
+        store.put("b", evolve(Body.of(b"bytes"), origin=Origin(store=source, key="a", etag=told.etag)))
+    assert get(store, "b") == b"bytes"
+
+
+def test_a_tree_lives_there_and_several_clients_share_it(root):
+    files = {"a": b"a", "b/c": b"x" * 3_000_000}
+    with open_backend(root) as one, open_backend(root) as another:
+        node = upload(one, make_request(HOME, "m", files), files)
+        assert read_node(another, another.stat(node.path)) == files
+        again = upload(another, make_request(HOME, "m", {"a": b"b"}, strategy="replace"), {"a": b"b"})
+        assert [found.generation for found in one.versions(node.path)] == [2, 1]
+        assert read_node(one, again) == {"a": b"b"}
+
+
+def test_a_bucket_that_is_not_there_and_an_unknown_option_are_told(gcs):
+    with FsspecStore.from_uri(parse("gs://nobody-made-this/x?anonymous=true")) as store, pytest.raises(NotFound):
+        store.get("a")
+    with pytest.raises(InvalidURI, match=r"speed.*takes anonymous, endpoint, project, timeout"):
+        open_backend("gs://bucket/x?speed=fast")

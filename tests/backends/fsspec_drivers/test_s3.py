@@ -1,0 +1,248 @@
+"""What only the store by s3fs does: large objects in parts, secrets kept, errors told, forks survived."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+from attrs import evolve
+
+from t9k.em.errors import (
+    AlreadyExists,
+    BackendPermissionError,
+    BackendUnavailable,
+    InvalidURI,
+    NotFound,
+    SourceChanged,
+    UnsafeStore,
+)
+from t9k.em.records import Body, Origin
+from t9k.em.registry import open_backend
+from t9k.em.testing import make_request, read_node, upload
+from t9k.em.uris import parse
+from t9k_em_backends.fsspec import FsspecStore
+from t9k_em_backends.fsspec_drivers import s3 as driver
+from t9k_em_backends.parts import MULTIPART_FROM_BYTES, PART_BYTES
+
+HOME = "/alice/default"
+LARGE = bytes(range(256)) * (2 * PART_BYTES // 256) + b"odd end" * 1000
+
+
+def open_store(root):
+    return FsspecStore.from_uri(parse(root))
+
+
+def get(store, key, *span):
+    return b"".join(store.get(key, *span))
+
+
+def keys(store):
+    return sorted(info.key for info in store.list(""))
+
+
+class Watched:
+    """Counts what a store asks its service for."""
+
+    def __init__(self, store, monkeypatch):
+        self.asked: list[str] = []
+        real = store._call
+
+        async def call(operation, **parameters):
+            self.asked.append(operation)
+            return await real(operation, **parameters)
+
+        monkeypatch.setattr(store, "_call", call)
+
+
+@pytest.fixture
+def root(s3):
+    return s3.new_root()
+
+
+@pytest.fixture
+def store(root):
+    with open_store(root) as store:
+        yield store
+
+
+class TestLargeObjects:
+    def test_they_go_in_parts_and_come_back(self, store, monkeypatch):
+        watched = Watched(store, monkeypatch)
+        info = store.put("a", Body.of(LARGE))
+        assert watched.asked.count("upload_part") == 3
+        assert (info.size, info.etag[-2:]) == (len(LARGE), "-3")
+        assert get(store, "a") == LARGE
+        assert get(store, "a", PART_BYTES - 1, PART_BYTES + 1) == LARGE[PART_BYTES - 1 : PART_BYTES + 1]
+        (listed,) = store.list("")
+        assert store.recognizes(listed, Body.of(LARGE))
+        assert not store.recognizes(listed, Body.of(LARGE[:-1] + b"x"))
+
+    def test_one_that_was_interrupted_goes_on_with_the_parts_that_are_there(self, root, store, monkeypatch):
+        class Torn(io.BytesIO):
+            def read(self, size=-1, /):
+                if self.tell() >= 2 * PART_BYTES:
+                    raise KeyboardInterrupt
+                return super().read(size)
+
+        with pytest.raises(KeyboardInterrupt):
+            store.put("a", evolve(Body.of(LARGE), open=lambda: Torn(LARGE)))
+        assert keys(store) == []
+        with open_store(root) as another:
+            watched = Watched(another, monkeypatch)
+            another.put("a", Body.of(LARGE))
+            assert watched.asked.count("upload_part") == 1
+            assert get(another, "a") == LARGE
+            assert list(another.sweep(-60)) == []
+
+    def test_one_that_changes_while_it_is_read_is_never_seen_and_leaves_nothing(self, store):
+        store.put("a", Body.of(b"before"))
+        with pytest.raises(SourceChanged):
+            store.put("a", evolve(Body.of(LARGE), sha256="0" * 64))
+        assert get(store, "a") == b"before"
+        assert list(store.sweep(-60)) == []
+
+    def test_a_conditional_one_is_one_request_which_is_what_was_probed(self, store, monkeypatch):
+        watched = Watched(store, monkeypatch)
+        store.put("a", Body.of(LARGE), if_absent=True)
+        with pytest.raises(AlreadyExists):
+            store.put("a", Body.of(LARGE[::-1]), if_absent=True)
+        assert watched.asked == ["put_object", "put_object"]
+        assert get(store, "a") == LARGE
+
+    def test_one_that_is_copied_passes_the_limit_of_one_request_in_parts(self, store, monkeypatch):
+        monkeypatch.setattr(driver, "COPY_LIMIT_BYTES", 1 << 20)
+        store.put("a", Body.of(LARGE))
+        assert store.copy("a", "b").size == len(LARGE)
+        assert get(store, "b") == LARGE
+
+
+class TestSmallObjects:
+    def test_the_service_is_told_the_checksum_and_refuses_other_bytes(self, moto):
+        with open_store(moto.new_root()) as store:
+            data = b"bytes"
+            assert store.put("a", Body.of(data)).etag == hashlib.md5(data).hexdigest()
+            info = next(store.list(""))
+            assert store.recognizes(info, Body.of(data))
+            assert not store.recognizes(info, Body.of(b"bytez"))
+
+    @pytest.mark.parametrize("key", ["a?versionId=b", "model*.pt", "a[1].txt"])
+    def test_no_key_is_cut_or_expanded(self, store, key):
+        others = ["a", "model1.pt", "a1.txt"]
+        store.put_many([(other, Body.of(b"other")) for other in others])
+        store.put(key, Body.of(b"own"))
+        store.copy(key, "copy")
+        assert get(store, key) == get(store, "copy") == b"own"
+        store.delete([key])
+        assert keys(store) == sorted([*others, "copy"])
+
+    def test_what_another_store_of_the_service_holds_is_copied_there(self, s3, store, monkeypatch):
+        with open_store(s3.new_root()) as source:
+            told = source.put("a", Body.of(b"bytes"))
+            origin = Origin(store=source, key="a", etag=told.etag)
+            watched = Watched(store, monkeypatch)
+            store.put_many([("b", evolve(Body.of(b"bytes"), origin=origin))])
+            assert "put_object" not in watched.asked
+            with pytest.raises(SourceChanged):
+                store.put("c", evolve(Body.of(b"other"), origin=evolve(origin, etag="0" * 32)))
+        assert get(store, "b") == b"bytes"
+        assert keys(store) == ["b"]
+
+
+class TestConditions:
+    def test_a_service_that_ignores_them_is_refused(self, rclone_s3):
+        root = f"{rclone_s3.new_root()}?driver=fsspec"
+        with open_backend(root) as backend, pytest.raises(UnsafeStore, match="unsafe_single_writer=true"):
+            backend.begin(make_request(HOME, "m", {}))
+        with open_backend(f"{root}&unsafe_single_writer=true") as backend:
+            node = upload(backend, make_request(HOME, "m", {"a": b"a"}), {"a": b"a"})
+            assert read_node(backend, node) == {"a": b"a"}
+
+
+class TestErrors:
+    def test_each_says_what_to_do(self, root, monkeypatch):
+        with open_store(root) as store, pytest.raises(NotFound):
+            store.get("a")
+        with open_store("s3://nobody-made-this/root") as store, pytest.raises(InvalidURI, match="no such bucket"):
+            store.get("a")
+        away = "http://127.0.0.1:9"
+        with (
+            open_store(f"{root}?endpoint={away}") as store,
+            pytest.raises(BackendUnavailable, match="cannot be reached; check the network"),
+        ):
+            store.get("a")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+        with open_store(root) as store, pytest.raises(BackendPermissionError, match="credentials are wrong"):
+            store.put("a", Body.of(LARGE[:MULTIPART_FROM_BYTES]))
+        for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
+            monkeypatch.delenv(name)
+        with pytest.raises(BackendPermissionError, match="no credentials were found"), open_store(root):
+            pass
+
+    def test_no_secret_is_told_or_logged(self, s3, root, monkeypatch, caplog, capfd):
+        caplog.set_level(logging.DEBUG)
+        secrets = [s3.secret_key, "session-token-that-nobody-sees"]
+        told = []
+        for _ in range(2):
+            with open_store(root) as store:
+                for put in (Body.of(b"x"), Body.of(LARGE)):
+                    with contextlib.suppress(BackendPermissionError):
+                        store.put("a", put)
+                with pytest.raises((NotFound, BackendPermissionError)) as caught:
+                    store.get("missing")
+                error = caught.value
+                told += [
+                    repr(store),
+                    str(error),
+                    repr(error),
+                    repr(error.__cause__),
+                    pickle.dumps(store).decode("latin1"),
+                ]
+            monkeypatch.setenv("AWS_SESSION_TOKEN", secrets[1])
+        told += [caplog.text, *capfd.readouterr()]
+        assert not [secret for secret in secrets if secret in "".join(told)]
+
+
+class TestProcesses:
+    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+    def test_a_fork_makes_connections_of_its_own(self, store):
+        store.put("a", Body.of(b"before the fork"))
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+
+        def child() -> None:
+            store.put("b", Body.of(b"from the fork"))
+            answers.put(get(store, "a"))
+            store.close()
+
+        process = context.Process(target=child)
+        process.start()
+        assert answers.get(timeout=60) == b"before the fork"
+        process.join(60)
+        assert process.exitcode == 0
+        assert get(store, "b") == b"from the fork"
+
+    def test_a_pickled_store_finds_its_own_credentials(self, store):
+        store.put("a", Body.of(b"x"))
+        with pickle.loads(pickle.dumps(store)) as another:
+            assert get(another, "a") == b"x"
+
+    def test_a_process_that_closes_nothing_ends_in_silence(self, root):
+        code = (
+            "import sys; from t9k.em.records import Body; from t9k.em.uris import parse\n"
+            "from t9k_em_backends.fsspec import FsspecStore\n"
+            "store = FsspecStore.from_uri(parse(sys.argv[1])); store.put('a', Body.of(b'x'))\n"
+            "assert b''.join(store.get('a')) == b'x'"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-W", "always", "-c", code, root],
+            env=os.environ, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert (ended.stdout, ended.stderr) == ("", "")
