@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 from t9k.em.errors import BackendPermissionError, InvalidURI, MissingExtra
 from t9k_em_backends.failures import failure, no_credentials
+from t9k_em_backends.s3.logs import keep_secrets_out
 
 if TYPE_CHECKING:
     import botocore.session
@@ -94,6 +95,7 @@ def _make_session(place: S3Place) -> botocore.session.Session:
         import botocore.session  # noqa: PLC0415 - slow to import, and keys in the environment need none
     except ImportError as error:
         raise MissingExtra("botocore is not installed; pip install 't9k-em[obstore]'") from error
+    keep_secrets_out()
     return botocore.session.Session(profile=place.profile)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from t9k.em.errors import MissingExtra
 from t9k_em_backends.failures import failure, no_credentials, unreachable
+from t9k_em_backends.s3.logs import keep_secrets_out
 
 if TYPE_CHECKING:
     from t9k_em_backends.s3.access import Access
@@ -74,6 +75,7 @@ class S3Client:
         except ImportError as error:
             raise MissingExtra("botocore is not installed; pip install 't9k-em[obstore]'") from error
         access = self._access
+        keep_secrets_out()
         session = botocore.session.Session(profile=self._place.profile)
         config = Config(
             max_pool_connections=CONNECTIONS,
