@@ -108,8 +108,8 @@ class TestOneReplyOfAnUpload:
     def test_never_comes_and_a_timeout_ends_the_wait(self, at_what: str, driver: str, proxy: Proxy, root: str) -> None:
         proxy.fate = first_of(at_what, STALLED)
         uploader = Uploader(CONTENTS, "error")
-        with through(proxy, driver, root, timeout=1) as backend:
-            assert in_the_end(lambda: uploader.upload(backend))[0] is Outcome.PUBLISHED
+        with through(proxy, driver, root, timeout=2) as backend:
+            assert in_the_end(lambda: uploader.upload(backend), tries=5)[0] is Outcome.PUBLISHED
         assert STALLED in [exchange.fate for exchange in proxy.exchanges]
         assert nodes(root, driver) == {(f"{HOME}/m", 1): CONTENTS}
 
