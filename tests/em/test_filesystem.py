@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from tests.em.webserver import web_server
 
 from t9k import em
 from t9k.em import session
@@ -417,6 +419,24 @@ class TestElsewhere:
         with fs.open("r") as stream:
             assert stream.read() == b"it"
         assert fs.cat_file("r") == b"it"
+
+    def test_references_to_the_web_leave_no_file_behind(self, backend, monkeypatch, tmp_path):
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.upper(), raising=False)
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        made = em.create_artifact("a")
+        with web_server() as server:
+            made.add_reference(server.serve("/corpus", b"0123456789"), "corpus")
+            made.upload()
+            fs = pickle.loads(pickle.dumps(made.fs))
+            with fs.open("corpus") as stream:
+                assert list(temporary.iterdir()) == []
+                stream.seek(5)
+                assert stream.read() == b"56789"
+            assert fs.cat_file("corpus", -3) == b"789"
 
     def test_another_content_is_another_file_system(self, backend):
         one, other = make(FILES).fs, make({**FILES, "a.csv": b"other"}, "b").fs
