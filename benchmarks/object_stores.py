@@ -255,6 +255,8 @@ def main() -> None:
             directory=Path(directory),
         )
         failed, printed = False, []
+        if bench.scale != 1:
+            print(f"numbers of files, and sizes of single ones, are {bench.scale} times those below", file=sys.stderr)
         for measure in dict.fromkeys(rows[name].measure for name in rows if name in wanted):
             mine = [name for name in rows if name in wanted and rows[name].measure is measure]
             try:

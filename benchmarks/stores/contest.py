@@ -22,7 +22,13 @@ class Failed(Exception):
 
 @frozen(kw_only=True)
 class Usage:
-    """What one process took; the times of its threads add up."""
+    """What one process took.
+
+    Attributes:
+        seconds: From its start to its end.
+        cpu_s: Of all its threads.
+        peak_mib: The most memory it had; Linux begins to count with what the process had that started it.
+    """
 
     seconds: float
     cpu_s: float
