@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import pickle
 import sys
 
+import boto3
 import pytest
+from attrs import evolve
+from botocore.config import Config
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from t9k.em.errors import BackendError, BackendPermissionError, BackendUnavailable, InvalidKey, InvalidURI
-from t9k.em.records import Body
+from t9k.em.errors import (
+    BackendError,
+    BackendPermissionError,
+    BackendUnavailable,
+    CorruptData,
+    InvalidKey,
+    InvalidURI,
+    SourceChanged,
+)
+from t9k.em.records import Body, Origin
 from t9k.em.registry import open_backend
 from t9k.em.testing import (
     BackendSuite,
@@ -25,6 +37,7 @@ from t9k.em.testing import (
     read_node,
     upload,
 )
+from t9k.em.transfer.copying import copy_node
 from t9k.em.uris import parse
 from t9k_em_backends.obstore import ObstoreStore
 from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES, PART_BYTES
@@ -154,7 +167,7 @@ class TestProcesses:
             process.start()
             assert answers.get(timeout=60) == {"a": b"a"}
             assert answers.get(timeout=60) == f"{HOME}/n"
-            assert answers.get(timeout=60) == "FsspecStore"
+            assert answers.get(timeout=60) == "S3Store"
             process.join(60)
             assert read_node(backend, backend.stat(f"{HOME}/n")) == {"b": b"b"}
 
@@ -176,6 +189,39 @@ class TestProcesses:
             process.start()
             assert "was forked after it was used; start processes with 'spawn'" in answers.get(timeout=60)
             process.join(60)
+
+
+class TestCopies:
+    def test_what_lies_in_another_bucket_is_copied_by_the_service(self, s3):
+        data = bytes(range(256)) * 100
+        large = bytes(MULTIPART_FROM_BYTES)
+        with open_store(s3.new_root()) as source, open_store(f"s3://{s3.bucket}-2/{s3.new_root()[-10:]}") as target:
+            client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+            with contextlib.suppress(client.exceptions.BucketAlreadyExists):
+                client.create_bucket(Bucket=f"{s3.bucket}-2")
+            for key, content in (("a b#?", data), ("large", large)):
+                etag = source.put(key, Body.of(content)).etag
+                origin = Origin(store=source, key=key, etag=etag)
+                body = evolve(Body.of(content), origin=origin, open=lambda: pytest.fail("the bytes need not be read"))
+                assert target.put(key, body).size == len(content)
+                assert b"".join(target.get(key)) == content
+
+    def test_a_source_that_is_not_what_was_uploaded_any_more_is_not_published(self, s3):
+        with open_backend(f"{s3.new_root()}?driver=obstore") as backend:
+            node = upload(backend, make_request(HOME, "m", {"a": b"right"}), {"a": b"right"})
+            (file,) = backend.files(node)
+            backend.store.put(backend.origin(node, file).key, Body.of(b"wrong"))
+            with pytest.raises(CorruptData, match="does not keep 'a' as it was sent"):
+                copy_node(backend, node.path, backend, f"{HOME}/copies", make_folder=True)
+            assert list(backend.list(f"{HOME}/copies")) == []
+
+    def test_a_source_of_another_size_leaves_no_copy(self, s3):
+        with open_store(s3.new_root()) as store:
+            etag = store.put("a", Body.of(bytes(MULTIPART_FROM_BYTES))).etag
+            body = evolve(Body.of(bytes(MULTIPART_FROM_BYTES + 1)), origin=Origin(store=store, key="a", etag=etag))
+            with pytest.raises(SourceChanged):
+                store.put("b", body)
+            assert [info.key for info in store.list("")] == ["a"]
 
 
 class TestErrors:

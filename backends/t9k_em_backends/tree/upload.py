@@ -237,7 +237,8 @@ class TreeUpload(Upload):
         """Compares the store with the plan: the files of this upload that are not there, or not whole."""
         own = [file for file in files if file.op == self._request.op]
         listed = self._listed() if own else {}
-        return [file for file in own if not _is_whole(file, listed.get(file.key))]
+        by_etag = isinstance(self._tree.store, RecognizesContent)
+        return [file for file in own if not _is_whole(file, listed.get(file.key), by_etag=by_etag)]
 
     def _send_again(self, lost: Sequence[FileEntry]) -> None:
         """Counts files as missing that the store has lost, now that no collector is to blame.
@@ -288,5 +289,8 @@ class TreeUpload(Upload):
         self.node = to_node(self._request.folder, generation, head)
 
 
-def _is_whole(file: FileEntry, info: ObjectInfo | None) -> bool:
-    return info is not None and info.size == file.size and info.sha256 in ("", file.sha256)
+def _is_whole(file: FileEntry, info: ObjectInfo | None, *, by_etag: bool) -> bool:
+    """Whether a listed object is the one that was sent; its ETag tells that of a store whose ETags tell the content."""
+    if info is None or info.size != file.size or info.sha256 not in ("", file.sha256):
+        return False
+    return not (by_etag and file.etag and info.etag) or info.etag == file.etag

@@ -60,6 +60,6 @@ def test_within_one_bucket_the_service_copies(s3, monkeypatch):
         assert report.complete
         about_files = [exchange for exchange in made if "/payload/" in urlsplit(exchange.target).path]
         copies = [exchange for exchange in about_files if "x-amz-copy-source" in exchange.headers]
-        assert {exchange.method for exchange in about_files} == {"PUT", "HEAD"}
+        assert {exchange.method for exchange in about_files} <= {"HEAD", "PUT"}
         assert len(copies) == sum(exchange.method == "PUT" for exchange in about_files) == 2 * len(CONTENTS) + 2
         assert contents(target) == contents(source)
