@@ -326,7 +326,7 @@ class ObstoreStore(ObjectStore):
 
     def _order_copy(self, source: ObstoreStore, key: str, target: str, size: int) -> None:
         drivers = self._open()
-        path = source._key(key)  # noqa: SLF001 - of this class
+        path = source._key(key)
         with self._translated(target):
             if size > COPY_LIMIT_BYTES:
                 drivers.multipart.copy(f"{source.place.bucket}/{path}", self._key(target), size)

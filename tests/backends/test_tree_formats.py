@@ -18,7 +18,6 @@ from t9k.em.testing.uploads import finish, make_request, read_node, upload
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 from t9k_em_backends.tree import heads as heads_module
 from t9k_em_backends.tree import listing
-from t9k_em_backends.tree import heads as heads_module
 from t9k_em_backends.tree.heads import MAX_HEAD_BYTES, Head, ManifestRef, decode_manifest, encode_head, encode_manifest
 
 FILES = {"a": b"a", "b/c": b"bb"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -60,6 +62,7 @@ class Artifact(LocalNode):
     kind = ARTIFACT
 
     _checked: dict[str, FileIdentity]
+    _keys: KeySet | None  # made when something is added
     _published: PublishedArtifact | None = None
 
     def __init__(self, metadata: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -250,7 +253,9 @@ class Artifact(LocalNode):
             return
         backend, node = self._origin().find()
         expected = [_spec(f"{OBJECTS}/{key}", self._objects[key]) for key in missing]
-        download_files(backend, node, self._directory, expected=expected, progress=progress)
+        download_files(
+            backend, node, self._directory, expected=expected, durable=False, progress=progress
+        )
 
     # The whole.
 
@@ -268,7 +273,7 @@ class Artifact(LocalNode):
         checked = _checked_objects(data.get("objects", {}))
         self._take(metadata)
         self._objects = checked
-        self._keys = KeySet(checked)
+        self._keys = None
         self._checked = {}
         self.alternative_name = self.alternative_name or self._directory.name
         self._save_metadata()
@@ -336,7 +341,7 @@ class Artifact(LocalNode):
 
     def _attach(self, directory: Path) -> None:
         super()._attach(directory)
-        self._keys = KeySet(self._objects)
+        self._keys = None
         self._checked = {}
 
     def _metadata(self) -> dict[str, Any]:
@@ -347,11 +352,14 @@ class Artifact(LocalNode):
     ) -> None:
         del backend, folder, make_folder, strategy
         self._fetch([key for key in self._objects if not self._is_there(key)], progress)
-        index = self._directory / INDEX
-        if index.is_file():  # another object of this process, or another process, may have added to it
-            self._objects = {**objects.decode(index.read_bytes(), str(index)), **self._objects}
         self._objects = dict(sorted(self._objects.items()))
-        if not index.is_file() or index.read_bytes() != objects.encode(self._objects):
+        index = self._directory / INDEX
+        there = index.read_bytes() if index.is_file() else b""
+        if there == objects.encode(self._objects):
+            return
+        if there:  # another object of this process, or another process, may have added to it
+            self._objects = dict(sorted({**objects.decode(there, str(index)), **self._objects}.items()))
+        if there != objects.encode(self._objects):
             self._save_index()
 
     def _bodies(self) -> dict[str, Body]:
@@ -361,7 +369,7 @@ class Artifact(LocalNode):
         }
         for key, data in self._objects.items():
             if "uri" not in data:
-                bodies[f"{OBJECTS}/{key}"] = local_body(self._path(key), data["size"], data["sha256"])
+                bodies[f"{OBJECTS}/{key}"] = local_body(self._text_path(key), data["size"], data["sha256"])
         return bodies
 
     def _save_index(self) -> None:
@@ -371,12 +379,13 @@ class Artifact(LocalNode):
     def _adding(self, keys: Iterable[str]) -> Iterator[None]:
         """Reserves keys for the block, before anything is copied; an error in it frees them again."""
         try:
+            self._keys = self._keys or KeySet(self._objects)
             for key in keys:
                 check_key(f"{OBJECTS}/{check_key(key)}")
                 self._keys.add(key, again=True)
             yield
         except BaseException:
-            self._keys = KeySet(self._objects)
+            self._keys = None
             raise
 
     def _add(self, added: Mapping[str, Mapping[str, Any]]) -> None:
@@ -390,12 +399,20 @@ class Artifact(LocalNode):
         return self._objects[key]
 
     def _path(self, key: str) -> Path:
-        return self._directory.joinpath(OBJECTS, *key.split("/"))
+        return Path(self._text_path(key))
+
+    def _text_path(self, key: str) -> str:
+        """The path of an object; making a `Path` of each of many costs more than looking at the files."""
+        return f"{self._directory}/{OBJECTS}/{key}"
 
     def _is_there(self, key: str) -> bool:
         """Whether there is a local file for an object, or none is needed for a reference."""
-        path = self._path(key)
-        return "uri" in self._data(key) or (path.is_file() and not path.is_symlink())
+        if "uri" in self._data(key):
+            return True
+        try:
+            return stat.S_ISREG(os.lstat(self._text_path(key)).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def _is_here(self, key: str) -> bool:
         """Whether the local file of an object holds what was added; the bytes are read unless they were before."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from t9k.em.errors import BackendPermissionError, InvalidURI
-from t9k_em_backends.s3.access import find_access
+from t9k_em_backends.s3.access import Access, find_access
 from t9k_em_backends.s3.place import S3Place
 
 PLACE = S3Place(bucket="b")
@@ -29,6 +29,12 @@ def keys(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
 
 
+def given(access: Access):
+    """The credentials that an access gives."""
+    assert access.credentials is not None
+    return access.credentials()
+
+
 def write_config(text: str, name: str = "config") -> None:
     path = Path.home() / ".aws" / name
     path.parent.mkdir(exist_ok=True)
@@ -38,10 +44,10 @@ def write_config(text: str, name: str = "config") -> None:
 def test_keys_in_the_environment_are_enough(keys, monkeypatch):
     access = find_access(PLACE)
     assert (access.endpoint, access.region, access.path_style) == ("", "us-east-1", False)
-    assert access.credentials()["access_key_id"] == "id"
-    assert access.credentials()["token"] is None
+    assert given(access)["access_key_id"] == "id"
+    assert given(access)["token"] is None
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
-    assert access.credentials()["token"] == "token"
+    assert given(access)["token"] == "token"
     assert "secret" not in repr(access)
 
 
@@ -72,7 +78,7 @@ def test_a_profile_has_credentials_and_the_endpoint_of_its_services(monkeypatch)
     for place in (S3Place(bucket="b", profile="lab"), PLACE):
         access = find_access(place)
         assert (access.endpoint, access.region) == ("http://lab", "eu-1")
-        assert access.credentials()["access_key_id"] == "lab-id"
+        assert given(access)["access_key_id"] == "lab-id"
         monkeypatch.setenv("AWS_PROFILE", "lab")
 
 
@@ -86,7 +92,7 @@ def test_a_process_that_gives_credentials_is_asked_again_when_they_expire(tmp_pa
     }
     (tmp_path / "answer").write_text(json.dumps(answer))
     write_config(f"[default]\ncredential_process = cat {tmp_path / 'answer'}\n")
-    credentials = find_access(PLACE).credentials()
+    credentials = given(find_access(PLACE))
     assert (credentials["access_key_id"], credentials["token"]) == ("made", "t")
     assert credentials["expires_at"].year == 2999
 
