@@ -113,12 +113,14 @@ class ObstoreStore(ObjectStore):
         return self._place
 
     def open(self) -> None:
-        """Finds the credentials and the endpoint.
+        """Finds the credentials and the endpoint, and asks the service for next to nothing, to see that they are right.
 
         Raises:
-            BackendPermissionError: There are no credentials.
+            BackendPermissionError: There are no credentials, or wrong ones.
+            InvalidURI: There is no such bucket.
+            BackendUnavailable: The service does not answer.
         """
-        self._open()
+        next(self.list(".em/probe/"), None)
 
     def close(self) -> None:
         """See the port."""
@@ -136,7 +138,7 @@ class ObstoreStore(ObjectStore):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See the port."""
         driver = self._open().obstore
-        with self._translated(prefix):
+        with self._translated(""):
             for chunk in obstore.list(driver, self._key(prefix) or None, chunk_size=LIST_CHUNK):
                 for found in chunk:
                     yield self._info(found["path"], found)
@@ -345,7 +347,8 @@ class ObstoreStore(ObjectStore):
         except EMError:
             raise
         except (exceptions.BaseError, OSError) as error:
-            raise _translate(error, f"{self._place.text}/{key}", self._open().access.endpoint) from None
+            where = f"{self._place.text}/{key}".rstrip("/")
+            raise _translate(error, where, self._open().access.endpoint) from None
 
 
 class _PastTheEnd(BackendError):
