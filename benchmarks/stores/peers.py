@@ -1,4 +1,4 @@
-"""The commands that the object store benchmark compares: ours, s5cmd, rclone, boto3, s3fs and gcsfs, each at its best."""
+"""The commands that the object store benchmark compares: ours, s5cmd, rclone, boto3, s3fs and gcsfs."""
 
 from __future__ import annotations
 
