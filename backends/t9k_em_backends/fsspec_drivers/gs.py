@@ -24,7 +24,7 @@ from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.failures import failure, unreachable
 from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, in_turn, taken
 from t9k_em_backends.fsspec_drivers.loop import run
-from t9k_em_backends.fsspec_drivers.options import check_known, flag, seconds, url
+from t9k_em_backends.options import check_known, flag, seconds, url
 from t9k_em_backends.parts import MIB
 
 try:
@@ -85,8 +85,8 @@ class GSPlace:
             root=f"{root}/" if root else "",
             endpoint=url(uri, "endpoint"),
             project=uri.options.get("project", ""),
-            anonymous=flag(uri, "anonymous"),
-            timeout_s=seconds(uri, "timeout", TIMEOUT_S),
+            anonymous=flag(uri, "anonymous") or False,
+            timeout_s=seconds(uri, "timeout") or TIMEOUT_S,
         )
 
     @property

@@ -38,7 +38,7 @@ from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.failures import failure
 from t9k_em_backends.fsspec_drivers.cloud import taken
 from t9k_em_backends.fsspec_drivers.loop import PIECE_BYTES, PerProcess
-from t9k_em_backends.fsspec_drivers.options import check_known
+from t9k_em_backends.options import check_known
 from t9k_em_backends.parts import MULTIPART_FROM_BYTES
 from t9k_em_backends.traffic import FEWEST
 

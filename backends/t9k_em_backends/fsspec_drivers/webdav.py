@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t9k.em.errors import MissingExtra
-from t9k_em_backends.fsspec_drivers.options import check_known, url
 from t9k_em_backends.fsspec_drivers.plain import CopyingPlainStore
+from t9k_em_backends.options import check_known, url
 
 try:
     from webdav4.client import Client

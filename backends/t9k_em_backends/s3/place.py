@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from t9k.em.errors import InvalidURI
+from t9k_em_backends.options import check_known, flag, seconds, url
 
 if TYPE_CHECKING:
     from t9k.em.uris import URI
 
-_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 _OPTIONS = ("anonymous", "endpoint", "path_style", "profile", "region", "timeout")
 
 
@@ -50,45 +49,20 @@ class S3Place:
         """
         if not uri.netloc:
             raise InvalidURI(f"{uri.text} names no bucket; write it like 's3://bucket/root'")
-        unknown = sorted(uri.options.keys() - set(_OPTIONS))
-        if unknown:
-            raise InvalidURI(f"{uri.text} takes no option {unknown[0]!r}; it takes {', '.join(_OPTIONS)}")
-        endpoint = uri.options.get("endpoint")
-        if endpoint is not None and not endpoint.startswith(("http://", "https://")):
-            raise InvalidURI(f"{uri.text}: the endpoint {endpoint!r} is no URL; write it like 'https://host:9000'")
+        check_known(uri, _OPTIONS)
         root = uri.path.strip("/")
         return cls(
             bucket=uri.netloc,
             root=f"{root}/" if root else "",
-            endpoint=endpoint,
+            endpoint=url(uri, "endpoint") or None,
             region=uri.options.get("region"),
-            path_style=_flag(uri, "path_style", None),
-            anonymous=bool(_flag(uri, "anonymous", False)),
+            path_style=flag(uri, "path_style"),
+            anonymous=flag(uri, "anonymous") or False,
             profile=uri.options.get("profile"),
-            timeout_s=_seconds(uri.options),
+            timeout_s=seconds(uri, "timeout"),
         )
 
     @property
     def text(self) -> str:
         """How errors call it."""
         return f"s3://{self.bucket}/{self.root}".rstrip("/")
-
-
-def _flag(uri: URI, name: str, default: bool | None) -> bool | None:
-    value = uri.options.get(name)
-    if value is None:
-        return default
-    if value.lower() not in _BOOLEANS:
-        raise InvalidURI(f"{uri.text}: {name} is true or false, not {value!r}")
-    return _BOOLEANS[value.lower()]
-
-
-def _seconds(options: Mapping[str, str]) -> float | None:
-    value = options.get("timeout")
-    try:
-        seconds = None if value is None else float(value)
-    except ValueError:
-        seconds = -1
-    if seconds is not None and not 0 < seconds < float("inf"):
-        raise InvalidURI(f"timeout is a number of seconds, not {value!r}")
-    return seconds

@@ -23,19 +23,23 @@ def check_known(uri: URI, known: Collection[str]) -> None:
         raise InvalidURI(f"{uri.text} takes no option {name!r}; it takes {', '.join(sorted(known))}")
 
 
-def flag(uri: URI, name: str) -> bool:
-    """A boolean option, false by default."""
-    value = uri.options.get(name, "false").lower()
-    if value not in _BOOLEANS:
+def flag(uri: URI, name: str) -> bool | None:
+    """A boolean option; None where it is not given."""
+    value = uri.options.get(name)
+    if value is None:
+        return None
+    if value.lower() not in _BOOLEANS:
         raise InvalidURI(f"{uri.text}: {name} is true or false, not {value!r}")
-    return _BOOLEANS[value]
+    return _BOOLEANS[value.lower()]
 
 
-def seconds(uri: URI, name: str, default: float) -> float:
-    """An option that is a time."""
-    value = uri.options.get(name, "")
+def seconds(uri: URI, name: str) -> float | None:
+    """An option that is a time; None where it is not given."""
+    value = uri.options.get(name)
+    if value is None:
+        return None
     try:
-        found = float(value) if value else default
+        found = float(value)
     except ValueError:
         found = -1
     if not 0 < found < float("inf"):
