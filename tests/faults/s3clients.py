@@ -60,10 +60,12 @@ class Uploader:
         return upload_node(backend, HOME, self._draft, self._bodies, strategy=self._strategy, journal=self._journal)
 
 
-def through(proxy: Proxy, driver: str, root: str, **options: object) -> Backend:
-    """A backend that reaches its store through a proxy."""
+@contextlib.contextmanager
+def through(proxy: Proxy, driver: str, root: str, **options: object) -> Iterator[Backend]:
+    """A backend that reaches its store through a proxy; it opens by itself on first use, where that may go wrong."""
     query = "".join(f"&{name}={value}" for name, value in options.items())
-    return open_backend(f"{root}?driver={driver}&endpoint=http://{proxy.address}{query}")
+    with contextlib.closing(open_backend(f"{root}?driver={driver}&endpoint=http://{proxy.address}{query}")) as backend:
+        yield backend
 
 
 @contextlib.contextmanager
