@@ -51,6 +51,10 @@ class TestS3StoreOnMoto(_Store, ObjectStoreSuite, CopiesObjectsSuite):
     def root(self, moto):
         return moto.new_root()
 
+    @pytest.fixture
+    def new_store(self, store):
+        return lambda: store
+
 
 class TestGSStore(_Store, ObjectStoreSuite, CopiesObjectsSuite):
     @pytest.fixture
@@ -69,6 +73,10 @@ class TestS3Backend(BackendSuite, CollectsSuite):
             yield backend
 
     @pytest.fixture
+    def store(self, backend):
+        return backend.store
+
+    @pytest.fixture
     def new_backend(self, root):
         return lambda: open_backend(root)
 
@@ -78,11 +86,8 @@ def _clients():
     return [open_backend(root), open_backend(root)]
 
 
-@pytest.mark.usefixtures("s3")
-class TestS3StoreHistory(object_store_machine(lambda: open_store(new_root("s3"))).TestCase):
-    settings = hypothesis.settings(max_examples=4, stateful_step_count=20)
+TestS3StoreHistory = pytest.mark.usefixtures("s3")(object_store_machine(lambda: open_store(new_root("s3"))).TestCase)
+TestS3StoreHistory.settings = hypothesis.settings(max_examples=4, stateful_step_count=20)
 
-
-@pytest.mark.usefixtures("s3")
-class TestS3BackendHistory(backend_machine(_clients).TestCase):
-    settings = hypothesis.settings(max_examples=2, stateful_step_count=15)
+TestS3BackendHistory = pytest.mark.usefixtures("s3")(backend_machine(_clients).TestCase)
+TestS3BackendHistory.settings = hypothesis.settings(max_examples=2, stateful_step_count=15)

@@ -69,9 +69,14 @@ class CloudStore(ObjectStore):
         return self._pace.parallelism
 
     def open(self) -> None:
-        """Finds the credentials and the endpoint."""
-        with self._translated(""):
-            self._driver.get()
+        """Finds the credentials and the endpoint, and asks the service for next to nothing, to see that they are right.
+
+        Raises:
+            BackendPermissionError: There are no credentials, or wrong ones.
+            InvalidURI: There is no such bucket.
+            BackendUnavailable: The service does not answer.
+        """
+        run(self._asked("", self._list(f"{self._root}.em/probe/", "")))
 
     def close(self) -> None:
         """See the port."""
@@ -136,7 +141,8 @@ class CloudStore(ObjectStore):
 
     def copy(self, source: str, target: str) -> ObjectInfo:
         """See `t9k.em.backend.CopiesObjects`."""
-        return self._copy(self, source, target)
+        found: ObjectInfo = run(self._asked(source, self._head(self._key(source))))
+        return self._copy(self, source, target, found.size)
 
     @abstractmethod
     def copies_from(self, source: object) -> bool:
@@ -169,8 +175,8 @@ class CloudStore(ObjectStore):
         """Deletes objects that may be there."""
 
     @abstractmethod
-    def _copy(self, source: Any, key: str, target: str) -> ObjectInfo:
-        """Lets the service copy an object of another store of this class."""
+    def _copy(self, source: Any, key: str, target: str, size: int) -> ObjectInfo:
+        """Lets the service copy an object of another store of this class, said to have so many bytes."""
 
     @abstractmethod
     def _put_large(self, key: str, body: Body) -> ObjectInfo:
@@ -242,9 +248,13 @@ class CloudStore(ObjectStore):
         Raises:
             SourceChanged: It copied something else.
         """
-        info = self._copy(origin.store, origin.key, key)
-        is_telling = origin.etag and "-" not in origin.etag + info.etag
-        if info.size != body.size or (is_telling and info.etag != origin.etag):
+        info = self._copy(origin.store, origin.key, key, body.size)
+        if origin.etag and "-" not in origin.etag + info.etag:
+            is_same = info.etag == origin.etag
+        else:
+            info = run(self._asked(key, self._head(self._key(key))))
+            is_same = info.size == body.size
+        if not is_same:
             self.delete([key])
             raise SourceChanged(f"{body.what} is not what was uploaded: the store has other bytes there")
         return info

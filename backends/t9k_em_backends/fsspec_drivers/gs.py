@@ -189,15 +189,18 @@ class GSStore(CloudStore):
         )
 
     async def _list(self, prefix: str, token: str) -> tuple[Sequence[ObjectInfo], str | None]:
-        page = await self._json(
-            "GET",
-            "b/{}/o",
-            self._place.bucket,
-            prefix=prefix,
-            maxResults=PAGE,
-            pageToken=token or None,
-            fields="items(name,size,updated,md5Hash),nextPageToken",
-        )
+        try:
+            page = await self._json(
+                "GET",
+                "b/{}/o",
+                self._place.bucket,
+                prefix=prefix,
+                maxResults=PAGE,
+                pageToken=token or None,
+                fields="items(name,size,updated,md5Hash),nextPageToken",
+            )
+        except FileNotFoundError:
+            raise failure("NoSuchBucket", self._text) from None
         return [self._told(found) for found in page.get("items", ())], page.get("nextPageToken")
 
     async def _write(self, path: str, data: bytes, sha256: str, if_absent: bool) -> ObjectInfo:
@@ -226,7 +229,8 @@ class GSStore(CloudStore):
 
         await in_turn(one, paths, DELETES_AT_ONCE)
 
-    def _copy(self, source: Any, key: str, target: str) -> ObjectInfo:
+    def _copy(self, source: Any, key: str, target: str, size: int) -> ObjectInfo:
+        del size  # the service tells it
         names = (source.place.bucket, source._key(key), self._place.bucket, self._key(target))  # noqa: SLF001 - of this class
 
         async def rewrite() -> ObjectInfo:
@@ -299,13 +303,13 @@ class GSStore(CloudStore):
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         """The one place where gcsfs's errors become this library's; theirs may hold the URL of an upload."""
-        place = f"{self._text}/{key}"
+        place = f"{self._text}/{key}".rstrip("/")
         try:
             yield
         except EMError:
             raise
         except FileNotFoundError:
-            raise NotFound(f"{place}: there is no such object, or no such bucket") from None
+            raise NotFound(f"{place}: there is no such object") from None
         except FileExistsError:
             raise taken(place) from None
         except Exception as error:  # noqa: BLE001 - gcsfs passes on whatever aiohttp, google-auth and asyncio raise

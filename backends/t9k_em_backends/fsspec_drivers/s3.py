@@ -179,17 +179,16 @@ class S3Store(CloudStore):
                 if error.get("Code") != "NoSuchKey":
                     raise failure(error.get("Code", ""), f"s3://{self._place.bucket}/{error.get('Key', '')}")
 
-    def _copy(self, source: Any, key: str, target: str) -> ObjectInfo:
-        found: ObjectInfo = run(source._asked(key, source._head(source._key(key))))  # noqa: SLF001 - of this class
-        where = {"Bucket": source.place.bucket, "Key": source._key(key)}  # noqa: SLF001 - likewise
+    def _copy(self, source: Any, key: str, target: str, size: int) -> ObjectInfo:
+        where = {"Bucket": source.place.bucket, "Key": source._key(key)}  # noqa: SLF001 - of this class
         path = self._key(target)
-        if found.size > COPY_LIMIT_BYTES:
+        if size > COPY_LIMIT_BYTES:
             with self._multipart() as multipart:
-                multipart.copy(f"{where['Bucket']}/{where['Key']}", path, found.size)
-        else:
-            run(self._asked(key, self._call("copy_object", Key=path, CopySource=where)))
-        copied: ObjectInfo = run(self._asked(target, self._head(path)))
-        return copied
+                multipart.copy(f"{where['Bucket']}/{where['Key']}", path, size)
+            copied: ObjectInfo = run(self._asked(target, self._head(path)))
+            return copied
+        answer = run(self._asked(key, self._call("copy_object", Key=path, CopySource=where)))
+        return self._info(path, size, _time(answer), answer["CopyObjectResult"]["ETag"])
 
     def _put_large(self, key: str, body: Body) -> ObjectInfo:
         path = self._key(key)
@@ -216,7 +215,7 @@ class S3Store(CloudStore):
         except EMError:
             raise
         except Exception as error:  # noqa: BLE001 - s3fs passes on whatever aiohttp, botocore and asyncio raise
-            raise self._translate(error, f"{self._text}/{key}") from None
+            raise self._translate(error, f"{self._text}/{key}".rstrip("/")) from None
 
     def _translate(self, error: Exception, place: str) -> EMError:
         answer = error if isinstance(error, exceptions.ClientError) else error.__cause__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from t9k.em.errors import AlreadyExists, InvalidURI, NotFound, SourceChanged
+from t9k.em.errors import AlreadyExists, InvalidURI, SourceChanged
 from t9k.em.records import Body, Origin
 from t9k.em.registry import open_backend
 from t9k.em.testing import make_request, read_node, upload
@@ -80,7 +80,7 @@ def test_a_tree_lives_there_and_several_clients_share_it(root):
 
 
 def test_a_bucket_that_is_not_there_and_an_unknown_option_are_told(gcs):
-    with FsspecStore.from_uri(parse("gs://nobody-made-this/x?anonymous=true")) as store, pytest.raises(NotFound):
-        store.get("a")
+    with pytest.raises(InvalidURI, match="gs://nobody-made-this/x: there is no such bucket"):
+        FsspecStore.from_uri(parse("gs://nobody-made-this/x?anonymous=true")).open()
     with pytest.raises(InvalidURI, match=r"speed.*takes anonymous, endpoint, project, timeout"):
         open_backend("gs://bucket/x?speed=fast")
