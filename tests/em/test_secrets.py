@@ -36,7 +36,9 @@ def _watch(caplog, capfd, tmp_path):
     caplog.set_level(logging.DEBUG)
     yield
     printed = capfd.readouterr()
-    for text in (caplog.text, printed.out, printed.err, *(str(record.__dict__) for record in caplog.records)):
+    logged = [record for phase in ("setup", "call") for record in caplog.get_records(phase)]
+    texts = [text for record in logged for text in (record.getMessage(), record.exc_text or "", str(record.__dict__))]
+    for text in (*texts, printed.out, printed.err):
         assert SECRET not in text
     for path in tmp_path.rglob("*"):
         assert SECRET not in str(path)
