@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from t9k.em.errors import (
     SourceChanged,
 )
 from t9k.em.names import random_text
-from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo, Origin
+from t9k.em.records import Body, ObjectInfo, Origin
 from t9k_em_backends.failures import failure, is_known, unreachable
 from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES
 from t9k_em_backends.s3.access import Access, find_access
@@ -45,7 +45,7 @@ except ImportError as error:
     raise MissingExtra("obstore is not installed; pip install 't9k-em[obstore]'") from error
 
 if TYPE_CHECKING:
-    from obstore import GetOptions
+    from obstore import GetOptions, GetResult
     from obstore.store import RetryConfig
 
     from t9k.em.uris import URI
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 PIECE_BYTES = 8 * MIB
 """What one request reads of a large object."""
 
+CHUNK_BYTES = MIB // 4
 PIECES_AHEAD = 4
 COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html: 5 GB
 LIST_CHUNK = 1000
@@ -259,24 +260,25 @@ class ObstoreStore(ObjectStore):
             return
         stop = start + PIECE_BYTES if end is None else min(end, start + PIECE_BYTES)
         with self._budget.holding(stop - start if end is not None else 0):
-            data, size, etag = self._first_piece(drivers, key, start, stop)
-            yield from _cut(data)
+            chunks, size, etag = self._first_piece(drivers, key, start, stop)
+            yield from chunks
+            del chunks
         end = size if end is None else min(end, size)
         if stop < end:
             yield from self._following(drivers, key, stop, end, etag)
 
-    def _first_piece(self, drivers: _Drivers, key: str, start: int, stop: int) -> tuple[Any, int, str]:
+    def _first_piece(self, drivers: _Drivers, key: str, start: int, stop: int) -> tuple[Sequence[bytes], int, str]:
         """The first bytes, the size of the whole and its ETag."""
         try:
             with self._translated(key), self._pace.timed():
                 got = obstore.get(drivers.obstore, self._key(key), options={"range": (start, stop)})
-                return got.bytes(), got.meta["size"], got.meta["e_tag"] or ""
+                return _chunks(got), got.meta["size"], got.meta["e_tag"] or ""
         except _PastTheEnd:
-            return b"", 0, ""
+            return (), 0, ""
 
     def _following(self, drivers: _Drivers, key: str, start: int, end: int, etag: str) -> Iterator[bytes]:
         """The bytes after the first piece, some pieces ahead of who reads them, all of the same object."""
-        running: deque[tuple[int, Future[Any]]] = deque()  # each with how much room was taken for it
+        running: deque[tuple[int, Future[Sequence[bytes]]]] = deque()  # each with how much room was taken for it
         with self._budget.holding(PIECE_BYTES):
             own = True  # whether the room that is held in any case is free
             try:
@@ -289,7 +291,7 @@ class ObstoreStore(ObjectStore):
                         running.append((0 if own else size, fetching))
                         own = False
                         start += size
-                    yield from _cut(running[0][1].result())
+                    yield from running[0][1].result()
                     taken, _ = running.popleft()
                     self._budget.give(taken)
                     own = own or not taken
@@ -301,12 +303,12 @@ class ObstoreStore(ObjectStore):
                         fetching.exception()
                     self._budget.give(taken)
 
-    def _piece(self, drivers: _Drivers, key: str, start: int, stop: int, etag: str) -> Any:
+    def _piece(self, drivers: _Drivers, key: str, start: int, stop: int, etag: str) -> Sequence[bytes]:
         options: GetOptions = {"range": (start, stop)}
         if etag:
             options["if_match"] = etag
         with self._translated(key):
-            return obstore.get(drivers.obstore, self._key(key), options=options).bytes()
+            return _chunks(obstore.get(drivers.obstore, self._key(key), options=options))
 
     def _copy_from_origin(self, key: str, body: Body, source: ObstoreStore, origin: Origin) -> ObjectInfo:
         """Lets the service copy what a body consists of.
@@ -441,15 +443,13 @@ def _etag(etag: str | None) -> str:
     return (etag or "").removeprefix("W/").strip('"')
 
 
-def _cut(data: Any) -> Iterator[bytes]:
-    """Chunks of what was fetched, without a copy when it is small."""
-    if len(data) <= CHUNK_BYTES:
-        if data:
-            yield bytes(data)
-        return
-    view = memoryview(data)
-    for at in range(0, len(view), CHUNK_BYTES):
-        yield view[at : at + CHUNK_BYTES]  # type: ignore[misc]  # a view serves whoever writes or hashes it
+def _chunks(got: GetResult) -> Sequence[bytes]:
+    """What one request brings. Larger answers stay in the chunks in which they come: joining them costs more than all else."""
+    start, stop = got.range
+    if stop - start <= CHUNK_BYTES:
+        data = bytes(got.bytes())
+        return (data,) if data else ()
+    return [memoryview(chunk) for chunk in got.stream(min_chunk_size=CHUNK_BYTES)]  # type: ignore[misc]  # as good as bytes
 
 
 def _chained(first: bytes, following: Iterator[bytes]) -> Iterator[bytes]:

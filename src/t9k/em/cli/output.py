@@ -91,19 +91,26 @@ def print_pairs(rows: Sequence[tuple[Text, Text]], to: Console) -> None:
         rows: A label and a value of any number of lines each.
         to: Where they are printed.
     """
-    indent = max((label.cell_len for label, _ in rows), default=0) + 2
+    if not rows:
+        return
+    indent = max(label.cell_len for label, _ in rows) + 2
+    width = max(to.width - indent, _NARROWEST)
+    printed: list[Text] = []
     for label, value in rows:
         first = label.copy()
         first.pad_right(indent - label.cell_len)
-        lines = [
-            part for line in value.split(allow_blank=True) for part in _wrap(line, max(to.width - indent, _NARROWEST))
-        ]
-        for number, line in enumerate(lines):
-            to.print((text(" " * indent) if number else first) + line, soft_wrap=True)
+        lines = [part for line in value.split(allow_blank=True) for part in _wrap(line, width)]
+        printed += [(text(" " * indent) if number else first) + line for number, line in enumerate(lines)]
+    # All at once: rich looks at the terminal anew each time.
+    to.print(text("\n").join(printed), soft_wrap=True)
 
 
 def _wrap(line: Text, width: int) -> Iterator[Text]:
     """Breaks a line before words only; rich would break a long word, or nothing."""
+    if line.cell_len <= width:
+        line.rstrip()
+        yield line
+        return
     start = 0
     breaks = []
     for word in re.finditer(r"\S+", line.plain):

@@ -176,22 +176,24 @@ def _fetch(backend: Backend, node: Node, target: Path, *, only_metrics: bool) ->
     Returns:
         What could not be downloaded, and why.
     """
+    is_shown = partial(_is_shown, only_metrics=only_metrics)
     try:
-        keys = [file.key for file in backend.files(node) if _is_shown(file.key, only_metrics=only_metrics)]
-    except EMError as error:
-        return [str(error)]
-    try:
-        download_files(backend, node, target, keys=keys)
+        download_files(backend, node, target, keys=is_shown, durable=False)
     except EMError:
-        return list(_fetch_each(backend, node, target, keys))
+        return list(_fetch_each(backend, node, target, is_shown))
     return []
 
 
-def _fetch_each(backend: Backend, node: Node, target: Path, keys: Collection[str]) -> Iterator[str]:
+def _fetch_each(backend: Backend, node: Node, target: Path, is_shown: Callable[[str], bool]) -> Iterator[str]:
     """Downloads what can be downloaded after the whole could not; yields why the rest cannot."""
+    try:
+        keys = [file.key for file in backend.files(node) if is_shown(file.key)]
+    except EMError as error:
+        yield str(error)
+        return
     for key in keys:
         try:
-            download_files(backend, node, target, keys=[key])
+            download_files(backend, node, target, keys=[key], durable=False)
         except EMError as error:
             yield str(error)
 

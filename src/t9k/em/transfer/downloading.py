@@ -25,7 +25,7 @@ def download_files(
     node: Node,
     target: Path,
     *,
-    keys: Collection[str] | None = None,
+    keys: Collection[str] | Callable[[str], bool] | None = None,
     expected: Collection[FileSpec] | None = None,
     or_newest: bool = True,
     durable: bool = True,
@@ -37,7 +37,7 @@ def download_files(
         backend: Where from.
         node: The node, from `stat` or a listing.
         target: The directory, which exists.
-        keys: Which files; None for all.
+        keys: Which files, or whether a file is wanted; None for all.
         expected: Which files, instead of `keys`, when it is known what they have to hold.
         or_newest: Whether to read the newest generation, once, when this one was collected meanwhile or is damaged.
         durable: Whether what was fetched has to survive a power cut. Files whose checksum is looked at before every use
@@ -88,14 +88,18 @@ def fetch(backend: Backend, node: Node, file: FileEntry) -> Iterator[bytes]:
     return verified(backend.read(node, file), file.size, file.sha256, what)
 
 
-def select(files: Sequence[FileEntry], keys: Collection[str] | None, where: str) -> Sequence[FileEntry]:
-    """The files with these keys.
+def select(
+    files: Sequence[FileEntry], keys: Collection[str] | Callable[[str], bool] | None, where: str
+) -> Sequence[FileEntry]:
+    """The files with these keys, or with keys that are wanted.
 
     Raises:
         NotFound: There is none with some key.
     """
     if keys is None:
         return files
+    if callable(keys):
+        return [file for file in files if keys(file.key)]
     by_key = {file.key: file for file in files}
     for key in keys:
         if key not in by_key:
