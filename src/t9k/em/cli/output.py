@@ -102,7 +102,7 @@ def print_pairs(rows: Sequence[tuple[Text, Text]], to: Console) -> None:
         lines = [part for line in value.split(allow_blank=True) for part in _wrap(line, width)]
         printed += [(text(" " * indent) if number else first) + line for number, line in enumerate(lines)]
     # All at once: rich looks at the terminal anew each time.
-    to.print(text("\n").join(printed), soft_wrap=True)
+    to.print(*printed, sep="\n", soft_wrap=True)
 
 
 def _wrap(line: Text, width: int) -> Iterator[Text]:
