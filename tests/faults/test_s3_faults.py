@@ -82,20 +82,21 @@ def in_the_end(act: Callable[[], Result], tries: int = 2) -> Result:
 
 class TestOneReplyOfAnUpload:
     @pytest.mark.parametrize(
-        ("strategy", "taken", "fate"),
+        ("strategy", "taken", "fate", "first"),
         [
-            ("error", False, LOST),
-            ("error", False, RESET),
-            ("new", True, LOST),
-            ("new", False, TRUNCATED),
-            ("replace", True, TRUNCATED),
-            ("replace", True, REFUSED),
+            ("error", False, LOST, 1),
+            ("error", False, RESET, 2),
+            ("new", True, LOST, 2),
+            ("new", False, TRUNCATED, 1),
+            ("replace", True, TRUNCATED, 2),
+            ("replace", True, REFUSED, 1),
         ],
     )
     def test_goes_wrong_and_the_same_upload_again_publishes_it_once(
-        self, strategy: str, taken: bool, fate: str, driver: str, s3: S3Place, proxy: Proxy
+        self, strategy: str, taken: bool, fate: str, first: int, driver: str, s3: S3Place, proxy: Proxy
     ) -> None:
-        for number in itertools.count(1):
+        every_number = itertools.count(1) if driver == "obstore" else itertools.count(first, 2)  # s3fs takes its time
+        for number in every_number:
             root = s3.new_root()
             if taken:
                 with open_backend(f"{root}?driver={driver}") as direct:
