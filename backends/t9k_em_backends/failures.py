@@ -50,6 +50,7 @@ _TOO_LONG: _Meaning = (
     InvalidKey,
     "the key is too long for the store, which counts the root in; use shorter names, or a shorter root",
 )
+_UNABLE: _Meaning = (BackendError, "the store cannot do what it was asked; use another store, or a newer version of it")
 _GONE: _Meaning = (NotFound, "there is no such object")
 
 _MEANINGS: Mapping[str, _Meaning] = {
@@ -73,6 +74,8 @@ _MEANINGS: Mapping[str, _Meaning] = {
     "RequestTimeTooSkewed": _CLOCK,
     "NoSuchBucket": _NO_BUCKET,
     "KeyTooLongError": _TOO_LONG,
+    "NotImplemented": _UNABLE,
+    "501": _UNABLE,
     "NoSuchKey": _GONE,
     "404": _GONE,
     "PreconditionFailed": _TAKEN,
@@ -101,20 +104,24 @@ def is_known(code: str) -> bool:
     return code in _MEANINGS
 
 
-def failure(code: str, place: str) -> EMError:
+def failure(code: str, place: str, status: str = "") -> EMError:
     """The error that an answer stands for.
 
     A conditional write that the store answers with a conflict (409) is not lost: another one is under way, and the
     outcome is unknown until somebody looks.
 
     Args:
-        code: Error code or HTTP status of the answer; an unknown one means that the outcome is unknown.
+        code: Error code or HTTP status of the answer.
         place: What was asked for, as a URI without secrets.
+        status: HTTP status, for a code that the table does not have; without one the outcome is unknown.
     """
-    kind, advice = _MEANINGS.get(code, (None, ""))
+    kind, advice = _MEANINGS.get(code) or _MEANINGS.get(status) or (None, "")
     if kind is None:
-        if code.isdigit() and 400 <= int(code) < 500:  # noqa: PLR2004 - the request itself is at fault
-            return BackendError(f"{place}: the store refuses the request with status {code}")
+        status = code if code.isdigit() else status
+        if status.startswith("4"):  # the request itself is at fault
+            return BackendError(
+                f"{place}: the store refuses the request ({code}); look at its permissions and its settings"
+            )
         return BackendUnavailable(
             f"{place}: the store answers {code or 'nothing'}; run the same command again, it goes on where it stopped"
         )

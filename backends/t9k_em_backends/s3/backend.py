@@ -55,9 +55,9 @@ class S3Backend(TreeBackend):
     def store(self) -> ObjectStore:
         """Where everything lies; after a fork, a new client of the same place, by a driver that can be used there."""
         if self._uri is not None and self._process != os.getpid():
-            self._process = os.getpid()
             options = {name: value for name, value in self._uri.options.items() if name != "unsafe_single_writer"}
             self._store = self.make_store(evolve(self._uri, options=options), self._timeout_s)
+            self._process = os.getpid()  # last, for another thread may look meanwhile
         return self._store
 
     @store.setter

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from t9k.em.backend import ObjectStore
-from t9k.em.errors import AlreadyExists, UnsafeStore
+from t9k.em.errors import (
+    AlreadyExists,
+    BackendError,
+    BackendFull,
+    BackendPermissionError,
+    BackendUnavailable,
+    UnsafeStore,
+)
 from t9k.em.names import random_text
 from t9k.em.records import Body
 
@@ -18,8 +23,14 @@ def require_put_if_absent(store: ObjectStore, uri: str) -> None:
     """
     key = f".em/probe/{random_text(16)}"
     first = Body.of(b"first")
-    with contextlib.suppress(AlreadyExists):  # nobody else has this key: a driver repeated what had happened already
+    try:
         store.put(key, first, if_absent=True)
+    except AlreadyExists:  # nobody else has this key: a driver repeated what had happened already
+        pass
+    except (BackendFull, BackendPermissionError, BackendUnavailable):
+        raise
+    except BackendError as error:
+        raise _unsafe(f"{uri} cannot write under a condition ({error})") from error
     try:
         store.put(key, Body.of(b"second"), if_absent=True)
         refused = False
@@ -28,7 +39,11 @@ def require_put_if_absent(store: ObjectStore, uri: str) -> None:
     kept = b"".join(store.get(key)) == first.read()
     store.delete([key])
     if not (refused and kept):
-        raise UnsafeStore(
-            f"{uri} lets one writer overwrite another's record, so nothing is written there; use another store, or "
-            "add the option '?unsafe_single_writer=true' to its URI when only one process ever writes"
-        )
+        raise _unsafe(f"{uri} lets one writer overwrite another's record")
+
+
+def _unsafe(why: str) -> UnsafeStore:
+    return UnsafeStore(
+        f"{why}, so nothing is written there; use another store, or add the option '?unsafe_single_writer=true' to its "
+        "URI when only one process ever writes"
+    )

@@ -84,7 +84,7 @@ def replacing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator
     Raises:
         OSError: The disk refuses or failed; `path` is as it was.
     """
-    parent = os.path.dirname(path)
+    parent = os.path.dirname(path) or os.curdir
     temp = f"{parent}/{TEMP_PREFIX}{secrets.token_hex(8)}"
     fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _NO_FOLLOW, 0o600)
     try:

@@ -77,20 +77,25 @@ class _Crew(Generic[_Item, _Result]):
             missing = min(wanted - len(self._threads), len(self._items) - self._next)
             for _ in range(missing):
                 thread = threading.Thread(target=self._toil, name=f"{self._name}-{len(self._threads)}", daemon=True)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # the system allows no more
+                    if not self._threads:
+                        raise
+                    return
                 self._threads.append(thread)
 
     def _toil(self) -> None:
         while (number := self._take()) is not None:
             try:
                 self.results[number] = self._work(self._items[number])
+                if self._workers() > len(self._threads):
+                    self._recruit()
             except BaseException as error:  # noqa: BLE001 - raised where everybody is waited for
                 with self._lock:
                     self._error = self._error or error
                 self._stop()
                 return
-            if self._workers() > len(self._threads):
-                self._recruit()
 
     def _take(self) -> int | None:
         with self._lock:
