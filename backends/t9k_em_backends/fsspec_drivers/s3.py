@@ -24,6 +24,7 @@ from t9k_em_backends.s3.access import find_access
 from t9k_em_backends.s3.logs import keep_secrets_out
 from t9k_em_backends.s3.multipart import AHEAD, Multipart, is_md5_of
 from t9k_em_backends.s3.place import S3Place
+from t9k_em_backends.s3.retries import retry_too_many_requests
 from t9k_em_backends.traffic import MOST
 
 try:
@@ -103,6 +104,7 @@ class S3Store(CloudStore):
         keep_secrets_out()
         session = AioSession(profile=place.profile)
         session.register_component("data_loader", _models())
+        retry_too_many_requests(session, TRIES)
         driver = s3fs.S3FileSystem(
             anon=place.anonymous,
             endpoint_url=access.endpoint or None,
