@@ -99,11 +99,6 @@ _MEANINGS: Mapping[str, _Meaning] = {
 }
 
 
-def is_known(code: str) -> bool:
-    """Whether the table has a code."""
-    return code in _MEANINGS
-
-
 def failure(code: str, place: str, status: str = "") -> EMError:
     """The error that an answer stands for.
 

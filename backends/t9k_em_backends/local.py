@@ -28,7 +28,7 @@ from t9k.em.errors import (
 )
 from t9k.em.local.disk import sync_dir
 from t9k.em.local.reflink import reflink
-from t9k.em.names import random_text
+from t9k.em.names import check_stored, random_text
 from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo
 from t9k_em_backends.tree import TreeBackend
 
@@ -160,9 +160,7 @@ class LocalStore(ObjectStore):
             yield from _read(self._path(key), start, end)
 
     def _path(self, key: str) -> Path:
-        if not key or "\0" in key or any(component in ("", ".", "..") for component in key.split("/")):
-            raise InvalidKey(f"{key!r} is no key of an object")
-        return self._root / key
+        return self._root / check_stored(key)
 
     def _scan(self, directory: str) -> Sequence[os.DirEntry[str]]:
         """The entries of a directory; none for one that is not there (any more)."""

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,18 +22,19 @@ from t9k.em.errors import (
     AlreadyExists,
     BackendError,
     BackendPermissionError,
+    BackendUnavailable,
     EMError,
     MissingExtra,
     NotFound,
     SourceChanged,
 )
-from t9k.em.names import random_text
+from t9k.em.names import check_stored, random_text
 from t9k.em.records import Body, ObjectInfo, Origin
-from t9k_em_backends.failures import failure, is_known, unreachable
+from t9k_em_backends.failures import failure, unreachable
 from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES
 from t9k_em_backends.s3.access import Access, find_access
 from t9k_em_backends.s3.client import S3Client
-from t9k_em_backends.s3.multipart import Multipart, is_md5_of
+from t9k_em_backends.s3.multipart import Multipart, is_md5_of, plain_etag
 from t9k_em_backends.s3.place import S3Place
 from t9k_em_backends.traffic import MOST, Budget, Pace
 
@@ -63,6 +64,15 @@ RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=90)
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
+
+_KINDS = {
+    FileNotFoundError: "404",
+    exceptions.AlreadyExistsError: "412",
+    exceptions.PermissionDeniedError: "403",
+    exceptions.UnauthenticatedError: "401",
+}
+_REDIRECTED = "redirect without LOCATION"
+_UNNAMEABLE = "Encountered object with invalid path"
 
 _used_in: int | None = None
 """The process in which obstore's threads were started; a fork of it does not have them and would wait for ever."""
@@ -140,7 +150,7 @@ class ObstoreStore(ObjectStore):
         """See the port."""
         driver = self._open().obstore
         with self._translated(""):
-            for chunk in obstore.list(driver, self._key(prefix) or None, chunk_size=LIST_CHUNK):
+            for chunk in obstore.list(driver, self._place.root + prefix or None, chunk_size=LIST_CHUNK):
                 for found in chunk:
                     yield self._info(found["path"], found)
 
@@ -149,7 +159,10 @@ class ObstoreStore(ObjectStore):
         drivers = self._open()
         origin = body.origin
         if origin is not None and not if_absent and self.copies_from(origin.store):
-            return self._copy_from_origin(key, body, origin.store, origin)
+            with contextlib.suppress(
+                BackendPermissionError
+            ):  # who may read the one and write the other sends the bytes
+                return self._copy_from_origin(key, body, origin.store, origin)
         if body.size >= MULTIPART_FROM_BYTES and not if_absent:
             etag = drivers.multipart.put(self._key(key), body)
         else:
@@ -163,7 +176,7 @@ class ObstoreStore(ObjectStore):
                         mode="create" if if_absent else "overwrite",
                         use_multipart=False,
                     )
-            etag = _etag(put["e_tag"])
+            etag = plain_etag(put["e_tag"])
         return ObjectInfo(key=key, size=body.size, modified=self._now(key), etag=etag)
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -186,7 +199,8 @@ class ObstoreStore(ObjectStore):
             return False
         ours, theirs = self._open().access, source._open().access  # noqa: SLF001 - of this class
         same_service = (ours.endpoint, ours.region) == (theirs.endpoint, theirs.region)
-        return same_service and self._place.profile == source.place.profile
+        same_user = (self._place.profile, self._place.anonymous) == (source.place.profile, source.place.anonymous)
+        return same_service and same_user
 
     def recognizes(self, info: ObjectInfo, body: Body) -> bool:
         """See `t9k.em.backend.RecognizesContent`."""
@@ -229,7 +243,7 @@ class ObstoreStore(ObjectStore):
             return self._drivers
 
     def _key(self, key: str) -> str:
-        return self._place.root + key
+        return self._place.root + check_stored(key)
 
     def _info(self, path: str, meta: Mapping[str, Any]) -> ObjectInfo:
         modified: datetime = meta["last_modified"]
@@ -237,7 +251,7 @@ class ObstoreStore(ObjectStore):
             key=path[len(self._place.root) :],
             size=meta["size"],
             modified=modified.timestamp(),
-            etag=_etag(meta["e_tag"]),
+            etag=plain_etag(meta["e_tag"]),
         )
 
     def _now(self, key: str) -> float:
@@ -255,14 +269,13 @@ class ObstoreStore(ObjectStore):
     def _pieces(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
         drivers = self._open()
         if end is not None and end <= start:
-            with self._translated(key):
-                obstore.head(drivers.obstore, self._key(key))
+            self._look(key)
             return
         stop = start + PIECE_BYTES if end is None else min(end, start + PIECE_BYTES)
-        with self._budget.holding(stop - start if end is not None else 0):
+        with self._budget.holding(0 if end is None else stop - start):
             chunks, size, etag = self._first_piece(drivers, key, start, stop)
-            yield from chunks
-            del chunks
+        yield from chunks
+        del chunks
         end = size if end is None else min(end, size)
         if stop < end:
             yield from self._following(drivers, key, stop, end, etag)
@@ -279,53 +292,60 @@ class ObstoreStore(ObjectStore):
     def _following(self, drivers: _Drivers, key: str, start: int, end: int, etag: str) -> Iterator[bytes]:
         """The bytes after the first piece, some pieces ahead of who reads them, all of the same object."""
         running: deque[tuple[int, Future[Sequence[bytes]]]] = deque()  # each with how much room was taken for it
-        with self._budget.holding(PIECE_BYTES):
-            own = True  # whether the room that is held in any case is free
-            try:
-                while start < end or running:
-                    while start < end and len(running) < PIECES_AHEAD:
-                        size = min(PIECE_BYTES, end - start)
-                        if not own and not self._budget.try_take(size):
-                            break
-                        fetching = drivers.pool.submit(self._piece, drivers, key, start, start + size, etag)
-                        running.append((0 if own else size, fetching))
-                        own = False
-                        start += size
-                    yield from running[0][1].result()
-                    taken, _ = running.popleft()
-                    self._budget.give(taken)
-                    own = own or not taken
-            finally:
-                for _, fetching in running:
-                    fetching.cancel()
-                for taken, fetching in running:
-                    if not fetching.cancelled():
-                        fetching.exception()
-                    self._budget.give(taken)
+        try:
+            while start < end or running:
+                while start < end and len(running) < PIECES_AHEAD:
+                    size = min(PIECE_BYTES, end - start)
+                    taken = size if self._budget.try_take(size) else 0
+                    if running and not taken:
+                        break
+                    fetching = drivers.pool.submit(self._piece, drivers, key, start, start + size, etag)
+                    running.append((taken, fetching))
+                    start += size
+                chunks = running[0][1].result()
+                self._budget.give(running.popleft()[0])
+                yield from chunks
+                del chunks
+        finally:
+            for _, fetching in running:
+                fetching.cancel()
+            for taken, fetching in running:
+                if not fetching.cancelled():
+                    fetching.exception()
+                self._budget.give(taken)
 
     def _piece(self, drivers: _Drivers, key: str, start: int, stop: int, etag: str) -> Sequence[bytes]:
         options: GetOptions = {"range": (start, stop)}
         if etag:
             options["if_match"] = etag
-        with self._translated(key):
-            return _chunks(obstore.get(drivers.obstore, self._key(key), options=options))
+        try:
+            with self._translated(key):
+                return _chunks(obstore.get(drivers.obstore, self._key(key), options=options))
+        except (
+            AlreadyExists,
+            _PastTheEnd,
+        ):  # the ETag that was asked for is that of another object, or it is shorter now
+            raise BackendUnavailable(
+                f"{self._place.text}/{key} was replaced while it was read; read it again"
+            ) from None
 
     def _copy_from_origin(self, key: str, body: Body, source: ObstoreStore, origin: Origin) -> ObjectInfo:
         """Lets the service copy what a body consists of.
 
-        Where the ETag is that of the bytes, the copy has to have the same: whoever lists it sees that, so that nothing
-        more is asked here.
-
         Raises:
             SourceChanged: It copied something else.
         """
+        drivers = self._open()
         self._order_copy(source, origin.key, key, body.size)
-        if origin.etag and "-" not in origin.etag:
+        if drivers.copies_keep_etags and origin.etag and "-" not in origin.etag:
+            # Whoever lists the copy sees whether it is right.
             return ObjectInfo(key=key, size=body.size, modified=self._now(key), etag=origin.etag)
         info = self._look(key)
-        if info.size != body.size:
+        keeps = info.etag == origin.etag
+        if info.size != body.size or (not keeps and origin.etag and source._look(origin.key).etag != origin.etag):
             self.delete([key])
             raise SourceChanged(f"{body.what} is not what was uploaded: the store has other bytes there")
+        drivers.copies_keep_etags = drivers.copies_keep_etags or (keeps and "-" not in info.etag)
         return info
 
     def _order_copy(self, source: ObstoreStore, key: str, target: str, size: int) -> None:
@@ -348,9 +368,10 @@ class ObstoreStore(ObjectStore):
             yield
         except EMError:
             raise
-        except (exceptions.BaseError, OSError) as error:
+        except (exceptions.BaseError, OSError, ValueError) as error:
+            drivers = self._open()
             where = f"{self._place.text}/{key}".rstrip("/")
-            raise _translate(error, where, self._open().access.endpoint) from None
+            raise drivers.refused or _translate(error, where, drivers.access.endpoint) from None
 
 
 class _PastTheEnd(BackendError):
@@ -363,16 +384,20 @@ class _Drivers:
     Attributes:
         process: Its number.
         ahead_s: The store's clock minus `time.monotonic`, once it is known.
+        copies_keep_etags: Whether a copy is known to have the ETag of its source.
+        refused: Why the credentials could not be renewed, when that happened.
     """
 
     def __init__(self, place: S3Place, budget: Budget) -> None:
+        self._place = place
         self.process = os.getpid()
         self.ahead_s: float | None = None
+        self.copies_keep_etags = False
+        self.refused: EMError | None = None
         self.access = find_access(place)
-        self.obstore = _make_driver(place, self.access)
+        self.obstore = self._make()
         self.pool = ThreadPoolExecutor(8, thread_name_prefix="em-s3")
         self.multipart = Multipart(call=S3Client(place, self.access).call, budget=budget, pool=self.pool)
-        self._place = place
         self._from_buckets: dict[str, S3Store] = {place.bucket: self.obstore}
 
     def from_bucket(self, bucket: str) -> S3Store:
@@ -382,11 +407,28 @@ class _Drivers:
         in the header that says what to copy, and this one in the URL.
         """
         if bucket not in self._from_buckets:
-            self._from_buckets[bucket] = _make_driver(self._place, self.access, source=bucket)
+            self._from_buckets[bucket] = self._make(source=bucket)
         return self._from_buckets[bucket]
 
+    def _make(self, source: str | None = None) -> S3Store:
+        credentials = None if self.access.credentials is None else self._credentials
+        return _make_driver(self._place, self.access, credentials, source)
 
-def _make_driver(place: S3Place, access: Access, source: str | None = None) -> S3Store:
+    def _credentials(self) -> Mapping[str, Any]:
+        """The credentials as they are now; obstore would tell of an error as of any other."""
+        assert self.access.credentials is not None  # noqa: S101 - else nobody asks
+        try:
+            given = self.access.credentials()
+        except EMError as error:
+            self.refused = error
+            raise
+        self.refused = None
+        return given
+
+
+def _make_driver(
+    place: S3Place, access: Access, credentials: Callable[[], Mapping[str, Any]] | None, source: str | None
+) -> S3Store:
     seconds = place.timeout_s or REQUEST_TIMEOUT_S
     options: dict[str, Any] = {
         "region": access.region,
@@ -400,10 +442,10 @@ def _make_driver(place: S3Place, access: Access, source: str | None = None) -> S
     if source is not None:
         host = access.endpoint or f"https://s3.{access.region}.amazonaws.com"
         options |= {"endpoint": f"{host}/{place.bucket}", "virtual_hosted_style_request": True}
-    if access.credentials is None:
+    if credentials is None:
         options["skip_signature"] = True
     else:
-        options["credential_provider"] = access.credentials
+        options["credential_provider"] = credentials
     return S3Store(
         source or place.bucket,
         client_options={
@@ -424,23 +466,16 @@ def _translate(error: Exception, place: str, endpoint: str) -> EMError:
     status = next(iter(_STATUS.findall(text)), "")
     if status == "416":
         return _PastTheEnd(place)
-    if is_known(code):
-        return failure(code, place)
-    if isinstance(error, FileNotFoundError):
-        return NotFound(f"{place}: there is no such object")
-    if isinstance(error, exceptions.AlreadyExistsError):
-        return AlreadyExists(f"{place} is there already")
-    if isinstance(error, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)):
-        return failure("403", place) if status != "401" else failure("401", place)
-    if status:
-        return failure(status, place)
-    if "credential" in text.lower():
-        return BackendPermissionError(f"{place}: the credentials could not be renewed; log in again")
+    if code or status:
+        return failure(code, place, status)
+    for kind, known in _KINDS.items():
+        if isinstance(error, kind):
+            return failure(known, place)
+    if _REDIRECTED in text:
+        return failure("PermanentRedirect", place)
+    if _UNNAMEABLE in text:
+        return BackendError(f"{place}: there are objects whose keys obstore cannot name; open it with '?driver=fsspec'")
     return unreachable(place, endpoint)
-
-
-def _etag(etag: str | None) -> str:
-    return (etag or "").removeprefix("W/").strip('"')
 
 
 def _chunks(got: GetResult) -> Sequence[bytes]:

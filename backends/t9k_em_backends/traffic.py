@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 
+from t9k.em.budget import Budget
+
+__all__ = ["FEWEST", "MOST", "Budget", "Pace"]
+
 FEWEST, MOST = 64, 160
 REQUESTS_PER_SECOND = 3000
-MIB = 1 << 20
 
 
 class Pace:
@@ -43,57 +45,3 @@ class Pace:
         # The way may become longer: what is remembered grows little by little. A lost race between threads costs nothing.
         remembered_s = self._quickest_s
         self._quickest_s = took_s if remembered_s is None else min(took_s, remembered_s * 1.001)
-
-
-class Budget:
-    """Bytes that the transfers of one store may hold in memory at once.
-
-    A thread that holds some already never waits for more, so that no two can wait for each other.
-
-    Args:
-        size_bytes: How many; a single larger piece is let through when nothing else is there.
-    """
-
-    def __init__(self, size_bytes: int = 64 * MIB) -> None:
-        self._size_bytes = size_bytes
-        self._taken = 0
-        self._changed = threading.Condition()
-        self._mine = threading.local()
-
-    def take(self, size_bytes: int) -> None:
-        """Waits for room, unless this thread is `holding` some, and takes it; `give` it back from any thread."""
-        with self._changed:
-            if not getattr(self._mine, "holds", False):
-                self._changed.wait_for(lambda: self._has_room(size_bytes))
-            self._taken += size_bytes
-
-    def try_take(self, size_bytes: int) -> bool:
-        """Takes room if there is some."""
-        with self._changed:
-            if not self._has_room(size_bytes):
-                return False
-            self._taken += size_bytes
-            return True
-
-    def give(self, size_bytes: int) -> None:
-        """Gives room back."""
-        with self._changed:
-            self._taken -= size_bytes
-            self._changed.notify_all()
-
-    @contextlib.contextmanager
-    def holding(self, size_bytes: int) -> Iterator[None]:
-        """Holds room for the block; what the same thread holds within is not counted."""
-        if getattr(self._mine, "holds", False):
-            yield
-            return
-        self.take(size_bytes)
-        self._mine.holds = True
-        try:
-            yield
-        finally:
-            self._mine.holds = False
-            self.give(size_bytes)
-
-    def _has_room(self, size_bytes: int) -> bool:
-        return self._taken == 0 or self._taken + size_bytes <= self._size_bytes

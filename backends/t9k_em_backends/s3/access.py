@@ -57,7 +57,7 @@ def find_access(place: S3Place) -> Access:
     """
     if _is_all_in_environment(place):
         return _access(place, {}, "", _from_environment)
-    with _explained(place):
+    with explained(place):
         session = _make_session(place)
         profile = session.get_scoped_config()
         found = None if place.anonymous else session.get_credentials()
@@ -100,7 +100,7 @@ def _make_session(place: S3Place) -> botocore.session.Session:
 
 
 @contextlib.contextmanager
-def _explained(place: S3Place) -> Iterator[None]:
+def explained(place: S3Place) -> Iterator[None]:
     """The one place where botocore's errors about credentials become this library's."""
     from botocore import exceptions  # noqa: PLC0415 - slow to import, and keys in the environment need none
 
@@ -110,7 +110,7 @@ def _explained(place: S3Place) -> Iterator[None]:
         raise InvalidURI(f"{place.text}: {error}; correct AWS_PROFILE or '?profile=...'") from None
     except (exceptions.SSOError, exceptions.TokenRetrievalError):
         raise failure("ExpiredToken", place.text) from None
-    except exceptions.PartialCredentialsError:
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
         raise no_credentials(place.text) from None
     except (exceptions.BotoCoreError, exceptions.ClientError) as error:
         raise BackendPermissionError(
@@ -142,7 +142,7 @@ def _endpoint_of(session: botocore.session.Session, profile: Mapping[str, Any]) 
 
 def _refreshed(place: S3Place, found: Any) -> Credentials:
     """The credentials of botocore as they are now; it gets new ones by itself before they expire."""
-    with _explained(place):
+    with explained(place):
         now = found.get_frozen_credentials()
     expires_at = getattr(found, "_expiry_time", None)  # botocore has no public name for it
     return {

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from t9k.em.errors import MissingExtra
-from t9k_em_backends.failures import failure, no_credentials, unreachable
+from t9k.em.errors import InvalidURI, MissingExtra
+from t9k_em_backends.failures import failure, unreachable
+from t9k_em_backends.s3.access import explained
 from t9k_em_backends.s3.logs import keep_secrets_out
 
 if TYPE_CHECKING:
@@ -50,15 +51,19 @@ class S3Client:
         from botocore import exceptions  # noqa: PLC0415 - slow to import, and small files need none
 
         where = f"s3://{self._place.bucket}/{parameters.get('Key', '')}"
-        try:
-            answer: Mapping[str, Any] = getattr(client, operation)(Bucket=self._place.bucket, **parameters)
-        except exceptions.ClientError as error:
-            found = error.response.get("Error", {}).get("Code", "")
-            raise failure("NoSuchKey" if found == "NoSuchUpload" else found, where) from None
-        except exceptions.NoCredentialsError:
-            raise no_credentials(where) from None
-        except (exceptions.BotoCoreError, OSError):
-            raise unreachable(where, self._access.endpoint) from None
+        with explained(self._place):
+            try:
+                answer: Mapping[str, Any] = getattr(client, operation)(Bucket=self._place.bucket, **parameters)
+            except exceptions.ClientError as error:
+                found = error.response.get("Error", {}).get("Code", "")
+                status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+                raise failure("NoSuchKey" if found == "NoSuchUpload" else found, where, status) from None
+            except exceptions.ParamValidationError as error:
+                raise InvalidURI(f"{where}: {error}; correct the URI") from None
+            except (exceptions.HTTPClientError, exceptions.ConnectionError, OSError):
+                raise unreachable(where, self._access.endpoint) from None
+            except RecursionError:  # a redirect that leads to itself
+                raise failure("PermanentRedirect", where) from None
         return answer
 
     def _ready(self) -> Any:

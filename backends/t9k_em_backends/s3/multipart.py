@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import frozen
 
-from t9k.em.errors import BackendUnavailable, NotFound, SourceChanged
+from t9k.em.errors import BackendError, BackendUnavailable, NotFound, SourceChanged
 from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.parts import part_size_bytes
 from t9k_em_backends.traffic import Budget
@@ -24,6 +24,7 @@ from t9k_em_backends.traffic import Budget
 Call = Callable[..., Mapping[str, Any]]
 
 AHEAD = 8  # parts under way at once, of one file
+TRIES = 3
 COPY_BYTES = 512 << 20  # what the service copies at once
 
 
@@ -50,28 +51,49 @@ class Multipart:
         Raises:
             SourceChanged: The bytes are not those that were announced; nothing was written, no part is kept.
         """
-        upload_id, there = self._resume(key) or (self._create(key), {})
+        for _ in range(TRIES):
+            try:
+                return self._put(key, body)
+            except _UploadGone:
+                # Somebody who sends the same was faster and completed it, or a collector took it away.
+                etag = self._finished(key, body.size)
+                if etag:
+                    return etag
+        raise BackendUnavailable(f"{key}: others end its upload again and again; run the same command again")
+
+    def _put(self, key: str, body: Body) -> str:
+        resumed = self._resume(key)
+        upload_id, there = resumed or (self._create(key), {})
         part_bytes = part_size_bytes(body.size)
         parts: dict[int, Mapping[str, Any]] = {}
         running: deque[tuple[int, Future[Mapping[str, Any]]]] = deque()
+        chunks = body.chunks(part_bytes)
+        held = 0  # room that was taken and that no part under way gives back
         try:
-            for number, data in self._read(body, part_bytes):
+            for number, start in enumerate(range(0, body.size, part_bytes), 1):
+                size = min(part_bytes, body.size - start)
+                self.budget.take(size)
+                held = size
+                data = next(chunks, b"")
                 kept = _kept(there.get(number), number, data)
                 if kept is None:
-                    running.append((number, self.pool.submit(self._send, key, upload_id, number, data)))
+                    running.append((number, self.pool.submit(self._send, key, upload_id, number, data, size)))
                 else:
-                    self.budget.give(len(data))
                     parts[number] = kept
+                    self.budget.give(size)
+                held = 0
                 while len(running) >= AHEAD or (running and running[0][1].done()):
                     parts.__setitem__(*_finished(running))
+            next(chunks, None)  # what compares the whole
             while running:
                 parts.__setitem__(*_finished(running))
         except BaseException as error:
+            self.budget.give(held)
             _wait(running)
-            if isinstance(error, SourceChanged):
+            if isinstance(error, SourceChanged) and resumed is None:  # else it may be somebody else's
                 self.abort(key, upload_id)
             raise
-        return self._complete(key, upload_id, [parts[number] for number in sorted(parts)], body.size)
+        return self._complete(key, upload_id, [parts[number] for number in sorted(parts)])
 
     def copy(self, source: str, key: str, size_bytes: int) -> str:
         """Lets the service copy an object that is too large for one request.
@@ -104,7 +126,7 @@ class Multipart:
         except BaseException:
             self.abort(key, upload_id)
             raise
-        return self._complete(key, upload_id, parts, size_bytes)
+        return self._complete(key, upload_id, parts)
 
     def pending(self, prefix: str) -> Iterator[ObjectInfo]:
         """Uploads under way below a prefix; the ETag of each is its id."""
@@ -126,59 +148,74 @@ class Multipart:
         except NotFound:
             return
 
-    def _read(self, body: Body, part_bytes: int) -> Iterator[tuple[int, bytes]]:
-        """The parts of a body with their numbers, each read when there is room for it; whoever gets one gives it back."""
-        chunks = body.chunks(part_bytes)
-        for number, start in enumerate(range(0, body.size, part_bytes), 1):
-            size = min(part_bytes, body.size - start)
-            self.budget.take(size)
-            data = next(chunks, b"")
-            self.budget.give(size - len(data))
-            yield number, data
-        next(chunks, None)  # what compares the whole
-
     def _create(self, key: str) -> str:
         return str(self.call("create_multipart_upload", Key=key, ChecksumAlgorithm="CRC32")["UploadId"])
 
     def _resume(self, key: str) -> tuple[str, dict[int, Mapping[str, Any]]] | None:
-        """The upload under way for a key that has most parts, and these by number."""
-        found = [upload.etag for upload in self.pending(key) if upload.key == key]
-        uploads = [(upload_id, self._parts(key, upload_id)) for upload_id in found]
-        return max(uploads, key=lambda upload: len(upload[1]), default=None)
+        """The upload under way for a key that has most parts, and these by number; None where there is none to be seen."""
+        try:
+            found = [upload.etag for upload in self.pending(key) if upload.key == key]
+            uploads = [(upload_id, self._parts(key, upload_id)) for upload_id in found]
+        except BackendUnavailable:
+            raise
+        except BackendError:  # the store does not list them, or not for this user
+            return None
+        return max((upload for upload in uploads if upload[1]), key=lambda upload: len(upload[1]), default=None)
 
     def _parts(self, key: str, upload_id: str) -> dict[int, Mapping[str, Any]]:
         parts: dict[int, Mapping[str, Any]] = {}
         marker: dict[str, Any] = {}
         while True:
             try:
-                page = self.call("list_parts", Key=key, UploadId=upload_id, **marker)
-            except NotFound:  # completed or aborted a moment ago
+                page = self._ask("list_parts", Key=key, UploadId=upload_id, **marker)
+            except _UploadGone:  # completed or aborted a moment ago
                 return {}
             parts |= {part["PartNumber"]: part for part in page.get("Parts", ())}
             if not page.get("IsTruncated"):
                 return parts
             marker = {"PartNumberMarker": page["NextPartNumberMarker"]}
 
-    def _send(self, key: str, upload_id: str, number: int, data: bytes) -> Mapping[str, Any]:
+    def _send(self, key: str, upload_id: str, number: int, data: bytes, room: int) -> Mapping[str, Any]:
         try:
             checksum = _crc32(data)
-            sent = self.call(
+            sent = self._ask(
                 "upload_part", Key=key, UploadId=upload_id, PartNumber=number, Body=data, ChecksumCRC32=checksum
             )
         finally:
-            self.budget.give(len(data))
+            self.budget.give(room)
         return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumCRC32": checksum}
 
-    def _complete(self, key: str, upload_id: str, parts: list[Mapping[str, Any]], size: int) -> str:
+    def _complete(self, key: str, upload_id: str, parts: list[Mapping[str, Any]]) -> str:
+        done = self._ask("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts})
+        return plain_etag(done["ETag"])
+
+    def _finished(self, key: str, size: int) -> str:
+        """The ETag of the whole object, when it is there: also after a completion whose reply was lost."""
         try:
-            done = self.call("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts})
-        except NotFound as error:
-            # A repeated request whose first reply was lost, or another process that resumed the same upload.
             there = self.call("head_object", Key=key)
-            if there["ContentLength"] != size:
-                raise BackendUnavailable(f"{key}: the parts are gone; run the same command again") from error
-            done = there
-        return str(done["ETag"]).strip('"')
+        except NotFound:
+            return ""
+        return plain_etag(there["ETag"]) if there["ContentLength"] == size else ""
+
+    def _ask(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
+        """Makes a call about an upload.
+
+        Raises:
+            _UploadGone: There is no such upload any more.
+        """
+        try:
+            return self.call(operation, **parameters)
+        except NotFound as error:
+            raise _UploadGone(f"{parameters['Key']}: its upload was ended by somebody else") from error
+
+
+class _UploadGone(BackendUnavailable):
+    """There is no upload of that id any more."""
+
+
+def plain_etag(etag: str | None) -> str:
+    """An ETag without quotes, and without the mark of a weak one."""
+    return (etag or "").removeprefix("W/").strip('"')
 
 
 def is_md5_of(etag: str, body: Body) -> bool:
@@ -201,7 +238,7 @@ def _kept(part: Mapping[str, Any] | None, number: int, data: bytes) -> Mapping[s
     """A part that is there already, as `complete` wants it, if it has these bytes."""
     if part is None or part["Size"] != len(data):
         return None
-    if str(part["ETag"]).strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
+    if plain_etag(part["ETag"]) != hashlib.md5(data, usedforsecurity=False).hexdigest():
         return None
     return {"PartNumber": number, "ETag": part["ETag"], "ChecksumCRC32": _crc32(data)}
 

@@ -123,6 +123,17 @@ def check_key(key: object) -> str:
     return key
 
 
+def check_stored(key: str) -> str:
+    """Returns the key of an object in a store, if every store can have it: no component is empty, '.' or '..'.
+
+    Raises:
+        InvalidKey: It is none.
+    """
+    if "\0" in key or any(component in ("", ".", "..") for component in key.split("/")):
+        raise InvalidKey(f"{key!r} is no key of an object")
+    return key
+
+
 def fold(name: str) -> str:
     """The form in which two names are compared: alike but for case or Unicode form means equal."""
     if name.isascii():

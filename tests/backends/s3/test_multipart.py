@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 from botocore.config import Config
 
-from t9k.em.errors import BackendUnavailable, SourceChanged
+from t9k.em.errors import BackendPermissionError, BackendUnavailable, SourceChanged
 from t9k.em.records import Body
 from t9k.em.uris import parse
 from t9k_em_backends.obstore import ObstoreStore
@@ -183,3 +183,56 @@ def test_every_part_carries_a_checksum_that_the_store_compares(s3):
             ChecksumCRC32="AAAAAA==",
         )
     client.abort_multipart_upload(Bucket=s3.bucket, Key="checked", UploadId=upload["UploadId"])
+
+
+def test_a_source_that_changes_gives_its_room_back(store, data):
+    body = evolve(Body.of(data), open=lambda: io.BytesIO(data[:100]))
+    for _ in range(10):
+        with pytest.raises(SourceChanged):
+            store.put("a", body)
+    assert store._budget.taken_bytes == 0
+    assert store.put("a", Body.of(data)).size == SIZE
+
+
+def test_an_upload_that_somebody_else_ends_meanwhile_begins_anew(store, data):
+    first = spy(store, {"complete_multipart_upload": 0})
+    with pytest.raises(BackendUnavailable):
+        store.put("a", Body.of(data))
+    (upload,) = store.sweep(-60)
+    call = first._call
+
+    def ended(operation, **parameters):
+        if operation == "complete_multipart_upload" and parameters["UploadId"] == upload.etag:
+            call("abort_multipart_upload", Key=parameters["Key"], UploadId=upload.etag)
+        return call(operation, **parameters)
+
+    drivers = store._open()
+    drivers.multipart = evolve(drivers.multipart, call=ended)
+    store.put("a", Body.of(data))
+    assert read(store, "a") == data
+    assert pending(store) == []
+
+
+def test_bytes_that_changed_end_no_upload_that_somebody_else_may_go_on_with(store, data):
+    spy(store, {"complete_multipart_upload": 0})
+    with pytest.raises(BackendUnavailable):
+        store.put("a", Body.of(data))
+    spy(store)
+    with pytest.raises(SourceChanged):
+        store.put("a", evolve(Body.of(data), open=lambda: io.BytesIO(data[:-1])))
+    assert pending(store) == ["a"]
+
+
+def test_who_may_not_list_uploads_sends_all_parts(store, data):
+    recorded = spy(store)
+    call = recorded._call
+
+    def denied(operation, **parameters):
+        if operation.startswith("list_"):
+            raise BackendPermissionError("not you")
+        return call(operation, **parameters)
+
+    recorded._call = denied
+    store.put("a", Body.of(data))
+    assert recorded.numbers("upload_part") == [1, 2, 3]
+    assert read(store, "a") == data

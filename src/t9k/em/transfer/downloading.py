@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from t9k.em.budget import Budget
 from t9k.em.errors import CorruptData, LocalError, NotFound, SymlinkError
 from t9k.em.local.disk import explained
 from t9k.em.local.files import make_safe_parents, replacing, sha256_of
@@ -18,6 +19,9 @@ from t9k.em.transfer.sources import verified
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
+
+PIECE_BYTES = 8 << 20
+"""What a store may bring at once of a large file."""
 
 
 def download_files(
@@ -131,6 +135,7 @@ class _Download:
         self._durable = durable
         self._progress = progress
         self._directories: set[str] = set()
+        self._room = Budget()
 
     def run(self, files: Sequence[FileEntry]) -> None:
         """Fetches those that are not there."""
@@ -139,9 +144,10 @@ class _Download:
 
     def _one(self, file: FileEntry) -> None:
         told = 0
-        for size in self._fetch(file):
-            self._progress.advance(0, size)
-            told += size
+        with self._room.holding(min(file.size, PIECE_BYTES)):
+            for size in self._fetch(file):
+                self._progress.advance(0, size)
+                told += size
         self._progress.advance(1, file.size - told)
 
     def _fetch(self, file: FileEntry) -> Iterator[int]:
