@@ -18,6 +18,14 @@ def listing(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir() if path.name != ".home")
 
 
+class TestReplacing:
+    def test_a_file_without_a_directory_lies_in_the_working_directory(self, tmp_path):
+        with files.replacing("bare.txt", durable=False) as fd:
+            assert len(listing(tmp_path)) == 1, "the temporary file is beside it"
+            os.write(fd, b"x")
+        assert listing(tmp_path) == ["bare.txt"]
+
+
 class TestWriteAtomic:
     def test_writes_a_private_file_and_replaces_it(self, tmp_path):
         path = tmp_path / "a.yaml"
