@@ -122,7 +122,10 @@ class GSStore(CloudStore):
 
     def copies_from(self, source: object) -> bool:
         """See `CloudStore.copies_from`."""
-        return isinstance(source, GSStore) and source.place.endpoint == self._place.endpoint
+        if not isinstance(source, GSStore):
+            return False
+        ours, theirs = self._place, source.place
+        return (ours.endpoint, ours.anonymous) == (theirs.endpoint, theirs.anonymous)
 
     def recognizes(self, info: ObjectInfo, body: Body) -> bool:
         """See `t9k.em.backend.RecognizesContent`."""
@@ -229,8 +232,8 @@ class GSStore(CloudStore):
 
         await in_turn(one, paths, DELETES_AT_ONCE)
 
-    def _copy(self, source: Any, key: str, target: str, size: int) -> ObjectInfo:
-        del size  # the service tells it
+    def _copy(self, source: Any, key: str, target: str, size: int, etag: str) -> ObjectInfo:
+        del size, etag  # the service tells both of the copy
         names = (source.place.bucket, source._key(key), self._place.bucket, self._key(target))  # noqa: SLF001 - of this class
 
         async def rewrite() -> ObjectInfo:

@@ -43,6 +43,7 @@ COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/AP
 TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 10.0
 TRIES = 7
+_ACCESS = ("endpoint", "region", "profile", "anonymous")  # what tells who asks whom
 
 
 class S3Store(CloudStore):
@@ -75,7 +76,7 @@ class S3Store(CloudStore):
         if not isinstance(source, S3Store):
             return False
         ours, theirs = self._place, source.place
-        return all(getattr(ours, name) == getattr(theirs, name) for name in ("endpoint", "region", "profile"))
+        return all(getattr(ours, name) == getattr(theirs, name) for name in _ACCESS)
 
     def recognizes(self, info: ObjectInfo, body: Body) -> bool:
         """See `t9k.em.backend.RecognizesContent`."""
@@ -181,23 +182,22 @@ class S3Store(CloudStore):
                 if error.get("Code") != "NoSuchKey":
                     raise failure(error.get("Code", ""), f"s3://{self._place.bucket}/{error.get('Key', '')}")
 
-    def _copy(self, source: Any, key: str, target: str, size: int) -> ObjectInfo:
+    def _copy(self, source: Any, key: str, target: str, size: int, etag: str) -> ObjectInfo:
         where = {"Bucket": source.place.bucket, "Key": source._key(key)}  # noqa: SLF001 - of this class
         path = self._key(target)
         if size > COPY_LIMIT_BYTES:
             with self._multipart() as multipart:
                 multipart.copy(f"{where['Bucket']}/{where['Key']}", path, size)
-            copied: ObjectInfo = run(self._asked(target, self._head(path)))
-            return copied
-        answer = run(self._asked(key, self._call("copy_object", Key=path, CopySource=where)))
+            return self._found(target)
+        condition = {"CopySourceIfMatch": etag} if etag else {}
+        answer = run(self._asked(key, self._call("copy_object", Key=path, CopySource=where, **condition)))
         return self._info(path, size, _time(answer), answer["CopyObjectResult"]["ETag"])
 
     def _put_large(self, key: str, body: Body) -> ObjectInfo:
         path = self._key(key)
         with self._multipart() as multipart:
             etag = multipart.put(path, body)
-        found: ObjectInfo = run(self._asked(key, self._head(path)))
-        return self._info(path, body.size, found.modified, etag)
+        return self._info(path, body.size, self._found(key).modified, etag)
 
     @contextlib.contextmanager
     def _multipart(self) -> Iterator[Multipart]:

@@ -28,6 +28,10 @@ def store(root):
         yield store
 
 
+def open_store(root):
+    return FsspecStore.from_uri(parse(root))
+
+
 def get(store, key):
     return b"".join(store.get(key))
 
@@ -65,8 +69,14 @@ def test_bytes_that_look_like_a_boundary_stay_as_they_are(store):
 def test_what_another_root_holds_is_copied_there(gcs, store):
     with FsspecStore.from_uri(parse(f"{gcs.new_root()}?anonymous=true")) as source:
         told = source.put("a", Body.of(b"bytes"))
-        store.put("b", evolve(Body.of(b"bytes"), origin=Origin(store=source, key="a", etag=told.etag)))
+        origin = Origin(store=source, key="a", etag=told.etag)
+        assert not store.copies_from(open_store(gcs.new_root()))  # which asks with credentials
+        store.put("b", evolve(Body.of(b"bytes"), origin=origin))
+        source.put("a", Body.of(b"bytez"))
+        with pytest.raises(SourceChanged):
+            store.put("c", evolve(Body.of(b"bytes"), origin=origin))
     assert get(store, "b") == b"bytes"
+    assert [info.key for info in store.list("")] == ["b"]
 
 
 def test_a_tree_lives_there_and_several_clients_share_it(root):

@@ -14,6 +14,8 @@ import sys
 
 import pytest
 from attrs import evolve
+from tests.faults.s3clients import proxied
+from tests.services import stub
 
 from t9k.em.errors import (
     AlreadyExists,
@@ -152,8 +154,39 @@ class TestSmallObjects:
             assert "put_object" not in watched.asked
             with pytest.raises(SourceChanged):
                 store.put("c", evolve(Body.of(b"other"), origin=evolve(origin, etag="0" * 32)))
+            assert "delete_objects" not in watched.asked  # the service itself has seen it
         assert get(store, "b") == b"bytes"
         assert keys(store) == ["b"]
+
+    @pytest.mark.parametrize("service", ["s3", "moto"])  # moto copies whatever is there
+    def test_a_copy_may_have_another_etag_as_long_as_the_source_has_its_own(self, request, service, monkeypatch):
+        place = request.getfixturevalue(service)
+        with open_store(place.new_root()) as source, open_store(place.new_root()) as store:
+            real = store._call
+
+            async def encrypted(operation, **parameters):
+                answer = await real(operation, **parameters)
+                if operation == "copy_object":
+                    answer["CopyObjectResult"]["ETag"] = f'"{"e" * 32}"'
+                return answer
+
+            monkeypatch.setattr(store, "_call", encrypted)
+            origin = Origin(store=source, key="a", etag=source.put("a", Body.of(b"bytes")).etag)
+            store.put("b", evolve(Body.of(b"bytes"), origin=origin))
+            assert get(store, "b") == b"bytes"
+            source.put("a", Body.of(b"bytez"))
+            with pytest.raises(SourceChanged):
+                store.put("c", evolve(Body.of(b"bytes"), origin=origin))
+            assert keys(store) == ["b"]
+
+    def test_the_bytes_are_sent_where_a_copy_is_refused_or_another_one_asks(self, s3, root):
+        with proxied(s3) as proxy, open_store(f"{root}?endpoint=http://{proxy.address}") as store:
+            proxy.instead = stub.script(stub.DENIED, of="CopyObject")
+            store.put("a", Body.of(b"bytes"))
+            assert store.put("b", evolve(Body.of(b"bytes"), origin=Origin(store=store, key="a"))).size == 5
+            assert "CopyObject" in map(stub.operation, proxy.exchanges)
+            assert get(store, "b") == b"bytes"
+            assert not store.copies_from(open_store(f"{root}?endpoint=http://{proxy.address}&anonymous=true"))
 
 
 class TestConditions:
