@@ -36,9 +36,6 @@ LARGE = {"large": os.urandom(1 << 20) * 17}
 TOKEN = "tHe/session+token/tHaT/nobody+shall/see"
 PARTS = "UploadPart|CreateMultipartUpload"
 Result = TypeVar("Result")
-BOTOCORE_GIVES_UP = pytest.mark.xfail(
-    raises=BackendUnavailable, strict=True, reason="botocore does not try again after status 429 'TooManyRequests'"
-)
 pytestmark = pytest.mark.parametrize("driver", DRIVERS)
 
 
@@ -256,20 +253,15 @@ class TestWhatTheServiceSays:
         driver: str,
         proxy: Proxy,
         root: str,
-        request: pytest.FixtureRequest,
     ) -> None:
         operation, _, key = of.partition(" ")
-        if answer is stub.TOO_MANY and driver == "fsspec" and key == "/a$":
-            request.applymarker(BOTOCORE_GIVES_UP)
         proxy.instead = stub.script(answer, of=operation, key=key, times=times)
         with through(proxy, driver, root) as backend:
             assert Uploader(CONTENTS, "error").upload(backend)[0] is Outcome.PUBLISHED
         assert [exchange.status for exchange in proxy.exchanges].count(answer.status) >= times
         assert nodes(root, driver) == {(f"{HOME}/m", 1): CONTENTS}
 
-    @pytest.mark.parametrize(
-        "answer", [stub.SLOW_DOWN, stub.INTERNAL, pytest.param(stub.TOO_MANY, marks=BOTOCORE_GIVES_UP)]
-    )
+    @pytest.mark.parametrize("answer", [stub.SLOW_DOWN, stub.INTERNAL, stub.TOO_MANY])
     def test_and_means_later_about_a_part_is_tried_again(
         self, answer: stub.Answer, driver: str, proxy: Proxy, root: str
     ) -> None:

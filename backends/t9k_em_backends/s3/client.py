@@ -10,6 +10,7 @@ from t9k.em.errors import InvalidURI, MissingExtra
 from t9k_em_backends.failures import failure, unreachable
 from t9k_em_backends.s3.access import explained
 from t9k_em_backends.s3.logs import keep_secrets_out
+from t9k_em_backends.s3.retries import retry_too_many_requests
 
 if TYPE_CHECKING:
     from t9k_em_backends.s3.access import Access
@@ -82,6 +83,7 @@ class S3Client:
         access = self._access
         keep_secrets_out()
         session = botocore.session.Session(profile=self._place.profile)
+        retry_too_many_requests(session, TRIES)
         config = Config(
             max_pool_connections=CONNECTIONS,
             connect_timeout=10,
