@@ -55,9 +55,8 @@ class CloudStore(ObjectStore):
         self._text = text
         self._root = root
         self._pace = Pace()
-        self._slots = Slots(self._pace)
-        self._budget = Budget()
         self._driver = PerProcess(self._make)
+        self._room = PerProcess(self._make_room)
 
     def __repr__(self) -> str:
         """Names the place."""
@@ -190,6 +189,19 @@ class CloudStore(ObjectStore):
         """The one place where the driver's errors become this library's."""
 
     # Inside.
+
+    def _make_room(self) -> tuple[tuple[Budget, Slots], None]:
+        return (Budget(), Slots(self._pace)), None
+
+    @property
+    def _budget(self) -> Budget:
+        room: tuple[Budget, Slots] = self._room.get()
+        return room[0]
+
+    @property
+    def _slots(self) -> Slots:
+        room: tuple[Budget, Slots] = self._room.get()
+        return room[1]
 
     def _key(self, key: str) -> str:
         if not key or "\0" in key or any(component in ("", ".", "..") for component in key.split("/")):

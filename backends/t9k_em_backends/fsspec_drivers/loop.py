@@ -73,33 +73,32 @@ class PerProcess:
 
     def __init__(self, make: Callable[[], tuple[Any, Callable[[], Coroutine[Any, Any, object]] | None]]) -> None:
         self._make = make
-        self._lock = threading.Lock()
-        self._process = 0
-        self._made: Any = None
-        self._end: Any = None
+        self._locks: dict[int, threading.Lock] = {}  # by process, for a fork may inherit one that is locked
+        self._made: tuple[int, Any, Any] | None = None  # the process, what was made, what ends it
 
     def get(self) -> Any:
         """That of this process."""
-        if self._made is not None and self._process == os.getpid():
-            return self._made
-        if self._process != os.getpid():
-            _inherited.append((self._made, self._end))
-            self._lock, self._made, self._process = threading.Lock(), None, os.getpid()
-        with self._lock:
-            if self._made is None:
-                made, end = self._make()
-                self._end = weakref.finalize(self, _end, os.getpid(), end) if end else None
-                self._made = made
-            return self._made
+        process = os.getpid()
+        made = self._made
+        if made is None or made[0] != process:
+            with self._locks.setdefault(process, threading.Lock()):
+                made = self._made
+                if made is None or made[0] != process:
+                    _inherited.append(made)
+                    value, end = self._make()
+                    made = process, value, weakref.finalize(self, _end, process, end) if end else None
+                    self._made = made
+        return made[1]
 
     def close(self) -> None:
         """Ends it, if this process has made it; the next `get` makes another."""
-        if self._process != os.getpid():
+        process = os.getpid()
+        if self._made is None or self._made[0] != process:
             return
-        with self._lock:
-            end, self._end, self._made = self._end, None, None
-        if end is not None:
-            end()
+        with self._locks.setdefault(process, threading.Lock()):
+            made, self._made = self._made, None
+        if made is not None and made[2] is not None:
+            made[2]()
 
 
 def _end(process: int, end: Callable[[], Coroutine[Any, Any, object]]) -> None:

@@ -248,15 +248,18 @@ class TestProcesses:
         answers = context.Queue()
 
         def child() -> None:
-            store.put("b", Body.of(b"from the fork"))
+            store.put_many([("b", Body.of(b"from the fork"))])
             answers.put(get(store, "a"))
             store.close()
 
-        process = context.Process(target=child)
-        process.start()
+        store._budget.take(1 << 40)  # the fork is made while others transfer
+        process = context.Process(target=child, daemon=True)
+        with store._slots._changed:
+            process.start()
         assert answers.get(timeout=60) == b"before the fork"
         process.join(60)
         assert process.exitcode == 0
+        store._budget.give(1 << 40)
         assert get(store, "b") == b"from the fork"
 
     def test_a_pickled_store_finds_its_own_credentials(self, store):
