@@ -13,7 +13,14 @@ from typing import Any
 from attrs import frozen
 
 from t9k.em.backend import ObjectStore
-from t9k.em.errors import AlreadyExists, BackendError, BackendPermissionError, InvalidKey, SourceChanged
+from t9k.em.errors import (
+    AlreadyExists,
+    BackendError,
+    BackendPermissionError,
+    BackendUnavailable,
+    InvalidKey,
+    SourceChanged,
+)
 from t9k.em.records import Body, ObjectInfo, Origin
 from t9k_em_backends.fsspec_drivers.loop import PIECE_BYTES, PerProcess, Slots, following, run, submit
 from t9k_em_backends.parts import MULTIPART_FROM_BYTES
@@ -296,6 +303,11 @@ async def in_turn(work: Callable[[Any], Coroutine[Any, Any, object]], items: Ite
 def taken(place: str) -> AlreadyExists:
     """The error for a conditional write that found something."""
     return AlreadyExists(f"{place}: an object is there already")
+
+
+def changed(place: str) -> BackendUnavailable:
+    """The error for an object of which a first part was read and that now has another content, or none."""
+    return BackendUnavailable(f"{place}: it changed while it was read; read it again")
 
 
 def now() -> float:

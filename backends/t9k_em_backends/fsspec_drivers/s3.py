@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from t9k.em.errors import EMError, MissingExtra
 from t9k.em.names import random_text
 from t9k.em.records import Body, ObjectInfo
-from t9k_em_backends.failures import failure, no_credentials, unreachable
-from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, now
+from t9k_em_backends.failures import failure, unreachable
+from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, changed, now
 from t9k_em_backends.fsspec_drivers.loop import run
-from t9k_em_backends.s3.access import find_access
+from t9k_em_backends.s3.access import explained, find_access
 from t9k_em_backends.s3.logs import keep_secrets_out
 from t9k_em_backends.s3.multipart import AHEAD, Multipart, is_md5_of
 from t9k_em_backends.s3.place import S3Place
@@ -43,6 +43,13 @@ COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/AP
 TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 10.0
 TRIES = 7
+_NO_CREDENTIALS = (
+    exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError,
+    exceptions.CredentialRetrievalError,
+    exceptions.SSOError,
+    exceptions.TokenRetrievalError,
+)
 _ACCESS = ("endpoint", "region", "profile", "anonymous")  # what tells who asks whom
 
 
@@ -147,13 +154,17 @@ class S3Store(CloudStore):
     async def _read(self, path: str, start: int, stop: int, version: str) -> Piece:
         condition = {"IfMatch": version} if version else {}
         for left in reversed(range(TRIES)):
-            got = await self._call("get_object", Key=path, Range=f"bytes={start}-{stop - 1}", **condition)
             try:
+                got = await self._call("get_object", Key=path, Range=f"bytes={start}-{stop - 1}", **condition)
                 async with got["Body"] as stream:
                     data = await stream.read()
             except (aiohttp.ClientPayloadError, exceptions.ResponseStreamingError):
                 if not left:
                     raise
+            except OSError as error:
+                if version and _told(error)[0] in {"412", "PreconditionFailed"}:
+                    raise changed(f"s3://{self._place.bucket}/{path}") from None
+                raise
             else:
                 whole = got.get("ContentRange", "").rpartition("/")[2]
                 return Piece(data=data, size=int(whole) if whole.isdigit() else len(data), version=got["ETag"])
@@ -205,9 +216,9 @@ class S3Store(CloudStore):
             yield Multipart(call=self._called, budget=self._budget, pool=pool)
 
     def _called(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
-        with self._translated(parameters.get("Key", "")[len(self._root) :]):
-            answer: Mapping[str, Any] = run(self._call(operation, **parameters))
-            return answer
+        key = parameters.get("Key", "")[len(self._root) :]
+        answer: Mapping[str, Any] = run(self._asked(key, self._call(operation, **parameters)))
+        return answer
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
@@ -220,15 +231,29 @@ class S3Store(CloudStore):
             raise self._translate(error, f"{self._text}/{key}".rstrip("/")) from None
 
     def _translate(self, error: Exception, place: str) -> EMError:
-        answer = error if isinstance(error, exceptions.ClientError) else error.__cause__
-        if isinstance(answer, exceptions.ClientError):
-            code = answer.response.get("Error", {}).get("Code", "")
-            if code in {"416", "InvalidRange"}:
-                return PastTheEnd(place)
-            return failure("NoSuchKey" if code == "NoSuchUpload" else code, place)
-        if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
-            return no_credentials(place)
+        code, status = _told(error)
+        if code in {"416", "InvalidRange"}:
+            return PastTheEnd(place)
+        if code or status:
+            return failure("NoSuchKey" if code == "NoSuchUpload" else code, place, status)
+        if isinstance(error, RecursionError):  # a redirect that leads to itself
+            return failure("PermanentRedirect", place)
+        if isinstance(error, _NO_CREDENTIALS):
+            try:
+                with explained(self._place):
+                    raise error
+            except EMError as told:
+                return told
         return unreachable(place, self._place.endpoint or "")
+
+
+def _told(error: BaseException) -> tuple[str, str]:
+    """The code and the HTTP status of the answer behind an error of s3fs; empty where there was none."""
+    answer = error if isinstance(error, exceptions.ClientError) else error.__cause__
+    if not isinstance(answer, exceptions.ClientError):
+        return "", ""
+    status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+    return answer.response.get("Error", {}).get("Code", ""), str(status)
 
 
 @functools.cache

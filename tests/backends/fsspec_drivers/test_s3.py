@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import io
@@ -14,11 +15,13 @@ import sys
 
 import pytest
 from attrs import evolve
+from botocore import exceptions
 from tests.faults.s3clients import proxied
 from tests.services import stub
 
 from t9k.em.errors import (
     AlreadyExists,
+    BackendError,
     BackendPermissionError,
     BackendUnavailable,
     InvalidURI,
@@ -220,6 +223,57 @@ class TestErrors:
         with pytest.raises(BackendPermissionError, match="no credentials were found"):
             open_store(root).open()
 
+    @pytest.mark.parametrize(
+        ("status", "code", "kind", "advice"),
+        [
+            (400, "InvalidArgument", BackendError, r"refuses the request \(InvalidArgument\)"),
+            (400, "EntityTooLarge", BackendError, r"refuses the request \(EntityTooLarge\)"),
+            (400, "KMS.DisabledException", BackendError, r"refuses the request \(KMS.DisabledException\)"),
+            (405, "MethodNotAllowed", BackendError, r"refuses the request \(MethodNotAllowed\)"),
+            (301, "PermanentRedirect", InvalidURI, "lies in another region"),
+        ],
+    )
+    def test_a_final_refusal_is_none_that_passes(self, s3, root, status, code, kind, advice):
+        with proxied(s3) as proxy, open_store(f"{root}?endpoint=http://{proxy.address}") as store:
+            proxy.instead = stub.script(stub.Answer(status=status, code=code), of="PutObject|HeadBucket")
+            with pytest.raises(kind, match=advice) as caught:
+                store.put("a", Body.of(b"x"))
+            assert not isinstance(caught.value, BackendUnavailable)
+
+    def test_credentials_that_cannot_be_got_again_are_told(self, s3, root, monkeypatch, tmp_path):
+        """The process that gives them works once, for those that look whether there are any."""
+        keys = f'{{"Version": 1, "AccessKeyId": "{s3.access_key}", "SecretAccessKey": "{s3.secret_key}"}}'
+        (tmp_path / "keys").write_text(keys)
+        (tmp_path / "once").write_text(f"cat {tmp_path}/keys && rm {tmp_path}/keys")
+        (tmp_path / "config").write_text(f"[default]\ncredential_process = sh {tmp_path}/once\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
+            monkeypatch.delenv(name)
+        with pytest.raises(BackendPermissionError, match="credentials cannot be got"):
+            open_store(root).put("a", Body.of(b"x"))
+        assert not (tmp_path / "keys").exists()
+
+    @pytest.mark.parametrize(
+        "error",
+        [exceptions.UnauthorizedSSOTokenError(), exceptions.TokenRetrievalError(provider="sso", error_msg="expired")],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_a_login_that_has_expired_meanwhile_is_told(self, store, error, monkeypatch):
+        async def call(*_, **__):
+            raise error
+
+        monkeypatch.setattr(store, "_call", call)
+        with pytest.raises(BackendPermissionError, match="aws sso login"):
+            store.put("a", Body.of(b"x"))
+
+    def test_an_object_that_changes_while_it_is_read_is_told(self, store):
+        store.put("a", Body.of(LARGE))
+        reading = store.get("a")
+        assert LARGE.startswith(next(reading))
+        store.put("a", Body.of(LARGE[::-1]))
+        with pytest.raises(BackendUnavailable, match="changed while it was read; read it again"):
+            list(reading)
+
     def test_no_secret_is_told_or_logged(self, s3, root, monkeypatch, caplog, capfd):
         caplog.set_level(logging.DEBUG)
         secrets = [s3.secret_key, "session-token-that-nobody-sees"]
@@ -241,6 +295,22 @@ class TestErrors:
 
 
 class TestProcesses:
+    def test_what_asks_for_credentials_never_stops_the_requests_of_others(self, root, monkeypatch):
+        """The driver is made in the thread that asks, also when it first asks for something in parts."""
+        loops = []
+        real = driver.find_access
+
+        def find_access(place):
+            loops.append(asyncio._get_running_loop())
+            return real(place)
+
+        monkeypatch.setattr(driver, "find_access", find_access)
+        store = open_store(root)
+        with store._multipart() as multipart:
+            assert list(multipart.pending(store._key("a"))) == []
+        store.close()
+        assert loops == [None]
+
     @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
     def test_a_fork_makes_connections_of_its_own(self, store):
         store.put("a", Body.of(b"before the fork"))
