@@ -22,7 +22,7 @@ from t9k.em.errors import BackendPermissionError, BackendUnavailable, EMError, I
 from t9k.em.names import random_text
 from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.failures import failure, unreachable
-from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, in_turn, taken
+from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, changed, in_turn, taken
 from t9k_em_backends.fsspec_drivers.loop import run
 from t9k_em_backends.options import check_known, flag, seconds, url
 from t9k_em_backends.parts import MIB
@@ -181,9 +181,14 @@ class GSStore(CloudStore):
     async def _read(self, path: str, start: int, stop: int, version: str) -> Piece:
         condition = {"generation": version} if version else {}
         wanted = {"Range": f"bytes={start}-{stop - 1}"}
-        headers, data = await self._request(
-            "GET", OBJECT, self._place.bucket, path, alt="media", headers=wanted, **condition
-        )
+        try:
+            headers, data = await self._request(
+                "GET", OBJECT, self._place.bucket, path, alt="media", headers=wanted, **condition
+            )
+        except FileNotFoundError:
+            if not version:
+                raise
+            raise changed(f"gs://{self._place.bucket}/{path}") from None
         whole = headers.get("Content-Range", "").rpartition("/")[2]
         return Piece(
             data=data,
@@ -280,6 +285,7 @@ class GSStore(CloudStore):
 
     async def _send_chunk(self, session: str, data: bytes, start: int, size: int) -> bytes:
         stop = start + len(data)
+        pauses_s = iter(PAUSES_S)
         while True:
             headers, contents = await self._request(
                 "PUT",
@@ -290,10 +296,18 @@ class GSStore(CloudStore):
             kept = headers.get("Range", "").rpartition("-")[2]
             if stop == size and contents:
                 return contents
-            there = int(kept) + 1 if kept.isdigit() else start
-            if there >= stop:
+            there = int(kept) + 1 if kept.isdigit() else 0
+            if there >= stop and stop < size:
                 return b""
-            data, start = data[there - start :], there  # it may keep less than it was sent
+            pause_s = next(pauses_s, None)
+            if not start <= there < stop or pause_s is None:
+                raise BackendUnavailable(
+                    f"{self._text}: the store does not keep what it is sent; run the same command again"
+                )
+            if there > start:  # it may keep less than it was sent
+                data, start, pauses_s = data[there - start :], there, iter(PAUSES_S)
+            else:
+                await asyncio.sleep(pause_s)
 
     def _upload_url(self) -> str:
         driver = self._driver.get()

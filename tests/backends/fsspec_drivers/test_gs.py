@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from attrs import evolve
+from tests.faults.s3clients import proxied
 
-from t9k.em.errors import AlreadyExists, InvalidURI, SourceChanged
+from t9k.em.errors import AlreadyExists, BackendUnavailable, InvalidURI, SourceChanged
 from t9k.em.records import Body, Origin
 from t9k.em.registry import open_backend
 from t9k.em.testing import make_request, read_node, upload
 from t9k.em.uris import parse
 from t9k_em_backends.fsspec import FsspecStore
+from t9k_em_backends.fsspec_drivers import gs as driver
 from t9k_em_backends.fsspec_drivers.gs import CHUNK_BYTES
 
 HOME = "/alice/default"
@@ -77,6 +81,40 @@ def test_what_another_root_holds_is_copied_there(gcs, store):
             store.put("c", evolve(Body.of(b"bytes"), origin=origin))
     assert get(store, "b") == b"bytes"
     assert [info.key for info in store.list("")] == ["b"]
+
+
+@pytest.mark.parametrize("kept", ["", "Range: bytes=0-9\r\n"])
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_a_service_that_keeps_nothing_of_a_chunk_or_loses_what_it_had_is_given_up(gcs, monkeypatch, kept, chunk):
+    monkeypatch.setattr(driver, "PAUSES_S", (0.0, 0.0))
+    with proxied(gcs) as proxy, open_store(f"{gcs.new_root()}?anonymous=true&endpoint=http://{proxy.address}") as store:
+        real = store._begin
+
+        async def begin(path):
+            """The session, through the proxy."""
+            return re.sub("^http://[^/]+", f"http://{proxy.address}", await real(path))
+
+        def instead(exchange):
+            told = exchange.headers.get("content-range", "")
+            if exchange.method != "PUT" or (chunk > 1 and told.startswith("bytes 0-")):
+                return None
+            return f"HTTP/1.1 308 Resume Incomplete\r\n{kept}Content-Length: 0\r\n\r\n".encode()
+
+        monkeypatch.setattr(store, "_begin", begin)
+        proxy.instead = instead
+        with pytest.raises(BackendUnavailable, match="the store does not keep what it is sent"):
+            store.put("a", Body.of(LARGE))
+        assert len([exchange for exchange in proxy.exchanges if exchange.method == "PUT"]) <= 10
+        assert list(store.list("")) == []
+
+
+def test_an_object_that_changes_while_it_is_read_is_told(store):
+    store.put("a", Body.of(LARGE))
+    reading = store.get("a")
+    assert LARGE.startswith(next(reading))
+    store.put("a", Body.of(LARGE[::-1]))
+    with pytest.raises(BackendUnavailable, match="changed while it was read; read it again"):
+        list(reading)
 
 
 def test_a_tree_lives_there_and_several_clients_share_it(root):
