@@ -29,6 +29,7 @@ from t9k.em.errors import (
     EMError,
     InvalidKey,
     InvalidURI,
+    LocalError,
     MissingExtra,
     NotFound,
     UnsafeStore,
@@ -248,10 +249,14 @@ class PlainStore(ObjectStore):
         if body.size < MULTIPART_FROM_BYTES:
             yield body.read()
             return
-        with tempfile.NamedTemporaryFile(prefix="em-") as copy:
+        with _spooling():
+            copy = tempfile.NamedTemporaryFile(prefix="em-", buffering=0)  # noqa: SIM115 - which opens it, closed below
+        with copy:
             for chunk in body.chunks():
-                copy.write(chunk)
-            copy.flush()
+                rest = memoryview(chunk)
+                while rest:
+                    with _spooling():
+                        rest = rest[copy.write(rest) :]
             yield copy.name
 
     @contextlib.contextmanager
@@ -303,6 +308,18 @@ def driver_class(scheme: str) -> Any:
         raise MissingExtra(f"{scheme}:// needs a library that is not installed: {error}") from error
     except ValueError as error:
         raise InvalidURI(f"fsspec does not know {scheme}://") from error
+
+
+@contextlib.contextmanager
+def _spooling() -> Iterator[None]:
+    """Says what to do when a copy cannot be made on the local disk."""
+    try:
+        yield
+    except OSError as error:
+        raise LocalError(
+            f"{tempfile.gettempdir()}: a large file is copied there before it is sent, and cannot be ({error.strerror}); "
+            "make room there, or set TMPDIR to a directory that has some"
+        ) from error
 
 
 def _translate(error: Exception, place: str) -> EMError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 import threading
 
 import pytest
@@ -11,6 +13,7 @@ from t9k.em.errors import (
     BackendUnavailable,
     InvalidKey,
     InvalidURI,
+    LocalError,
     MissingExtra,
     NotFound,
     SourceChanged,
@@ -112,6 +115,13 @@ class TestLargeObjects:
         plain.put("a", Body.of(data))
         assert b"".join(plain.get("a")) == data
         assert list(plain.sweep(-60)) == []
+
+    @pytest.mark.parametrize("file", ["/dev/full", "/nowhere/at-all"])
+    def test_no_room_for_the_copy_that_is_sent_is_told_with_advice(self, plain, file, monkeypatch):
+        monkeypatch.setattr(tempfile, "NamedTemporaryFile", lambda **_: io.FileIO(file, "w"))
+        with pytest.raises(LocalError, match="set TMPDIR to a directory that has some"):
+            plain.put("a", Body.of(bytes(MULTIPART_FROM_BYTES)))
+        assert list(plain.list("")) == []
 
 
 class TestURIs:
