@@ -57,7 +57,7 @@ class TestFollowing:
         budget = Budget(4 * PIECE_BYTES)
 
         def fetch(start, stop):
-            done = Future()
+            done: Future[bytes] = Future()
             done.set_result(bytes(stop - start))
             return done
 
