@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from t9k.em.errors import AlreadyExists, Conflict, UnsafeStore
+from t9k.em.errors import (
+    AlreadyExists,
+    BackendError,
+    BackendFull,
+    BackendPermissionError,
+    BackendUnavailable,
+    Conflict,
+    UnsafeStore,
+)
 from t9k.em.records import Body
 from t9k.em.registry import open_backend
 from t9k.em.testing import Faults, FaultyStore, backend_machine, finish, make_request, read_node, upload
@@ -33,6 +41,43 @@ class KeepsTheFirstInSilence(MemoryStore):
             return super().put(key, body, if_absent=if_absent)
         except AlreadyExists:
             return next(info for info in self.list("") if info.key == key)
+
+
+class Says(MemoryStore):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def put(self, key, body, *, if_absent=False):
+        if if_absent:
+            raise self.error
+        return super().put(key, body)
+
+
+@pytest.mark.parametrize(
+    "error", [BackendUnavailable("later"), BackendPermissionError("not you"), BackendFull("no room")], ids=repr
+)
+def test_a_store_that_cannot_be_tried_now_is_not_called_unsafe(error):
+    backend = MemoryBackend(Says(error), "memory://now")
+    with pytest.raises(type(error), match=str(error)):
+        backend.make_folder("/alice/new")
+
+
+def test_a_store_that_knows_no_condition_is_unsafe():
+    backend = MemoryBackend(Says(BackendError("not implemented")), "memory://old")
+    with pytest.raises(UnsafeStore, match=r"memory://old cannot write under a condition \(not implemented\)"):
+        backend.make_folder("/alice/new")
+
+
+def test_a_driver_that_repeats_the_first_try_by_itself_is_believed_by_what_is_there():
+    class Repeats(MemoryStore):
+        def put(self, key, body, *, if_absent=False):
+            info = super().put(key, body, if_absent=if_absent)
+            if key.startswith(".em/probe/"):
+                super().put(key, body, if_absent=if_absent)
+            return info
+
+    assert MemoryBackend(Repeats(), "memory://repeats").make_folder("/alice/new").kind == "Folder"
 
 
 @pytest.mark.parametrize("unsafe", [IgnoresTheCondition, ComplainsTooLate, KeepsTheFirstInSilence])

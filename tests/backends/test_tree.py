@@ -16,7 +16,10 @@ from t9k.em.testing.wrappers import ReadOnlyStore, StoreWrapper
 from t9k.em.uris import parse
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 from t9k_em_backends.tree import heads as heads_module
+from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.listing import REWRITE_AT
+
+HOME = "/alice/default"
 
 FILES = {"a": b"a", "b/c": b"bb"}
 OTHER = {"other": b"other"}
@@ -237,3 +240,39 @@ def test_a_name_that_only_the_collector_knows_was_never_used(backend, store) -> 
     assert backend.collect(grace_s=-60.0, apply=True).objects
     with pytest.raises(NotFound):
         backend.versions("/alice/m")
+
+
+def test_a_collector_that_a_writer_outruns_looks_again(monkeypatch):
+    tree = MemoryBackend(MemoryStore(), "memory://outrun")
+    request = make_request(HOME, "m", {"a": b"1"})
+    upload(tree, request, {"a": b"1"})
+    broken = make_request(HOME, "m", {"x": b"x"}, id=request.draft.id)
+    tree.begin(broken).put([(broken.files[0], Body.of(b"x"))])
+    fence, outrun = Collector._fence, []
+
+    def late(self, *args):
+        if not outrun:
+            contents = {"a": b"1", "b": b"2"}
+            outrun.append(upload(tree, make_request(HOME, "m", contents, id=request.draft.id), contents))
+        return fence(self, *args)
+
+    monkeypatch.setattr(Collector, "_fence", late)
+    garbage = tree.collect(grace_s=-60, apply=True)
+    assert [info.key.rpartition("/")[2] for info in garbage.objects] == ["x"]
+    assert read_node(tree, tree.stat(f"{HOME}/m")) == {"a": b"1", "b": b"2"}
+
+
+def test_on_a_store_that_cannot_copy_what_was_sent_is_sent_again_under_the_alternative_name():
+    class CannotCopy(MemoryStore):
+        copy = None
+
+    tree = MemoryBackend(CannotCopy(), "memory://no-copy")
+    request = make_request(HOME, "m", {"a": b"mine"}, strategy="new")
+    begun = tree.begin(request)
+    begun.put([(request.files[0], Body.of(b"mine"))])
+    upload(tree, make_request(HOME, "m", {"a": b"other"}), {"a": b"other"})
+    assert begun.commit() is None
+    assert list(begun.missing) == list(request.files)
+    node = finish(begun, {"a": b"mine"}).node
+    assert node.path == f"{HOME}/{request.draft.alternative_name}"
+    assert read_node(tree, node) == {"a": b"mine"}

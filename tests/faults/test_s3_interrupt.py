@@ -36,12 +36,12 @@ def test_an_interrupted_upload_goes_on_with_the_parts_that_are_there(s3):
             pending = [*multipart.pending(store.place.root)]
             return {number for upload in pending for number in multipart._parts(upload.key, upload.etag)}
 
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 60
-        while process.poll() is None and len(parts()) < 2 and time.monotonic() < deadline:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 60
+            while process.poll() is None and len(parts()) < 2 and time.monotonic() < deadline:
+                time.sleep(0.005)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
         assert process.returncode == 130
         assert said.strip() == "em: interrupted; run the same command again to go on"
         kept = parts()

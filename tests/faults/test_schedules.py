@@ -22,6 +22,8 @@ from t9k_em_backends.tree.generations import Generations
 from t9k_em_backends.tree.heads import Head, encode_head, head_key
 from t9k_em_backends.tree.upload import TreeUpload
 
+pytestmark = pytest.mark.greenlets
+
 SCHEDULES = int(os.environ.get("EM_SCHEDULES", "8000"))
 SHARDS = 4
 MOST = 20_000
