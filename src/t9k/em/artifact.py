@@ -253,9 +253,7 @@ class Artifact(LocalNode):
             return
         backend, node = self._origin().find()
         expected = [_spec(f"{OBJECTS}/{key}", self._objects[key]) for key in missing]
-        download_files(
-            backend, node, self._directory, expected=expected, durable=False, progress=progress
-        )
+        download_files(backend, node, self._directory, expected=expected, durable=False, progress=progress)
 
     # The whole.
 
