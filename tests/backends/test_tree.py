@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from t9k.em.errors import BackendPermissionError, Conflict, CorruptData, InvalidInput, InvalidName, NotFound
-from t9k.em.records import Body, Outcome
+from t9k.em.records import Body, Node, Outcome
 from t9k.em.testing.faults import Faults, FaultyStore, SimulatedCrash
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
 from t9k.em.testing.wrappers import ReadOnlyStore, StoreWrapper
@@ -248,7 +248,8 @@ def test_a_collector_that_a_writer_outruns_looks_again(monkeypatch):
     upload(tree, request, {"a": b"1"})
     broken = make_request(HOME, "m", {"x": b"x"}, id=request.draft.id)
     tree.begin(broken).put([(broken.files[0], Body.of(b"x"))])
-    fence, outrun = Collector._fence, []
+    fence = Collector._fence
+    outrun: list[Node] = []
 
     def late(self, *args):
         if not outrun:
@@ -264,7 +265,7 @@ def test_a_collector_that_a_writer_outruns_looks_again(monkeypatch):
 
 def test_on_a_store_that_cannot_copy_what_was_sent_is_sent_again_under_the_alternative_name():
     class CannotCopy(MemoryStore):
-        copy = None
+        copy = None  # type: ignore[assignment]  # which takes the ability away
 
     tree = MemoryBackend(CannotCopy(), "memory://no-copy")
     request = make_request(HOME, "m", {"a": b"mine"}, strategy="new")
@@ -274,5 +275,6 @@ def test_on_a_store_that_cannot_copy_what_was_sent_is_sent_again_under_the_alter
     assert begun.commit() is None
     assert list(begun.missing) == list(request.files)
     node = finish(begun, {"a": b"mine"}).node
+    assert node is not None
     assert node.path == f"{HOME}/{request.draft.alternative_name}"
     assert read_node(tree, node) == {"a": b"mine"}
