@@ -143,3 +143,18 @@ def unreachable(place: str, endpoint: str) -> EMError:
         f"{place}: the store{where} cannot be reached; check the network and the endpoint, then run the same command "
         "again, it goes on where it stopped"
     )
+
+
+def forget(error: BaseException | None) -> None:
+    """Empties the errors of a driver, which may hold a whole answer with the session token in it.
+
+    One of ours takes their place, but Python keeps them as its context, and some programs pickle that as well.
+
+    Args:
+        error: The last one; those that it came from are emptied too.
+    """
+    while error is not None and not isinstance(error, EMError):
+        error.args = (type(error).__name__,)
+        for name in vars(error).keys() & {"kwargs", "msg", "response"}:
+            setattr(error, name, {} if name != "msg" else "")
+        error = error.__cause__ or error.__context__

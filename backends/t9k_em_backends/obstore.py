@@ -30,7 +30,7 @@ from t9k.em.errors import (
 )
 from t9k.em.names import check_stored, random_text
 from t9k.em.records import Body, ObjectInfo, Origin
-from t9k_em_backends.failures import failure, unreachable
+from t9k_em_backends.failures import failure, forget, unreachable
 from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES
 from t9k_em_backends.s3.access import Access, find_access
 from t9k_em_backends.s3.client import S3Client
@@ -371,7 +371,9 @@ class ObstoreStore(ObjectStore):
         except (exceptions.BaseError, OSError, ValueError) as error:
             drivers = self._open()
             where = f"{self._place.text}/{key}".rstrip("/")
-            raise drivers.refused or _translate(error, where, drivers.access.endpoint) from None
+            ours = drivers.refused or _translate(error, where, drivers.access.endpoint)
+            forget(error)
+            raise ours from None
 
 
 class _PastTheEnd(BackendError):

@@ -55,8 +55,14 @@ def secrets_in(text: str) -> list[str]:
 
 
 def told(error: BaseException) -> str:
-    """All that a person sees of an error, and what another process gets."""
-    return "".join([*traceback.format_exception(error), repr(error), str(error.__dict__), str(pickle.dumps(error))])
+    """All that a person sees of an error, and what another process gets, with what some programs pickle besides: where
+    the error came from."""
+    seen = [*traceback.format_exception(error), repr(error), str(error.__dict__), str(pickle.dumps(error))]
+    before = error.__cause__ or error.__context__
+    while before is not None:
+        seen += [repr(before), str(before), str(before.__dict__)]
+        before = before.__cause__ or before.__context__
+    return "".join(seen)
 
 
 def upload(uri: str, size: int = 10) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from t9k.em.errors import EMError, MissingExtra
 from t9k.em.names import random_text
 from t9k.em.records import Body, ObjectInfo
-from t9k_em_backends.failures import failure, unreachable
+from t9k_em_backends.failures import failure, forget, unreachable
 from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, changed, now
 from t9k_em_backends.fsspec_drivers.loop import run
 from t9k_em_backends.s3.access import explained, find_access
@@ -228,7 +228,9 @@ class S3Store(CloudStore):
         except EMError:
             raise
         except Exception as error:  # noqa: BLE001 - s3fs passes on whatever aiohttp, botocore and asyncio raise
-            raise self._translate(error, f"{self._text}/{key}".rstrip("/")) from None
+            ours = self._translate(error, f"{self._text}/{key}".rstrip("/"))
+            forget(error)
+            raise ours from None
 
     def _translate(self, error: Exception, place: str) -> EMError:
         code, status = _told(error)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from t9k.em.errors import InvalidURI, MissingExtra
-from t9k_em_backends.failures import failure, unreachable
+from t9k_em_backends.failures import failure, forget, unreachable
 from t9k_em_backends.s3.access import explained
 from t9k_em_backends.s3.logs import keep_secrets_out
 from t9k_em_backends.s3.retries import retry_too_many_requests
@@ -58,6 +58,7 @@ class S3Client:
             except exceptions.ClientError as error:
                 found = error.response.get("Error", {}).get("Code", "")
                 status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+                forget(error)
                 raise failure("NoSuchKey" if found == "NoSuchUpload" else found, where, status) from None
             except exceptions.ParamValidationError as error:
                 raise InvalidURI(f"{where}: {error}; correct the URI") from None
