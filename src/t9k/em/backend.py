@@ -19,7 +19,21 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from t9k.em.records import Body, FileEntry, FileSpec, Garbage, Node, ObjectInfo, Origin, Outcome, UploadRequest
+    from t9k.em.records import (
+        Body,
+        FileEntry,
+        FileSpec,
+        Garbage,
+        Node,
+        ObjectInfo,
+        Origin,
+        Outcome,
+        Part,
+        Segment,
+        SignedRequest,
+        SignedUpload,
+        UploadRequest,
+    )
     from t9k.em.uris import URI
 
 
@@ -143,6 +157,66 @@ class RecognizesContent(Protocol):
 
 
 @runtime_checkable
+class AssemblesParts(Protocol):
+    """A store that takes an object in parts, in any order and from several processes, and shows it only when it is whole.
+
+    What is under way is known by the key alone, since a key of the tree stands for one content.
+    """
+
+    def put_part(self, key: str, start: int, body: Body) -> None:
+        """Keeps the bytes from `start` on; durable on return. The same part again is harmless.
+
+        Raises:
+            SourceChanged: The bytes are not those of the body's size and checksum; nothing was kept.
+            BackendFull: There is no space.
+        """
+
+    def parts(self, key: str) -> Sequence[Part]:
+        """The parts that are there whole, by `start`; none when nothing was put, or it is assembled already."""
+
+    def assemble(self, key: str, size: int, sha256: str) -> ObjectInfo:
+        """Makes the object of its parts; durable on return, and harmless again.
+
+        Raises:
+            NotFound: Some bytes of [0, size) are in no part; those that are there stay.
+            SourceChanged: The whole is not what was announced; no part of it is there any more.
+        """
+
+    def drop_parts(self, key: str) -> None:
+        """Forgets the parts of an object that will never be assembled."""
+
+
+@runtime_checkable
+class SignsRequests(Protocol):
+    """A store whose service takes requests that somebody else sends, signed here and good for a while."""
+
+    def sign_get(self, key: str, *, lifetime_s: float) -> SignedRequest:
+        """Signs the reading of an object, ranges of it too."""
+
+    def sign_put(self, key: str, size: int, sha256: str, *, lifetime_s: float) -> SignedUpload:
+        """Signs the writing of an object, in as many requests as its size takes; those for parts that are there are left out.
+
+        Args:
+            key: Its key.
+            size: In bytes.
+            sha256: Of its bytes; the service compares it where it can.
+            lifetime_s: How long the signatures are good.
+        """
+
+    def complete_signed(self, key: str, size: int, token: str) -> ObjectInfo:
+        """Makes the object of what was sent; harmless again.
+
+        Args:
+            key: Its key.
+            size: In bytes.
+            token: Of the `SignedUpload`.
+
+        Raises:
+            NotFound: Something was not sent.
+        """
+
+
+@runtime_checkable
 class SweepsTemporary(Protocol):
     """A store whose own interrupted writes leave something behind that no listing shows."""
 
@@ -192,6 +266,45 @@ class Upload(ABC):
             Conflict: The name was taken meanwhile and the strategy is 'error'.
             CommitUnknown: Whether it was published could not be learned. Running the same upload again finds out.
             UploadFenced: The collector took files of this upload away; start again with a new op.
+        """
+
+
+@runtime_checkable
+class TakesParts(Protocol):
+    """An upload that takes a large file in parts, in any order and from several processes that share its op."""
+
+    def put_part(self, file: FileSpec, start: int, body: Body) -> None:
+        """Keeps the bytes of a file from `start` on; the same part again is harmless.
+
+        Raises:
+            SourceChanged: The bytes are not those of the body's size and checksum; nothing was kept.
+            BackendUnavailable: Try again.
+        """
+
+    def parts(self, file: FileSpec) -> Sequence[Part]:
+        """The parts of a file that are there whole, by `start`."""
+
+    def join_parts(self, file: FileSpec) -> None:
+        """Makes the file of its parts, so that it is no longer missing.
+
+        Raises:
+            NotFound: Some of its bytes are in no part.
+            SourceChanged: The whole is not what was announced; its parts were dropped.
+        """
+
+
+@runtime_checkable
+class SendsDirect(Protocol):
+    """An upload whose files somebody else may send straight to where they are kept."""
+
+    def sign(self, file: FileSpec, *, lifetime_s: float) -> SignedUpload | None:
+        """Signs the requests that bring a file, or what is missing of it; None when this place signs none."""
+
+    def complete_signed(self, file: FileSpec, token: str) -> None:
+        """Takes note that the requests were sent, so that the file is no longer missing.
+
+        Raises:
+            NotFound: Something was not sent.
         """
 
 
@@ -305,6 +418,60 @@ class Backend(_Closable, ABC):
             InvalidInput: It is a version ('path@3'), `/`, or a home.
             Conflict: A folder that is not empty, without `recursive`.
             InvalidInput: It is `/` or a home, which always exist.
+        """
+
+
+@runtime_checkable
+class ServesUsers(Protocol):
+    """A backend that one process uses for several users, as a server does."""
+
+    def for_user(self, user: str) -> Backend:
+        """The same place as another user sees it; costs nothing, and shares connections, which `close` of either closes.
+
+        Raises:
+            InvalidName: Nobody can be called so.
+        """
+
+
+@runtime_checkable
+class SignsReads(Protocol):
+    """A backend whose files can be read straight from where they are kept, by who has no credentials for it."""
+
+    def sign_read(self, node: Node, file: FileEntry, *, lifetime_s: float) -> SignedRequest | None:
+        """Signs the reading of a file, ranges of it too; None when this place signs nothing."""
+
+
+@runtime_checkable
+class Grows(Protocol):
+    """A backend in which files of a published run go on growing, before the next upload publishes them whole.
+
+    What was appended belongs to the generation that was the newest then: a later generation begins without.
+    """
+
+    def append(self, node: Node, key: str, start: int, data: bytes) -> int:
+        """Keeps the bytes of a growing file from `start` on; durable on return. The same bytes again are harmless.
+
+        Args:
+            node: The newest generation of a run.
+            key: The file, which may be one that the node has, or a new one.
+            start: Where the bytes belong. What lies before need not be there yet.
+            data: The bytes, at most some megabytes.
+
+        Returns:
+            How many bytes are there from the beginning on without a gap.
+
+        Raises:
+            NotFound: The generation is not the newest any more.
+        """
+
+    def grown(self, node: Node) -> Sequence[Segment]:
+        """What was appended to a generation, by key and `start`; segments may overlap, and then they agree."""
+
+    def read_grown(self, node: Node, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yields the bytes [start, end) of a growing file, up to the first gap.
+
+        Raises:
+            NotFound: Nothing was appended to it.
         """
 
 

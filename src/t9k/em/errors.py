@@ -26,7 +26,10 @@ EMError (RuntimeError)
 ├── NotLoggedIn                       no backend was chosen
 ├── BackendError                      the place that keeps the data
 │   ├── BackendUnavailable            it did not answer, or said "later"; the outcome is unknown
+│   │   └── RateLimited               too many requests
 │   ├── BackendPermissionError (PermissionError)
+│   │   └── NotAuthenticated          the API key is missing, malformed, unknown, revoked or expired
+│   ├── RequestRefused                larger or stranger than the server takes
 │   ├── BackendFull                   no space, or over quota
 │   ├── AlreadyExists (FileExistsError)  put-if-absent: an object is there
 │   ├── UnsafeStore                   it cannot keep a record without overwriting another
@@ -144,8 +147,31 @@ class BackendUnavailable(BackendError):
     """The backend did not answer or asks to come later; a write may or may not have happened."""
 
 
+class RateLimited(BackendUnavailable):
+    """Too many requests in too short a time.
+
+    Attributes:
+        retry_after_s: When to ask again, in seconds from now.
+    """
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type[RateLimited], tuple[str, float]]:
+        return type(self), (str(self), self.retry_after_s)
+
+
 class BackendPermissionError(BackendError, PermissionError):
     """The backend refuses: no permission, or it is read-only."""
+
+
+class NotAuthenticated(BackendPermissionError):
+    """Who asks is not known: the API key is missing, malformed, unknown, revoked or expired."""
+
+
+class RequestRefused(BackendError):
+    """A request that a server does not take: too large, or in a form that it does not know."""
 
 
 class BackendFull(BackendError):

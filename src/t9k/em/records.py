@@ -299,6 +299,68 @@ class ObjectInfo:
 
 
 @frozen(kw_only=True)
+class Part:
+    """Some bytes of a file that is not whole yet.
+
+    Attributes:
+        start: Of the first of them in the file.
+        size: In bytes.
+    """
+
+    start: int
+    size: int
+
+
+@frozen(kw_only=True)
+class Segment:
+    """Some bytes that were appended to a growing file.
+
+    Attributes:
+        key: The file within its node.
+        start: Of the first byte in the file.
+        size: In bytes.
+        modified: POSIX time of the append in seconds, by the store's own clock.
+    """
+
+    key: str
+    start: int
+    size: int
+    modified: float
+
+
+@frozen(kw_only=True)
+class SignedRequest:
+    """An HTTP request that may be sent by who has no credentials for the service.
+
+    Attributes:
+        method: 'GET' or 'PUT'.
+        url: With the signature in it: as good as a password while it lasts, so it is never logged.
+        headers: That have to be sent as they are.
+        start: Of the first byte that it carries, of those of the whole file.
+        size: How many bytes it carries; for reading 0, the range is the sender's choice.
+    """
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(factory=dict, repr=False)
+    start: int = 0
+    size: int = 0
+
+
+@frozen(kw_only=True)
+class SignedUpload:
+    """The requests that bring a file to where it is kept.
+
+    Attributes:
+        requests: What is still to be sent, in any order; the bytes of each are its body.
+        token: Says which upload they belong to; given back when all were sent.
+    """
+
+    requests: tuple[SignedRequest, ...]
+    token: str = ""
+
+
+@frozen(kw_only=True)
 class Garbage:
     """What a collection found.
 
