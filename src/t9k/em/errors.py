@@ -35,6 +35,7 @@ EMError (RuntimeError)
 │   ├── UnsafeStore                   it cannot keep a record without overwriting another
 │   ├── CommitUnknown                 whether the upload was published could not be learned
 │   ├── UploadFenced                  the collector removed files of an upload paused for too long
+│   ├── UploadForgotten               the server does not know this upload any more; begin it again
 │   └── CorruptData                   bytes or records that are not what was uploaded
 │       └── CorruptManifest           the record of a node or its list of files
 ├── UploadFailed                      some of several directories could not be uploaded
@@ -192,6 +193,10 @@ class CommitUnknown(BackendError):
 
 class UploadFenced(BackendError):
     """The collector removed files of an upload that was paused for too long."""
+
+
+class UploadForgotten(BackendError):
+    """The server does not know an upload any more, or never did; begun again, it goes on where it was."""
 
 
 class CorruptData(BackendError):

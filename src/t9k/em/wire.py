@@ -1,0 +1,427 @@
+"""What the AIStore client and server say to each other: paths, headers, error codes, and the JSON of each record.
+
+`docs/aistore-http.md` tells the whole contract; this module is the one place of its form in code, for both sides. Names
+of fields that AIStore has had all along are kept: `storageType`, `modifiedTimestamp` and the like.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+from attrs import frozen
+
+from t9k.em import errors
+from t9k.em.records import (
+    ARTIFACT,
+    FOLDER,
+    RUN,
+    Draft,
+    FileEntry,
+    FileSpec,
+    Node,
+    Part,
+    Segment,
+    SignedRequest,
+    SignedUpload,
+    UploadRequest,
+)
+
+API: Final = 1
+SERVICE: Final = "aistore"
+PREFIX: Final = f"/apis/v{API}"
+KEY_PARAMETER: Final = "apikey"
+"""Of older clients; a server takes it only where that is switched on."""
+
+BATCH_TYPE: Final = "application/vnd.t9k.em.files"
+OWN, EDIT, VIEW, PASS = "own", "edit", "view", "pass"
+"""What somebody may do with a node, the most first; 'pass' is to see that it is on the way to something else."""
+
+STORAGE_TYPES: Final[Mapping[str, int]] = MappingProxyType({FOLDER: 0, RUN: 2, ARTIFACT: 2, "Model": 3, "Dataset": 3})
+MAX_DEPTH: Final = 64
+MAX_HEADER_BYTES: Final = 8 << 10
+
+_LENGTH = struct.Struct(">I")
+_LARGEST_INT = 2**63 - 1
+
+
+# Errors.
+
+
+@frozen
+class Code:
+    """One row of the table of errors.
+
+    Attributes:
+        status: Of the answer, by HTTP.
+        error: What the client raises.
+    """
+
+    status: int
+    error: type[errors.EMError]
+
+
+CODES: Final[Mapping[str, Code]] = MappingProxyType(
+    {
+        # What was asked.
+        "bad_request": Code(400, errors.RequestRefused),
+        "invalid_input": Code(400, errors.InvalidInput),
+        "invalid_name": Code(400, errors.InvalidName),
+        "invalid_key": Code(400, errors.InvalidKey),
+        "invalid_strategy": Code(400, errors.InvalidStrategy),
+        "key_collision": Code(400, errors.KeyCollision),
+        "source_changed": Code(400, errors.SourceChanged),
+        "method_not_allowed": Code(405, errors.RequestRefused),
+        "length_required": Code(411, errors.RequestRefused),
+        "too_large": Code(413, errors.RequestRefused),
+        "unsupported_encoding": Code(415, errors.RequestRefused),
+        "range_not_satisfiable": Code(416, errors.RequestRefused),
+        # Who asks.
+        "key_missing": Code(401, errors.NotAuthenticated),
+        "key_malformed": Code(401, errors.NotAuthenticated),
+        "key_unknown": Code(401, errors.NotAuthenticated),
+        "key_revoked": Code(401, errors.NotAuthenticated),
+        "key_expired": Code(401, errors.NotAuthenticated),
+        "user_disabled": Code(401, errors.NotAuthenticated),
+        "forbidden": Code(403, errors.BackendPermissionError),
+        "rate_limited": Code(429, errors.RateLimited),
+        # What is there.
+        "not_found": Code(404, errors.NotFound),
+        "folder_not_found": Code(404, errors.FolderNotFound),
+        "upload_not_found": Code(404, errors.UploadForgotten),
+        "conflict": Code(409, errors.Conflict),
+        "name_collision": Code(409, errors.NameCollision),
+        "upload_fenced": Code(409, errors.UploadFenced),
+        # The server, and the store behind it.
+        "internal": Code(500, errors.BackendError),
+        "corrupt_data": Code(500, errors.CorruptData),
+        "corrupt_manifest": Code(500, errors.CorruptManifest),
+        "unsafe_store": Code(500, errors.UnsafeStore),
+        "not_supported": Code(501, errors.RequestRefused),
+        "store_refused": Code(502, errors.BackendError),
+        "unavailable": Code(503, errors.BackendUnavailable),
+        "commit_unknown": Code(503, errors.CommitUnknown),
+        "full": Code(507, errors.BackendFull),
+    }
+)
+"""Every code that an answer may carry; codes are never renamed."""
+
+_BY_ERROR: Final[Mapping[type[Exception], str]] = MappingProxyType(
+    {row.error: code for code, row in reversed(tuple(CODES.items()))}
+    | {
+        errors.RequestRefused: "bad_request",
+        errors.NotAuthenticated: "key_unknown",
+        # Of the store behind the server: its own credentials do not suffice, whatever the user may do.
+        errors.BackendPermissionError: "store_refused",
+        errors.BackendError: "internal",
+        errors.EMError: "internal",
+    }
+)
+
+
+def code_of(error: errors.EMError) -> str:
+    """The code by which a server tells of an error."""
+    return next(_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _BY_ERROR)
+
+
+def error_json(code: str, message: str, request_id: str) -> dict[str, Any]:
+    """The body of every answer that tells of an error.
+
+    Args:
+        code: One of `CODES`.
+        message: For a person: what, where, and what to do next.
+        request_id: By which the server's log names the request.
+    """
+    return {"error": {"code": code, "message": message, "requestId": request_id}}
+
+
+# Nodes and files.
+
+
+def node_json(node: Node, permission: str = OWN) -> dict[str, Any]:
+    """A node, with what its reader may do with it."""
+    metadata = node.metadata
+    labels, description = metadata.get("labels"), metadata.get("description")
+    created = metadata.get("created_timestamp", metadata.get("start_timestamp"))
+    return {
+        "id": node.id,
+        "name": node.name,
+        "path": node.path,
+        "type": node.kind,
+        "storageType": STORAGE_TYPES.get(node.kind, 2),
+        "labels": labels if isinstance(labels, list) and all(isinstance(label, str) for label in labels) else [],
+        "description": description if isinstance(description, str) else "",
+        "editor": node.writer,
+        "permission": permission,
+        "modifiedTimestamp": node.modified,
+        "extra": json.dumps({"createdTimestamp": created} if isinstance(created, str) else {}),
+        "generation": node.generation,
+        "fileCount": node.file_count,
+        "size": node.size,
+        "deleted": node.deleted,
+        "metadata": metadata,
+    }
+
+
+def node_of(record: Mapping[str, Any]) -> Node:
+    """The reverse of `node_json`, for what a server answered.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is none.
+    """
+    return Node(
+        path=_text(record["path"]),
+        kind=_text(record["type"]),
+        id=_text(record["id"]),
+        generation=_count(record["generation"]),
+        modified=_text(record["modifiedTimestamp"]),
+        writer=_text(record["editor"]),
+        metadata=_object(record["metadata"]),
+        file_count=_count(record["fileCount"]),
+        size=_count(record["size"]),
+        deleted=bool(record["deleted"]),
+    )
+
+
+def file_json(file: FileEntry) -> dict[str, Any]:
+    """A file of a published node."""
+    return {"key": file.key, "op": file.op, "size": file.size, "sha256": file.sha256, "etag": file.etag}
+
+
+def file_of(record: Mapping[str, Any]) -> FileEntry:
+    """The reverse of `file_json`.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is none.
+    """
+    return FileEntry(
+        key=_text(record["key"]),
+        op=_text(record["op"]),
+        size=_count(record["size"]),
+        sha256=_text(record["sha256"]),
+        etag=_text(record["etag"]),
+    )
+
+
+# Uploads.
+
+
+def request_json(request: UploadRequest) -> dict[str, Any]:
+    """What begins an upload; `bodies` stay here."""
+    draft = request.draft
+    return {
+        "op": request.op,
+        "folder": request.folder,
+        "draft": {
+            "type": draft.kind,
+            "name": draft.name,
+            "alternativeName": draft.alternative_name,
+            "id": draft.id,
+            "metadata": draft.metadata,
+        },
+        "files": [{"key": file.key, "size": file.size, "sha256": file.sha256} for file in request.files],
+        "strategy": request.strategy,
+        "makeFolder": request.make_folder,
+        "resumed": request.resumed,
+        "since": request.since,
+        "preferAlternative": request.prefer_alternative,
+    }
+
+
+def request_of(record: Mapping[str, Any]) -> UploadRequest:
+    """The reverse of `request_json`.
+
+    Raises:
+        InvalidInput: A name, key, path or strategy cannot be used, or the metadata are not plain JSON.
+        ValueError, TypeError, KeyError: It is no request.
+    """
+    draft = _object(record["draft"])
+    return UploadRequest(
+        op=_text(record["op"]),
+        folder=_text(record["folder"]),
+        draft=Draft(
+            kind=_text(draft["type"]),
+            name=_text(draft["name"]),
+            alternative_name=_text(draft["alternativeName"]),
+            id=_text(draft["id"]),
+            metadata=check_json(_object(draft["metadata"])),
+        ),
+        files=tuple(
+            FileSpec(key=file["key"], size=file["size"], sha256=file["sha256"]) for file in _list(record["files"])
+        ),
+        strategy=_text(record["strategy"]),
+        make_folder=bool(record["makeFolder"]),
+        resumed=bool(record["resumed"]),
+        since=_count(record["since"]),
+        prefer_alternative=bool(record["preferAlternative"]),
+    )
+
+
+def part_json(part: Part) -> dict[str, Any]:
+    """A part that is there."""
+    return {"start": part.start, "size": part.size}
+
+
+def part_of(record: Mapping[str, Any]) -> Part:
+    """The reverse of `part_json`.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is none.
+    """
+    return Part(start=_count(record["start"]), size=_count(record["size"]))
+
+
+def segment_json(segment: Segment) -> dict[str, Any]:
+    """Some bytes of a growing file."""
+    return {"key": segment.key, "start": segment.start, "size": segment.size, "modified": segment.modified}
+
+
+def segment_of(record: Mapping[str, Any]) -> Segment:
+    """The reverse of `segment_json`.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is none.
+    """
+    return Segment(
+        key=_text(record["key"]),
+        start=_count(record["start"]),
+        size=_count(record["size"]),
+        modified=float(record["modified"]),
+    )
+
+
+def signed_json(request: SignedRequest) -> dict[str, Any]:
+    """A signed request."""
+    return {
+        "method": request.method,
+        "url": request.url,
+        "headers": dict(request.headers),
+        "start": request.start,
+        "size": request.size,
+    }
+
+
+def signed_of(record: Mapping[str, Any]) -> SignedRequest:
+    """The reverse of `signed_json`.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is none.
+    """
+    return SignedRequest(
+        method=_text(record["method"]),
+        url=_text(record["url"]),
+        headers={_text(name): _text(value) for name, value in _object(record["headers"]).items()},
+        start=_count(record["start"]),
+        size=_count(record["size"]),
+    )
+
+
+def signed_upload_json(upload: SignedUpload) -> dict[str, Any]:
+    """The signed requests that bring one file."""
+    return {"requests": [signed_json(request) for request in upload.requests], "token": upload.token}
+
+
+def signed_upload_of(record: Mapping[str, Any]) -> SignedUpload:
+    """The reverse of `signed_upload_json`.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is none.
+    """
+    return SignedUpload(requests=tuple(map(signed_of, _list(record["requests"]))), token=_text(record["token"]))
+
+
+# Several files in one body: for each, the length of a header as four bytes (unsigned, big-endian), the header as JSON
+# in UTF-8, and the bytes of the file.
+
+
+def frame(file: FileSpec) -> bytes:
+    """What stands before the bytes of a file in a batch."""
+    header = json.dumps({"key": file.key, "size": file.size}, ensure_ascii=False, separators=(",", ":")).encode()
+    return _LENGTH.pack(len(header)) + header
+
+
+def frames(batch: bytes) -> Iterator[tuple[str, memoryview]]:
+    """Takes a batch apart: the key and the bytes of each file.
+
+    Raises:
+        RequestRefused: It is no batch.
+    """
+    view, at = memoryview(batch), 0
+    while at < len(view):
+        try:
+            (length,) = _LENGTH.unpack_from(view, at)
+            if length > MAX_HEADER_BYTES:
+                raise ValueError("the header of a file is too long")
+            at += _LENGTH.size
+            header = json.loads(bytes(view[at : at + length]))
+            at += length
+            key, size = _text(header["key"]), _count(header["size"])
+            data = view[at : at + size]
+            if len(data) != size:
+                raise ValueError(f"it ends within the file {key!r}")
+        except (struct.error, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise errors.RequestRefused(f"the body is no batch of files: {error}") from error
+        at += size
+        yield key, data
+
+
+# Values.
+
+
+def check_json(value: Any) -> Any:
+    """Returns a value that came as JSON, if every reader of JSON can take it.
+
+    Raises:
+        InvalidInput: It is nested too deeply, holds NaN or an infinity, an integer beyond 64 bits or a lone surrogate.
+    """
+    pending = [(value, 0)]
+    while pending:
+        item, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise errors.InvalidInput(f"the JSON is nested more than {MAX_DEPTH} deep; flatten it")
+        if isinstance(item, dict):
+            pending.extend((inner, depth + 1) for pair in item.items() for inner in pair)
+        elif isinstance(item, list):
+            pending.extend((inner, depth + 1) for inner in item)
+        elif flaw := _flaw(item):
+            raise errors.InvalidInput(flaw)
+    return value
+
+
+def _flaw(value: Any) -> str | None:
+    """What some reader of JSON cannot take about a value that is neither a list nor an object."""
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        return "a text in the JSON holds a lone surrogate; send valid Unicode"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "the JSON holds NaN or an infinity, which it cannot; send a text or null"
+    if isinstance(value, int) and abs(value) > _LARGEST_INT:
+        return "an integer in the JSON needs more than 64 bits; send it as a text"
+    return None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _LARGEST_INT:
+        raise ValueError(f"{value!r} is no count")
+    return value
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{type(value).__name__} is no object")
+    return value
+
+
+def _list(value: Any) -> Sequence[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{type(value).__name__} is no list")
+    return value
