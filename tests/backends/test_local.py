@@ -29,6 +29,7 @@ from t9k.em.testing import (
     CollectsSuite,
     CopiesObjectsSuite,
     ObjectStoreSuite,
+    ServesUsersSuite,
     SweepsTemporarySuite,
     backend_machine,
     finish,
@@ -58,7 +59,7 @@ class TestLocalStore(ObjectStoreSuite, CopiesObjectsSuite, SweepsTemporarySuite)
         (store._root / ".em/tmp/abcdefghij0123456789").write_bytes(b"half")
 
 
-class TestLocalBackend(BackendSuite, CollectsSuite):
+class TestLocalBackend(BackendSuite, CollectsSuite, ServesUsersSuite):
     @pytest.fixture
     def store(self, tmp_path):
         return LocalStore(tmp_path / "store")

@@ -10,6 +10,7 @@ from t9k.em.testing import (
     CopiesObjectsSuite,
     ObjectStoreSuite,
     ReferenceBackend,
+    ServesUsersSuite,
     backend_machine,
     make_request,
     object_store_machine,
@@ -24,7 +25,7 @@ class TestMemoryStore(ObjectStoreSuite, CopiesObjectsSuite):
         return MemoryStore()
 
 
-class TestMemoryBackend(BackendSuite, CollectsSuite):
+class TestMemoryBackend(BackendSuite, CollectsSuite, ServesUsersSuite):
     @pytest.fixture
     def store(self):
         return MemoryStore()

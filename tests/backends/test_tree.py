@@ -60,6 +60,23 @@ def test_the_user_is_the_one_of_the_environment_or_of_the_system(backend, monkey
         backend.whoami()
 
 
+def test_users_share_what_is_known_of_the_store_whatever_the_constructor_takes(store) -> None:
+    class Special(MemoryBackend):
+        def __init__(self, *, secret: str) -> None:
+            super().__init__(store, "memory://test")
+            self.secret = secret
+
+    faults = Faults()
+    first = Special(secret="x")
+    first.store = FaultyStore(store, faults)
+    for user in ("bob", "carol"):
+        seen = first.for_user(user)
+        assert (seen.secret, seen.store, type(seen)) == ("x", first.store, Special)
+        seen.make_folder(f"/{user}/f")
+    first.make_folder("/alice/f")
+    assert sum(call.startswith("put .em/probe/") for call in faults.calls) == 2, "a probe is two puts"
+
+
 def test_the_time_of_a_generation_is_the_writers(store) -> None:
     backend = MemoryBackend(store, "memory://test", clock=lambda: datetime(2020, 1, 2, tzinfo=timezone.utc))
     assert upload(backend, make_request("/alice", "m", {}), {}).modified == "2020-01-02T00:00:00.000000Z"
@@ -91,7 +108,7 @@ def test_a_reader_without_permission_to_write_reads_everything(backend, store) -
     ):
         with pytest.raises(BackendPermissionError):
             write()
-    reader._probed = True
+    reader._probe.done = True
     with pytest.raises(BackendPermissionError):
         reader.collect(grace_s=-60.0, apply=True)
 
@@ -152,7 +169,7 @@ def test_of_a_folder_closed_by_a_deleter_that_died_nothing_is_lost(backend, stor
     faults = Faults()
     before = len([*store.list("alice/.em/h/f/")])
     dying = tree(FaultyStore(store, faults))
-    dying._probed = True
+    dying._probe.done = True
     number = _number_of(lambda tree_: tree_.delete("/alice/f"), store, "put alice/.em/h/f/")
     faults._faults[number] = "crash-after"
     with pytest.raises(SimulatedCrash):
@@ -170,7 +187,7 @@ def _number_of(act, store, what: str) -> int:
     for info in store.list(""):
         copy.put(info.key, Body.of(b"".join(store.get(info.key))))
     trial = tree(FaultyStore(copy, faults))
-    trial._probed = True
+    trial._probe.done = True
     act(trial)
     return next(number for number, call in enumerate(faults.calls, 1) if call.startswith(what))
 

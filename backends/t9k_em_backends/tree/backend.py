@@ -6,7 +6,6 @@ import contextlib
 import getpass
 import hashlib
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -33,7 +32,7 @@ from t9k_em_backends.tree.heads import (
     to_node,
 )
 from t9k_em_backends.tree.listing import children
-from t9k_em_backends.tree.probe import require_put_if_absent
+from t9k_em_backends.tree.probe import Probe
 from t9k_em_backends.tree.upload import TreeUpload
 
 if TYPE_CHECKING:
@@ -72,6 +71,8 @@ class TreeBackend(Backend):
     upload_class: ClassVar[type[TreeUpload]] = TreeUpload
     collector_class: ClassVar[type[Collector]] = Collector
 
+    _user: str | None = None
+
     def __init__(
         self,
         store: ObjectStore,
@@ -86,8 +87,7 @@ class TreeBackend(Backend):
         self.clock = clock
         self.sleep = sleep
         self._single_writer = unsafe_single_writer
-        self._probed = unsafe_single_writer
-        self._probing = threading.Lock()
+        self._probe = Probe(done=unsafe_single_writer)
 
     @classmethod
     def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
@@ -127,8 +127,18 @@ class TreeBackend(Backend):
         """See the port."""
         self.store.close()
 
+    def for_user(self, user: str) -> Self:
+        """See `t9k.em.backend.ServesUsers`."""
+        store = self.store  # which a subclass may renew in this very process: once, and not for each user
+        seen = object.__new__(type(self))
+        seen.__dict__.update(self.__dict__)
+        seen.store, seen._user = store, check_name(user, what="user")
+        return seen
+
     def whoami(self) -> str:
         """See the port."""
+        if self._user is not None:
+            return self._user
         try:
             user = os.environ.get("EM_USER") or getpass.getuser()
         except (KeyError, OSError, ImportError) as error:  # a container may run as a user without an account
@@ -304,10 +314,7 @@ class TreeBackend(Backend):
     # Inside.
 
     def _require_safe_store(self) -> None:
-        with self._probing:
-            if not self._probed:
-                require_put_if_absent(self.store, self.uri)
-                self._probed = True
+        self._probe.require(self.store, self.uri)
 
     def _always_exists(self, path: str) -> bool:
         home = f"/{self.whoami()}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import (
     AlreadyExists,
@@ -13,6 +15,29 @@ from t9k.em.errors import (
 )
 from t9k.em.names import random_text
 from t9k.em.records import Body
+
+
+class Probe:
+    """What is known of one store; shared by all who use it, for whatever user.
+
+    Args:
+        done: Whether nothing is to be found out.
+    """
+
+    def __init__(self, *, done: bool) -> None:
+        self.done = done
+        self._probing = threading.Lock()
+
+    def require(self, store: ObjectStore, uri: str) -> None:
+        """Probes the store, unless that was done.
+
+        Raises:
+            UnsafeStore: See `require_put_if_absent`.
+        """
+        with self._probing:
+            if not self.done:
+                require_put_if_absent(store, uri)
+                self.done = True
 
 
 def require_put_if_absent(store: ObjectStore, uri: str) -> None:

@@ -39,7 +39,9 @@ clients and not only between threads.
 
 import pytest
 
-pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in ("store_suite", "backend_suite", "machines")))
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{suite}" for suite in ("store_suite", "backend_suite", "users_suite", "machines"))
+)
 
 from t9k.em.testing.backend_suite import BackendSuite, CollectsSuite
 from t9k.em.testing.faults import Fault, Faults, FaultyBackend, FaultyStore, SimulatedCrash
@@ -47,6 +49,7 @@ from t9k.em.testing.machines import backend_machine, object_store_machine
 from t9k.em.testing.reference import ReferenceBackend
 from t9k.em.testing.store_suite import CopiesObjectsSuite, ObjectStoreSuite, SweepsTemporarySuite
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
+from t9k.em.testing.users_suite import ServesUsersSuite
 from t9k.em.testing.wrappers import BackendWrapper, ReadOnlyStore, SlowStore, StaleStore, StoreWrapper
 
 __all__ = [
@@ -61,6 +64,7 @@ __all__ = [
     "ObjectStoreSuite",
     "ReadOnlyStore",
     "ReferenceBackend",
+    "ServesUsersSuite",
     "SimulatedCrash",
     "SlowStore",
     "StaleStore",

@@ -23,7 +23,9 @@ MANY = 500
 LONG = "/".join(letter * 200 for letter in "xyz")
 
 
-class _BackendFixtures:
+class BackendFixtures:
+    """What the suites of a backend have in common."""
+
     @pytest.fixture
     def backend(self) -> Backend:
         """A backend over an empty tree; override this."""
@@ -40,7 +42,7 @@ class _BackendFixtures:
         return f"/{backend.whoami()}/team/experiments"
 
 
-class BackendSuite(_BackendFixtures):
+class BackendSuite(BackendFixtures):
     """Conformance tests of a backend; a subclass overrides the fixture `backend`, and `new_backend` if it can."""
 
     # Folders.
@@ -623,7 +625,7 @@ class BackendSuite(_BackendFixtures):
         backend.close()
 
 
-class CollectsSuite(_BackendFixtures):
+class CollectsSuite(BackendFixtures):
     """For backends that are `Collects`; a subclass may override the fixture `store` too."""
 
     @pytest.fixture

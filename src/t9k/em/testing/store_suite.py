@@ -53,7 +53,9 @@ THREADS = 8
 LARGEST_CHUNK_BYTES = 16 << 20
 
 
-class _StoreFixtures:
+class StoreFixtures:
+    """What the suites of a store have in common."""
+
     @pytest.fixture
     def store(self) -> ObjectStore:
         """An empty store; override this."""
@@ -65,7 +67,7 @@ class _StoreFixtures:
         return lambda: store
 
 
-class ObjectStoreSuite(_StoreFixtures):
+class ObjectStoreSuite(StoreFixtures):
     """Conformance tests of an object store; a subclass overrides the fixture `store`, and `new_store` if it can."""
 
     def test_what_was_put_is_got(self, store: ObjectStore) -> None:
@@ -323,7 +325,7 @@ class ObjectStoreSuite(_StoreFixtures):
         store.close()
 
 
-class CopiesObjectsSuite(_StoreFixtures):
+class CopiesObjectsSuite(StoreFixtures):
     """For stores that are `CopiesObjects`."""
 
     def test_a_copy_has_the_bytes_and_lives_on_alone(self, store: ObjectStore) -> None:
@@ -352,7 +354,7 @@ class CopiesObjectsSuite(_StoreFixtures):
         assert get(store, "b") == b"kept"
 
 
-class SweepsTemporarySuite(_StoreFixtures):
+class SweepsTemporarySuite(StoreFixtures):
     """For stores that are `SweepsTemporary`."""
 
     def leave_something(self, store: ObjectStore) -> None:
