@@ -7,6 +7,8 @@ from tests.services.fixtures import (  # noqa: F401 - fixtures are found by thei
     gcs_service,
     moto,
     moto_service,
+    postgresql,
+    postgresql_service,
     rclone_s3,
     rclone_s3_service,
     s3,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from tests.services import others
 from tests.services.places import BUCKET, REGION, GCSPlace, S3Place, WebDAVPlace
+from tests.services.postgresql import PostgreSQLPlace, postgresql_in
 from tests.services.seaweedfs import ACCESS_KEY, SECRET_KEY, seaweedfs
 
 
@@ -43,6 +44,18 @@ def webdav_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDAVP
 def rclone_s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Place]:
     with others.rclone_s3(tmp_path_factory.mktemp("rclone")) as place:
         yield place
+
+
+@pytest.fixture(scope="session")
+def postgresql_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQLPlace]:
+    with postgresql_in(tmp_path_factory.mktemp("postgresql")) as place:
+        yield place
+
+
+@pytest.fixture
+def postgresql(postgresql_service: PostgreSQLPlace) -> str:
+    """URL of an empty database of PostgreSQL."""
+    return postgresql_service.new_database()
 
 
 @pytest.fixture

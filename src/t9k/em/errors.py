@@ -168,7 +168,19 @@ class BackendPermissionError(BackendError, PermissionError):
 
 
 class NotAuthenticated(BackendPermissionError):
-    """Who asks is not known: the API key is missing, malformed, unknown, revoked or expired."""
+    """Who asks is not known: the API key is missing, malformed, unknown, revoked or expired.
+
+    Attributes:
+        reason: Why, as a code that stays: 'key_malformed', 'key_unknown', 'key_revoked', 'key_expired' or
+            'user_disabled'; '' where that is not known.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[NotAuthenticated], tuple[str, str]]:
+        return type(self), (str(self), self.reason)
 
 
 class RequestRefused(BackendError):

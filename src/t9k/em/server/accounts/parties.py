@@ -1,0 +1,183 @@
+"""Users and groups: whom keys belong to, and whom something can be shared with."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from t9k.em.errors import Conflict, EMError, InvalidInput, NameCollision, NotFound
+from t9k.em.names import check_name, fold
+from t9k.em.server.accounts.database import Database, record
+from t9k.em.server.accounts.records import Group, User
+from t9k.em.server.accounts.tables import members, parties
+
+MAX_PAGE = 1000
+_USER = (parties.c.name, parties.c.is_admin, parties.c.disabled, parties.c.created)
+
+
+def upsert(connection: Connection) -> type[postgresql.Insert | sqlite.Insert]:
+    """The INSERT of a database, which knows ON CONFLICT; alike in both."""
+    return sqlite.Insert if connection.dialect.name == "sqlite" else postgresql.Insert
+
+
+class Parties(Database):
+    """Manages users and groups."""
+
+    def add_user(self, name: str, is_admin: bool = False) -> User:
+        """Adds a user.
+
+        Raises:
+            InvalidName: It cannot be the name of a folder, which a user's tree is.
+            Conflict: There is such a user; NameCollision where the names differ by case or Unicode form only.
+        """
+        self._add("user", name, is_admin=is_admin)
+        return self.user(name)
+
+    def users(self, after: str = "", limit: int = 100) -> list[User]:
+        """A page of the users by name, byte by byte.
+
+        Args:
+            after: The last name of the page before, exclusive.
+            limit: How many at most, 1 to 1,000.
+        """
+        query = select(*_USER).where(parties.c.kind == "user", parties.c.name > after).order_by(parties.c.name)
+        query = query.limit(check_limit(limit))
+        return self._read(lambda connection: [record(User, row) for row in connection.execute(query)])
+
+    def user(self, name: str) -> User:
+        """One user.
+
+        Raises:
+            NotFound: There is none.
+        """
+        query = select(*_USER).where(parties.c.kind == "user", parties.c.name == name)
+        row = self._read(lambda connection: connection.execute(query).one_or_none())
+        if row is None:
+            raise nobody("user", name)
+        return record(User, row)
+
+    def set_disabled(self, name: str, disabled: bool) -> User:
+        """Lets none of a user's keys be accepted, or those again that were neither revoked nor have expired.
+
+        Raises:
+            NotFound: There is no such user.
+        """
+        change = update(parties).where(parties.c.kind == "user", parties.c.name == name).values(disabled=disabled)
+        if not self._write(lambda connection: connection.execute(change).rowcount):
+            raise nobody("user", name)
+        return self.user(name)
+
+    def add_group(self, name: str) -> Group:
+        """Adds a group without members.
+
+        Raises:
+            InvalidName: The name cannot be one.
+            Conflict: There is such a group; NameCollision where the names differ by case or Unicode form only.
+        """
+        self._add("group", name)
+        return Group(name=name, members=())
+
+    def remove_group(self, name: str) -> None:
+        """Removes a group, and all that was shared with it; a later one of that name starts without.
+
+        Raises:
+            NotFound: There is none.
+        """
+        gone = delete(parties).where(parties.c.kind == "group", parties.c.name == name)
+        if not self._write(lambda connection: connection.execute(gone).rowcount):
+            raise nobody("group", name)
+
+    def groups(self, after: str = "", limit: int = 100) -> list[Group]:
+        """A page of the groups by name, see `users`."""
+        page = select(parties.c.id, parties.c.name).where(parties.c.kind == "group", parties.c.name > after)
+        page_ = page.order_by(parties.c.name).limit(check_limit(limit)).subquery()
+        user = parties.alias()
+        query = (
+            select(page_.c.name, user.c.name)
+            .select_from(page_)
+            .outerjoin(members, members.c.group_id == page_.c.id)
+            .outerjoin(user, user.c.id == members.c.user_id)
+            .order_by(page_.c.name, user.c.name)
+        )
+        found: dict[str, list[str]] = {}
+        for group, member in self._read(lambda connection: connection.execute(query).all()):
+            found.setdefault(group, []).extend([] if member is None else [member])
+        return [Group(name=name, members=tuple(names)) for name, names in found.items()]
+
+    def add_member(self, group: str, user: str) -> None:
+        """Makes a user a member of a group; one who is a member stays one.
+
+        Raises:
+            NotFound: There is no such user or group.
+        """
+
+        def work(connection: Connection) -> None:
+            row = {"group_id": party_id(connection, "group", group), "user_id": party_id(connection, "user", user)}
+            connection.execute(upsert(connection)(members).values(row).on_conflict_do_nothing())
+
+        try:
+            self._write(work)
+        except Conflict:  # a foreign key: the group was removed meanwhile
+            raise nobody("group", group) from None
+
+    def remove_member(self, group: str, user: str) -> None:
+        """Ends a membership.
+
+        Raises:
+            NotFound: There is no such user or group, or the user is not a member.
+        """
+
+        def work(connection: Connection) -> int:
+            group_id, user_id = party_id(connection, "group", group), party_id(connection, "user", user)
+            gone = delete(members).where(members.c.group_id == group_id, members.c.user_id == user_id)
+            return connection.execute(gone).rowcount
+
+        if not self._write(work):
+            raise NotFound(f"user {user!r} is not a member of group {group!r}; em server group list shows who is")
+
+    def _add(self, kind: str, name: str, *, is_admin: bool = False) -> None:
+        check_name(name, what=f"{kind} name")
+        row = {"kind": kind, "name": name, "folded": fold(name), "is_admin": is_admin, "disabled": False}
+        row |= {"created": self._now()}
+
+        def work(connection: Connection) -> str | None:
+            # The constraint decides: of many who check first, several would find the name free.
+            if connection.execute(upsert(connection)(parties).values(row).on_conflict_do_nothing()).rowcount:
+                return None
+            query = select(parties.c.name).where(parties.c.kind == kind, parties.c.folded == row["folded"])
+            return str(connection.execute(query).scalar_one_or_none() or name)
+
+        taken = self._write(work)
+        if taken == name:
+            raise Conflict(f"there is a {kind} {name!r} already; choose another name")
+        if taken is not None:
+            raise NameCollision(f"{kind} {name!r} would be taken for {taken!r}, which is there; choose another name")
+
+
+def party_id(connection: Connection, kind: str, name: str) -> int:
+    """What the tables call a user or group.
+
+    Raises:
+        NotFound: There is none.
+    """
+    query = select(parties.c.id).where(parties.c.kind == kind, parties.c.name == name)
+    found: int | None = connection.execute(query).scalar_one_or_none()
+    if found is None:
+        raise nobody(kind, name)
+    return found
+
+
+def nobody(kind: str, name: str) -> EMError:
+    """There is no such user or group."""
+    return NotFound(f"there is no {kind} {name!r}; em server {kind} list shows those there are")
+
+
+def check_limit(limit: int) -> int:
+    """The size of a page, if it can be one.
+
+    Raises:
+        InvalidInput: It is not in 1 to 1,000.
+    """
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidInput(f"limit must be in 1 to {MAX_PAGE}, not {limit}")
+    return limit

@@ -1,0 +1,103 @@
+"""What the accounts tell: users, keys, groups and shares."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from attrs import frozen
+
+Level = Literal["view", "edit"]
+"""What a share allows; 'edit' includes 'view'."""
+
+Kind = Literal["user", "group", "public"]
+"""Whom a share is for; 'public' is everybody."""
+
+
+@frozen(kw_only=True)
+class Principal:
+    """Who makes a request.
+
+    Attributes:
+        user: Name of the user.
+        is_admin: Whether the user may do everything.
+        groups: Names of the groups that the user is a member of.
+        key_id: The key that was used, see `KeyInfo.id`.
+    """
+
+    user: str
+    is_admin: bool
+    groups: frozenset[str]
+    key_id: str
+
+
+@frozen(kw_only=True)
+class User:
+    """A user.
+
+    Attributes:
+        name: Unique, also in the form of `names.fold`.
+        is_admin: Whether the user may do everything.
+        disabled: Whether none of the user's keys is accepted.
+        created: UTC.
+    """
+
+    name: str
+    is_admin: bool
+    disabled: bool
+    created: datetime
+
+
+@frozen(kw_only=True)
+class KeyInfo:
+    """An API key, without its text.
+
+    Attributes:
+        id: What it is called where it is revoked; says nothing about the text.
+        user: Whose it is.
+        note: What it is for, in the words of who made it.
+        created: UTC.
+        expires: First moment, UTC, at which it is not accepted any more; None for never.
+        revoked: When it was revoked, UTC; None if it was not.
+    """
+
+    id: str
+    user: str
+    note: str
+    created: datetime
+    expires: datetime | None
+    revoked: datetime | None
+
+
+@frozen(kw_only=True)
+class Group:
+    """A group of users.
+
+    Attributes:
+        name: Unique, also in the form of `names.fold`.
+        members: Names of users, in order.
+    """
+
+    name: str
+    members: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Share:
+    """A permission on a path and all below it.
+
+    Attributes:
+        path: Of the folder or node.
+        kind: Whom it is for.
+        name: Of the user or group, '' for everybody.
+        level: What it allows.
+        by: The user who gave it last.
+        created: When it was given first, UTC.
+    """
+
+    path: str
+    kind: Kind
+    name: str
+    level: Level
+    by: str
+    created: datetime
