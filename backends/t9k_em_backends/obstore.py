@@ -17,7 +17,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from t9k.em.backend import ObjectStore
 from t9k.em.errors import (
     AlreadyExists,
     BackendError,
@@ -36,6 +35,7 @@ from t9k_em_backends.s3.access import Access, find_access
 from t9k_em_backends.s3.client import S3Client
 from t9k_em_backends.s3.multipart import Multipart, is_md5_of, plain_etag
 from t9k_em_backends.s3.place import S3Place
+from t9k_em_backends.s3.signing import RECORDS, Signer, SignsS3
 from t9k_em_backends.traffic import MOST, Budget, Pace
 
 try:
@@ -83,7 +83,7 @@ def is_usable() -> bool:
     return _used_in in (None, os.getpid())
 
 
-class ObstoreStore(ObjectStore):
+class ObstoreStore(SignsS3):
     """Objects in a bucket.
 
     Args:
@@ -207,7 +207,7 @@ class ObstoreStore(ObjectStore):
         return info.size == body.size and is_md5_of(info.etag, body)
 
     def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
-        """See `t9k.em.backend.SweepsTemporary`: multipart uploads that nobody completed."""
+        """See `t9k.em.backend.SweepsTemporary`: multipart uploads that nobody completed, and what says so."""
         drivers = self._open()
         clock = f".em/clock/{random_text(16)}"
         before = self.put(clock, Body.of(b"")).modified - older_than_s
@@ -217,14 +217,21 @@ class ObstoreStore(ObjectStore):
                 yield ObjectInfo(
                     key=upload.key[len(self._place.root) :], size=0, modified=upload.modified, etag=upload.etag
                 )
+        yield from self._sweep_records(before)
 
     def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
         """See `t9k.em.backend.SweepsTemporary`."""
         multipart = self._open().multipart
-        for upload in found:
-            multipart.abort(self._key(upload.key), upload.etag)
+        for left in found:
+            if left.key.startswith(RECORDS):
+                self.delete([left.key])
+            else:
+                multipart.abort(self._key(left.key), left.etag)
 
     # Inside.
+
+    def _signer(self) -> Signer:
+        return Signer(store=self, path=self._key, client=self._open().client)
 
     def _open(self) -> _Drivers:
         global _used_in  # noqa: PLW0603 - obstore's threads are one set per process
@@ -399,7 +406,8 @@ class _Drivers:
         self.access = find_access(place)
         self.obstore = self._make()
         self.pool = ThreadPoolExecutor(8, thread_name_prefix="em-s3")
-        self.multipart = Multipart(call=S3Client(place, self.access).call, budget=budget, pool=self.pool)
+        self.client = S3Client(place, self.access)
+        self.multipart = Multipart(call=self.client.call, budget=budget, pool=self.pool)
         self._from_buckets: dict[str, S3Store] = {place.bucket: self.obstore}
 
     def from_bucket(self, bucket: str) -> S3Store:

@@ -19,12 +19,14 @@ from t9k.em.names import random_text
 from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.failures import failure, forget, unreachable
 from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, changed, now
-from t9k_em_backends.fsspec_drivers.loop import run
+from t9k_em_backends.fsspec_drivers.loop import PerProcess, run
 from t9k_em_backends.s3.access import explained, find_access
+from t9k_em_backends.s3.client import S3Client
 from t9k_em_backends.s3.logs import keep_secrets_out
 from t9k_em_backends.s3.multipart import AHEAD, Multipart, is_md5_of
 from t9k_em_backends.s3.place import S3Place
 from t9k_em_backends.s3.retries import retry_too_many_requests
+from t9k_em_backends.s3.signing import RECORDS, Signer, SignsS3
 from t9k_em_backends.traffic import MOST
 
 try:
@@ -53,7 +55,7 @@ _NO_CREDENTIALS = (
 _ACCESS = ("endpoint", "region", "profile", "anonymous")  # what tells who asks whom
 
 
-class S3Store(CloudStore):
+class S3Store(CloudStore, SignsS3):
     """Objects in a bucket.
 
     Args:
@@ -63,6 +65,7 @@ class S3Store(CloudStore):
     def __init__(self, place: S3Place) -> None:
         super().__init__(place.text, place.root)
         self._place = place
+        self._client = PerProcess(lambda: (S3Client(place, find_access(place)), None))
 
     @classmethod
     def from_uri(cls, uri: URI) -> S3Store:
@@ -90,7 +93,7 @@ class S3Store(CloudStore):
         return info.size == body.size and is_md5_of(info.etag, body)
 
     def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
-        """See `t9k.em.backend.SweepsTemporary`: multipart uploads that nobody completed."""
+        """See `t9k.em.backend.SweepsTemporary`: multipart uploads that nobody completed, and what says so."""
         clock = f".em/clock/{random_text(16)}"
         before = self.put(clock, Body.of(b"")).modified - older_than_s
         self.delete([clock])
@@ -98,14 +101,26 @@ class S3Store(CloudStore):
             for upload in multipart.pending(self._root):
                 if upload.modified <= before:
                     yield self._info(upload.key, 0, upload.modified, upload.etag)
+        yield from self._sweep_records(before)
 
     def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
         """See `t9k.em.backend.SweepsTemporary`."""
         with self._multipart() as multipart:
-            for upload in found:
-                multipart.abort(self._key(upload.key), upload.etag)
+            for left in found:
+                if left.key.startswith(RECORDS):
+                    self.delete([left.key])
+                else:
+                    multipart.abort(self._key(left.key), left.etag)
 
-    # See `CloudStore`.
+    def close(self) -> None:
+        """See the port."""
+        super().close()
+        self._client.close()
+
+    # See `CloudStore`, and `SignsS3`.
+
+    def _signer(self) -> Signer:
+        return Signer(store=self, path=self._key, client=self._client.get())
 
     def _make(self) -> tuple[Any, Callable[[], Coroutine[Any, Any, object]]]:
         place, access = self._place, find_access(self._place)

@@ -144,13 +144,18 @@ def _refreshed(place: S3Place, found: Any) -> Credentials:
     """The credentials of botocore as they are now; it gets new ones by itself before they expire."""
     with explained(place):
         now = found.get_frozen_credentials()
-    expires_at = getattr(found, "_expiry_time", None)  # botocore has no public name for it
     return {
         "access_key_id": now.access_key,
         "secret_access_key": now.secret_key,
         "token": now.token,
-        "expires_at": expires_at or datetime.now(timezone.utc) + REFRESH,
+        "expires_at": expiry(found) or datetime.now(timezone.utc) + REFRESH,
     }
+
+
+def expiry(found: Any) -> datetime | None:
+    """When credentials of botocore end, as far as they say."""
+    end: datetime | None = getattr(found, "_expiry_time", None)  # botocore has no public name for it
+    return end
 
 
 def _from_environment() -> Credentials:

@@ -1,14 +1,16 @@
-"""The S3 API by botocore, for what obstore does not do: uploads in parts."""
+"""The S3 API by botocore, for what obstore does not do: uploads in parts, and signatures."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from t9k.em.errors import InvalidURI, MissingExtra
+from t9k.em.errors import InvalidURI, MissingExtra, NotAuthenticated
 from t9k_em_backends.failures import failure, forget, unreachable
-from t9k_em_backends.s3.access import explained
+from t9k_em_backends.s3.access import expiry, explained
 from t9k_em_backends.s3.logs import keep_secrets_out
 from t9k_em_backends.s3.retries import retry_too_many_requests
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 CONNECTIONS = 16
 TRIES = 7
 TIMEOUT_S = 120.0
+LONGEST_S = 7 * 24 * 3600  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
 
 
 class S3Client:
@@ -32,7 +35,8 @@ class S3Client:
     def __init__(self, place: S3Place, access: Access) -> None:
         self._place = place
         self._access = access
-        self._client: Any = None
+        self._session: Any = None
+        self._clients: dict[str | None, Any] = {}  # by how they sign; None for what the service wants
         self._making = threading.Lock()
 
     def call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
@@ -49,12 +53,65 @@ class S3Client:
             BackendError, NotFound: See `failures.failure`.
         """
         client = self._ready()
+        with self._translated(parameters.get("Key", "")):
+            answer: Mapping[str, Any] = getattr(client, operation)(Bucket=self._place.bucket, **parameters)
+        return answer
+
+    def sign(self, operation: str, *, lifetime_s: float, **parameters: Any) -> str:
+        """Signs one call for somebody else to make; the service is not asked.
+
+        Args:
+            operation: As botocore names it.
+            lifetime_s: How long the signature is good; less where S3 does not allow so much, or the credentials end before.
+            **parameters: As the API names them; those that become headers have to be sent with it.
+
+        Returns:
+            Its URL, which is a secret.
+
+        Raises:
+            NotAuthenticated: Requests are not signed here.
+            BackendPermissionError: There are no credentials any more.
+        """
+        self.require_credentials()
+        # A presigned URL is of the old Signature Version 2 unless one asks; that is refused in most regions.
+        client = self._ready("s3v4")
+        with self._translated(parameters.get("Key", "")):
+            url: str = client.generate_presigned_url(
+                operation,
+                Params={"Bucket": self._place.bucket, **parameters},
+                ExpiresIn=self._seconds(lifetime_s),
+            )
+        return url
+
+    def require_credentials(self) -> None:
+        """Sees to it that there is something to sign with.
+
+        Raises:
+            NotAuthenticated: Requests are not signed here.
+        """
+        if self._access.credentials is None:
+            raise NotAuthenticated(f"{self._place.text} was opened without credentials; open it with some to sign")
+
+    def _seconds(self, lifetime_s: float) -> int:
+        """How long a signature can be good, which is no longer than the credentials that it is made with."""
+        seconds = min(lifetime_s, LONGEST_S)
+        found = self._session.get_credentials()
+        if found is not None:
+            found.get_frozen_credentials()  # gets new ones when they end soon
+            end = expiry(found)
+            if end is not None:
+                seconds = min(seconds, (end - datetime.now(timezone.utc)).total_seconds())
+        return max(1, int(seconds))
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """The one place where botocore's errors become this library's."""
         from botocore import exceptions  # noqa: PLC0415 - slow to import, and small files need none
 
-        where = f"s3://{self._place.bucket}/{parameters.get('Key', '')}"
+        where = f"s3://{self._place.bucket}/{key}"
         with explained(self._place):
             try:
-                answer: Mapping[str, Any] = getattr(client, operation)(Bucket=self._place.bucket, **parameters)
+                yield
             except exceptions.ClientError as error:
                 found = error.response.get("Error", {}).get("Code", "")
                 status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
@@ -66,15 +123,14 @@ class S3Client:
                 raise unreachable(where, self._access.endpoint) from None
             except RecursionError:  # a redirect that leads to itself
                 raise failure("PermanentRedirect", where) from None
-        return answer
 
-    def _ready(self) -> Any:
+    def _ready(self, signature: str | None = None) -> Any:
         with self._making:
-            if self._client is None:
-                self._client = self._make()
-            return self._client
+            if signature not in self._clients:
+                self._clients[signature] = self._make(signature)
+            return self._clients[signature]
 
-    def _make(self) -> Any:
+    def _make(self, signature: str | None) -> Any:
         try:
             import botocore.session  # noqa: PLC0415 - slow to import, and small files need none
             from botocore import UNSIGNED  # noqa: PLC0415 - likewise
@@ -83,8 +139,9 @@ class S3Client:
             raise MissingExtra("botocore is not installed; pip install 't9k-em[obstore]'") from error
         access = self._access
         keep_secrets_out()
-        session = botocore.session.Session(profile=self._place.profile)
-        retry_too_many_requests(session, TRIES)
+        if self._session is None:
+            self._session = botocore.session.Session(profile=self._place.profile)
+            retry_too_many_requests(self._session, TRIES)
         config = Config(
             max_pool_connections=CONNECTIONS,
             connect_timeout=10,
@@ -97,8 +154,8 @@ class S3Client:
                 "payload_signing_enabled": False,
                 "addressing_style": "path" if access.path_style else "virtual",
             },
-            **({"signature_version": UNSIGNED} if access.credentials is None else {}),
+            signature_version=UNSIGNED if access.credentials is None else signature,
         )
-        return session.create_client(
+        return self._session.create_client(
             "s3", endpoint_url=access.endpoint or None, region_name=access.region, config=config
         )

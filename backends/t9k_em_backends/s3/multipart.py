@@ -51,18 +51,24 @@ class Multipart:
         Raises:
             SourceChanged: The bytes are not those that were announced; nothing was written, no part is kept.
         """
+        resumed = self._resume(key)
         for _ in range(TRIES):
             try:
-                return self._put(key, body)
+                return self._put(key, body, resumed)
             except _UploadGone:
                 # Somebody who sends the same was faster and completed it, or a collector took it away.
                 etag = self._finished(key, body.size)
                 if etag:
                     return etag
+                resumed = self._resume(key)
+            except BackendError as error:
+                # Parts with and without checksums do not go together, and those of signed requests have none.
+                if resumed is None or type(error) is not BackendError:
+                    raise
+                resumed = None
         raise BackendUnavailable(f"{key}: others end its upload again and again; run the same command again")
 
-    def _put(self, key: str, body: Body) -> str:
-        resumed = self._resume(key)
+    def _put(self, key: str, body: Body, resumed: tuple[str, Mapping[int, Mapping[str, Any]]] | None) -> str:
         upload_id, there = resumed or (self._create(key), {})
         part_bytes = part_size_bytes(body.size)
         parts: dict[int, Mapping[str, Any]] = {}
@@ -163,17 +169,10 @@ class Multipart:
         return max((upload for upload in uploads if upload[1]), key=lambda upload: len(upload[1]), default=None)
 
     def _parts(self, key: str, upload_id: str) -> dict[int, Mapping[str, Any]]:
-        parts: dict[int, Mapping[str, Any]] = {}
-        marker: dict[str, Any] = {}
-        while True:
-            try:
-                page = self._ask("list_parts", Key=key, UploadId=upload_id, **marker)
-            except _UploadGone:  # completed or aborted a moment ago
-                return {}
-            parts |= {part["PartNumber"]: part for part in page.get("Parts", ())}
-            if not page.get("IsTruncated"):
-                return parts
-            marker = {"PartNumberMarker": page["NextPartNumberMarker"]}
+        try:
+            return list_parts(self._ask, key, upload_id)
+        except _UploadGone:  # completed or aborted a moment ago
+            return {}
 
     def _send(self, key: str, upload_id: str, number: int, data: bytes, room: int) -> Mapping[str, Any]:
         try:
@@ -211,6 +210,22 @@ class Multipart:
 
 class _UploadGone(BackendUnavailable):
     """There is no upload of that id any more."""
+
+
+def list_parts(call: Call, key: str, upload_id: str) -> dict[int, Mapping[str, Any]]:
+    """The parts of an upload that are there, by number.
+
+    Raises:
+        NotFound: There is no such upload.
+    """
+    parts: dict[int, Mapping[str, Any]] = {}
+    marker: dict[str, Any] = {}
+    while True:
+        page = call("list_parts", Key=key, UploadId=upload_id, **marker)
+        parts |= {part["PartNumber"]: part for part in page.get("Parts", ())}
+        if not page.get("IsTruncated"):
+            return parts
+        marker = {"PartNumberMarker": page["NextPartNumberMarker"]}
 
 
 def plain_etag(etag: str | None) -> str:

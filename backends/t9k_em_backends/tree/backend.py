@@ -18,7 +18,18 @@ from attrs import evolve
 from t9k.em.backend import Backend, ObjectStore, Upload
 from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision, NotFound
 from t9k.em.names import check_name, check_path, fold, join, parent_and_name, split_version
-from t9k.em.records import FOLDER, FileEntry, Garbage, Node, ObjectInfo, Origin, UploadRequest, utc_text
+from t9k.em.records import (
+    FOLDER,
+    FileEntry,
+    Garbage,
+    Node,
+    ObjectInfo,
+    Origin,
+    SignedRequest,
+    UploadRequest,
+    utc_text,
+)
+from t9k_em_backends.tree import signing
 from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
 from t9k_em_backends.tree.heads import (
@@ -200,6 +211,11 @@ class TreeBackend(Backend):
         """See `t9k.em.backend.KnowsOrigins`."""
         folder, name = parent_and_name(node.path)
         return Origin(store=self.store, key=file_key(folder, name, file), etag=file.etag)
+
+    def sign_read(self, node: Node, file: FileEntry, *, lifetime_s: float) -> SignedRequest | None:
+        """See `t9k.em.backend.SignsReads`."""
+        folder, name = parent_and_name(node.path)
+        return signing.sign_get(self.store, file_key(folder, name, file), lifetime_s)
 
     def entries(self, folder: str, head: Head) -> dict[str, FileEntry]:
         """The files of a head by key, from the head or from the list that it names."""

@@ -21,7 +21,18 @@ from attrs import evolve
 from t9k.em.backend import CopiesObjects, RecognizesContent, Upload
 from t9k.em.errors import Conflict, CorruptData, NameCollision, NotFound, UploadFenced
 from t9k.em.names import join
-from t9k.em.records import Body, FileEntry, FileSpec, Node, ObjectInfo, Outcome, UploadRequest, utc_text
+from t9k.em.records import (
+    Body,
+    FileEntry,
+    FileSpec,
+    Node,
+    ObjectInfo,
+    Outcome,
+    SignedUpload,
+    UploadRequest,
+    utc_text,
+)
+from t9k_em_backends.tree import signing
 from t9k_em_backends.tree.heads import (
     Head,
     ManifestRef,
@@ -89,6 +100,16 @@ class TreeUpload(Upload):
         infos = self._tree.store.put_many([(prefix + file.key, body) for file, body in items])
         for (file, _), info in zip(items, infos, strict=True):
             self._sent[file.key] = self._own(file, info)
+
+    def sign(self, file: FileSpec, *, lifetime_s: float) -> SignedUpload | None:
+        """See `t9k.em.backend.SendsDirect`."""
+        prefix = upload_prefix(self._request.folder, self._name, self._request.op)
+        return signing.sign_put(self._tree.store, prefix + file.key, file, lifetime_s)
+
+    def complete_signed(self, file: FileSpec, token: str) -> None:
+        """See `t9k.em.backend.SendsDirect`."""
+        prefix = upload_prefix(self._request.folder, self._name, self._request.op)
+        self._sent[file.key] = self._own(file, signing.complete(self._tree.store, prefix + file.key, file, token))
 
     def commit(self) -> Node | None:
         """See the port."""
