@@ -110,7 +110,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
 )
 """Every code that an answer may carry; codes are never renamed."""
 
-_BY_ERROR: Final[Mapping[type[Exception], str]] = MappingProxyType(
+_BY_ERROR: Final[Mapping[type, str]] = MappingProxyType(
     {row.error: code for code, row in reversed(tuple(CODES.items()))}
     | {
         errors.RequestRefused: "bad_request",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from t9k.em.errors import (
@@ -66,7 +68,9 @@ def missing(place: Place, said: str) -> EMError:
         return BackendUnavailable(
             f"{place.text} is not there ({said}); create the database, then run: em server migrate"
         )
-    return BackendUnavailable(f"{place.text} cannot be opened; make it with: em server migrate")
+    if os.path.exists(place.file):  # noqa: PTH110 - False where a directory above it may not be searched
+        return BackendPermissionError(f"{place.text} cannot be opened; check who may read and write it")
+    return BackendUnavailable(f"{place.text} is not there; make it with: em server migrate")
 
 
 def no_schema(place: Place) -> BackendError:

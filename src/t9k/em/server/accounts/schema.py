@@ -37,7 +37,10 @@ class Schema(Database):
             BackendError: A newer version made it.
         """
         if self._place.file is not None:
-            _make_file(self._place.file)
+            try:
+                _make_file(self._place.file)
+            except OSError as error:
+                raise BackendError(f"{self.url} cannot be made ({error.strerror}); check the directory") from error
             self._attempt(self._engine(), _use_wal)
         self._write(self._upgrade)
 
@@ -48,7 +51,7 @@ class Schema(Database):
             BackendUnavailable: It cannot be reached.
             BackendError: Its tables are of another version; the message says what to do.
         """
-        if self._place.file is not None and not self._place.file.exists():
+        if self._place.file is not None and not os.path.exists(self._place.file):  # noqa: PTH110 - see `missing`
             raise missing(self._place, "")
         current = self._read(self._revisions)
         self._refuse_newer(current)

@@ -1,0 +1,108 @@
+"""Who may do what: owners, whose home a node lies in, and those whom a share reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from t9k.em.errors import BackendPermissionError, NotFound
+from t9k.em.names import parent_and_name
+from t9k.em.records import Node
+from t9k.em.server.accounts import Accounts, Principal
+from t9k.em.wire import EDIT, OWN, PASS, VIEW
+
+_RANKS = {None: 0, PASS: 1, VIEW: 2, EDIT: 3, OWN: 4}
+
+
+class Forbidden(BackendPermissionError):
+    """Who asks may see the node, and not do this with it."""
+
+
+@frozen
+class Access:
+    """What one person may do.
+
+    Attributes:
+        accounts: Where the shares are.
+        principal: The person.
+    """
+
+    accounts: Accounts
+    principal: Principal
+
+    def permission(self, path: str) -> str | None:
+        """What the person may do with a path, whether or not there is a node; None when they may not even see it."""
+        if path == "/":
+            return PASS
+        if owner_of(path) == self.principal.user:
+            return OWN
+        level = self.accounts.level(self.principal, path)
+        if level is not None:
+            return level
+        return PASS if self.accounts.shared_below(self.principal, path) else None
+
+    def require(self, path: str, wanted: str) -> str:
+        """Returns the permission, if it is enough.
+
+        Args:
+            path: Without a generation.
+            wanted: 'pass', 'view', 'edit' or 'own'.
+
+        Raises:
+            NotFound: The person may not see it, so for them it is not there.
+            Forbidden: They may see it and not do that.
+        """
+        permission = self.permission(path)
+        if permission is None or (wanted == VIEW and permission == PASS and path != "/"):
+            raise NotFound(f"there is no {path}")
+        if _RANKS[permission] < _RANKS[wanted]:
+            raise Forbidden(
+                f"you may {_VERBS[permission]} {path} and not {_VERBS[wanted]} it; ask {owner_of(path) or 'its owner'}"
+            )
+        return permission
+
+    def require_removal(self, path: str) -> None:
+        """Refuses who may not take a node out of its folder.
+
+        Raises:
+            NotFound, Forbidden: See `require`.
+        """
+        self.require(path, PASS)
+        self.require(parent_and_name(path)[0], EDIT)
+
+    def visible(self, folder: str, children: Sequence[Node], permission: str) -> list[tuple[Node, str]]:
+        """Those of the children of a folder that the person may see, each with what they may do with it.
+
+        Args:
+            folder: The folder.
+            children: Its children.
+            permission: What they may do with the folder.
+        """
+        if permission == OWN:
+            return [(child, OWN) for child in children]
+        shared = set(self.accounts.shared_below(self.principal, folder))
+        start = len(folder.rstrip("/")) + 1
+        ways = {path[:end] for path in shared if (end := path.find("/", start)) > 0}
+        found = []
+        for child in children:
+            allowed = self._of_child(child, permission, shared, ways)
+            if allowed is not None:
+                found.append((child, allowed))
+        return found
+
+    def _of_child(self, child: Node, above: str, shared: set[str], ways: set[str]) -> str | None:
+        if owner_of(child.path) == self.principal.user:
+            return OWN
+        reached = self.accounts.level(self.principal, child.path) if child.path in shared else None
+        passing = PASS if child.path in ways else None
+        inherited = None if above == PASS else above
+        return max((reached, passing, inherited), key=_RANKS.__getitem__)
+
+
+def owner_of(path: str) -> str:
+    """The user whose home a path lies in; '' for the root."""
+    return path[1:].partition("/")[0]
+
+
+_VERBS = {PASS: "pass through", VIEW: "view", EDIT: "edit", OWN: "share"}

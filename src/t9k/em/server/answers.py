@@ -1,0 +1,100 @@
+"""Errors as answers: every one has the form of `wire.error_json`, whoever found it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from t9k.em import wire
+from t9k.em.errors import EMError, NotAuthenticated, RateLimited
+from t9k.em.server.access import Forbidden
+
+_log = logging.getLogger(__name__)
+
+_OF_STATUS = {
+    400: ("bad_request", "the request cannot be understood"),
+    404: ("not_found", "there is nothing at this address; see docs/aistore-http.md for what there is"),
+    405: ("method_not_allowed", "this address does not take this method"),
+    413: ("too_large", "the request is too large"),
+    415: ("unsupported_encoding", "the body has a form that is not taken here"),
+}
+_MOST_FLAWS = 5
+_OURS = ("store_refused", "internal", "corrupt_data", "corrupt_manifest", "unsafe_store")
+
+
+class Refused(EMError):
+    """A request that is answered with a certain code.
+
+    Attributes:
+        code: One of `wire.CODES`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[Refused], tuple[str, str]]:
+        return type(self), (self.code, str(self))
+
+
+def failure(code: str, message: str, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer that tells of an error."""
+    return JSONResponse(wire.error_json(code, message, request_id), wire.CODES[code].status, dict(headers or {}))
+
+
+def code_of(error: EMError) -> str:
+    """The code for an error that a request met."""
+    if isinstance(error, Refused):
+        return error.code
+    if isinstance(error, Forbidden):
+        return "forbidden"
+    if isinstance(error, NotAuthenticated) and error.reason in wire.CODES:
+        return error.reason
+    return wire.code_of(error)
+
+
+def of_error(error: EMError, request_id: str) -> JSONResponse:
+    """The answer to a request that met an error of this library."""
+    code = code_of(error)
+    if code in _OURS:
+        _log.error("request %s: %s: %s", request_id, type(error).__name__, error)
+    headers = {}
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    if wire.CODES[code].status == 401:  # noqa: PLR2004 - Unauthorized, which has to say how to be authorized
+        headers["WWW-Authenticate"] = "Bearer"
+    return failure(code, str(error), request_id, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Makes an app answer every error in the one form."""
+
+    async def known(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, EMError)  # noqa: S101 - see add_exception_handler
+        return of_error(error, request.state.id)
+
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - likewise
+        return failure("bad_request", _flaws(error.errors()), request.state.id)
+
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101 - likewise
+        code, message = _OF_STATUS.get(error.status_code, ("bad_request", str(error.detail)))
+        return failure(code, message, request.state.id, error.headers)
+
+    app.add_exception_handler(EMError, known)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+
+
+def _flaws(errors: Any) -> str:
+    """What is wrong with the fields of a request; their values are not repeated."""
+    found = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in list(errors)[:_MOST_FLAWS]]
+    return f"the request has wrong fields: {'; '.join(found)}"

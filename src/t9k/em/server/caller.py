@@ -1,0 +1,109 @@
+"""Who makes a request, and what the routes do it with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+from attrs import frozen
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
+
+from t9k.em.backend import Backend
+from t9k.em.errors import NotAuthenticated
+from t9k.em.names import check_path, split_version
+from t9k.em.server.access import Access, owner_of
+from t9k.em.server.accounts import Principal
+from t9k.em.server.service import Service
+from t9k.em.wire import KEY_PARAMETER, VIEW
+
+_Result = TypeVar("_Result")
+_bearer = HTTPBearer(auto_error=False, description="An API key, a UUID.")
+
+
+@frozen
+class Caller:
+    """Somebody with a valid key, in the course of one request.
+
+    Attributes:
+        service: What the process has.
+        principal: Who asks.
+        access: What they may do.
+    """
+
+    service: Service
+    principal: Principal
+    access: Access
+
+    @property
+    def user(self) -> str:
+        """Their name."""
+        return self.principal.user
+
+    @property
+    def tree(self) -> Backend:
+        """The backend as they write to it."""
+        return self.service.tree(self.user)
+
+    def make_home(self, path: str) -> None:
+        """Makes the home or default folder of another user, which exist for that user even when nobody made them.
+
+        Args:
+            path: Where something is about to be written; nothing happens for any other.
+        """
+        owner = owner_of(path)
+        if owner != self.user and path in (f"/{owner}", f"/{owner}/default") and owner:
+            self.service.tree(owner).make_folder(path)
+
+    def reading(self, path: str, wanted: str = VIEW) -> Backend:
+        """The backend for a path that they may see.
+
+        Args:
+            path: Absolute, perhaps with a generation.
+            wanted: What they have to be allowed, see `Access.require`.
+
+        Raises:
+            InvalidName: The path cannot be one.
+            NotFound, Forbidden: See `Access.require`.
+        """
+        bare = split_version(check_path(path, version=True))[0]
+        self.access.require(bare, wanted)
+        return self.service.tree_at(bare, self.user)
+
+
+async def _authenticated(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
+    service: Service = request.app.state.service
+    key = _key(request, allow_query=service.settings.allow_query_keys)
+    principal = await run_in_threadpool(service.accounts.authenticate, key)
+    request.state.user = principal.user
+    service.rates.take(principal.key_id)
+    return Caller(service, principal, Access(service.accounts, principal))
+
+
+def _key(request: Request, *, allow_query: bool) -> str:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    if allow_query and KEY_PARAMETER in request.query_params:
+        return request.query_params[KEY_PARAMETER]
+    missing = NotAuthenticated("an API key is needed; send it as 'Authorization: Bearer <key>'", reason="key_missing")
+    raise missing
+
+
+Authenticated = Annotated[Caller, Depends(_authenticated)]
+"""The caller, for a route that nobody uses without a key."""
+
+
+async def with_body(request: Request, work: Callable[[bytes], _Result], service: Service) -> _Result:
+    """Reads the whole body, which the guard has bounded, when there is room for it, and works on it in a thread.
+
+    Args:
+        request: The request.
+        work: What to do with the body.
+        service: What the process has.
+    """
+    size = int(request.headers.get("content-length", "0"))
+    async with service.room.holding(size):
+        data = await request.body()
+        return await run_in_threadpool(work, data)

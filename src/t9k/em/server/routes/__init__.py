@@ -1,0 +1,22 @@
+"""The routes, one module for each section of `docs/aistore-http.md`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from t9k.em.server.models import Failure
+from t9k.em.server.routes import accounts, meta, nodes, runs, shares, uploads
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Failure, "description": "The request"},
+    "5XX": {"model": Failure, "description": "The server"},
+}
+
+
+def install(app: FastAPI) -> None:
+    """Adds all routes."""
+    for module in (meta, nodes, uploads, runs, shares, accounts):
+        router: APIRouter = module.router
+        app.include_router(router, responses=PROBLEMS)

@@ -1,0 +1,76 @@
+"""What answers here, and who asks."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from t9k.em import wire
+from t9k.em.server import metrics as counts
+from t9k.em.server import models
+from t9k.em.server.caller import Authenticated
+from t9k.em.server.guard import DOCUMENT_BYTES
+from t9k.em.server.routes.paging import FILES_PAGE, PAGE
+from t9k.em.server.service import Service
+
+PARALLEL = 8
+router = APIRouter(tags=["server"])
+
+
+@router.get("/health", operation_id="health")
+async def health() -> dict[str, str]:
+    """Answers while the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/ready", operation_id="ready")
+def ready(request: Request) -> dict[str, str]:
+    """Answers when database and store do."""
+    service: Service = request.app.state.service
+    service.accounts.check()
+    service.backend.list("/")
+    return {"status": "ok"}
+
+
+@router.get("/metrics", operation_id="metrics", response_class=Response)
+def metrics(request: Request) -> Response:
+    """The counts, for Prometheus."""
+    return Response(request.app.state.metrics.text(), media_type=counts.CONTENT_TYPE)
+
+
+@router.get(f"{wire.PREFIX}/version", operation_id="version", response_model=models.Version)
+def api_version(request: Request) -> JSONResponse:
+    """What answers here, what it can do, and how much at once."""
+    service: Service = request.app.state.service
+    return JSONResponse(
+        {
+            "service": wire.SERVICE,
+            "api": wire.API,
+            "version": version("t9k-em"),
+            "abilities": service.abilities(),
+            "limits": {
+                "bodyBytes": service.settings.body_bytes,
+                "documentBytes": DOCUMENT_BYTES,
+                "page": PAGE,
+                "filesPage": FILES_PAGE,
+                "parallel": PARALLEL,
+            },
+        }
+    )
+
+
+@router.get("/oauth2/userinfo", operation_id="userinfo", response_model=models.UserInfo)
+def userinfo(caller: Authenticated) -> JSONResponse:
+    """Who asks, as the sibling servers tell it."""
+    return JSONResponse({"preferred_username": caller.user})
+
+
+@router.get(f"{wire.PREFIX}/user", operation_id="me", response_model=models.Me)
+def me(caller: Authenticated) -> JSONResponse:
+    """Who asks."""
+    principal = caller.principal
+    return JSONResponse(
+        {"name": principal.user, "isAdmin": principal.is_admin, "groups": sorted(principal.groups)},
+    )

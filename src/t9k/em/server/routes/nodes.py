@@ -1,0 +1,188 @@
+"""The tree: looking, reading, deleting, moving."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from t9k.em import wire
+from t9k.em.backend import SignsReads
+from t9k.em.errors import FolderNotFound, InvalidInput
+from t9k.em.names import check_path, parent_and_name
+from t9k.em.records import FOLDER, FileEntry
+from t9k.em.server import models
+from t9k.em.server.answers import Refused
+from t9k.em.server.caller import Authenticated, Caller
+from t9k.em.server.moving import move_node
+from t9k.em.server.routes.paging import FILES_PAGE, PAGE, After, FilesLimit, Generation, Key, Limit, Path, page
+from t9k.em.wire import EDIT, PASS, node_json
+
+SIGNATURE_LIFETIME_S = 3600.0
+
+_RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})|bytes=-(\d{1,18})")
+router = APIRouter(tags=["nodes"])
+ANYTHING: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+@router.get(f"{wire.PREFIX}/nodes", operation_id="stat", response_model=models.Node)
+def stat(caller: Authenticated, path: Path) -> JSONResponse:
+    """A node, or with `@3` behind the path an older generation of it."""
+    tree = caller.reading(path, PASS)
+    node = tree.stat(path)
+    return JSONResponse(node_json(node, _permission(caller, node.path)))
+
+
+@router.get(f"{wire.PREFIX}/nodes/children", operation_id="children", response_model=models.Page[models.Node])
+def children(caller: Authenticated, path: Path, limit: Limit = PAGE, after: After = "") -> JSONResponse:
+    """The nodes in a folder, by name."""
+    tree = caller.reading(check_path(path), PASS)
+    permission = _permission(caller, path)
+    found = caller.access.visible(path, tree.list(path), permission)
+    return page(found, limit, after, lambda item: item[0].name, lambda item: node_json(*item))
+
+
+@router.get(f"{wire.PREFIX}/nodes/versions", operation_id="versions", response_model=models.Page[models.Node])
+def versions(caller: Authenticated, path: Path, limit: Limit = PAGE, after: After = "") -> JSONResponse:
+    """All generations under a path, the newest first, deletions included."""
+    permission = _permission(caller, check_path(path))
+    nodes = caller.reading(path).versions(path)
+    return page(
+        nodes,
+        limit,
+        after,
+        lambda node: f"{99_999_999 - node.generation:08d}",
+        lambda node: node_json(node, permission),
+    )
+
+
+@router.get(f"{wire.PREFIX}/nodes/files", operation_id="files", response_model=models.Page[models.File])
+def files(
+    caller: Authenticated, path: Path, generation: Generation, limit: FilesLimit = FILES_PAGE, after: After = ""
+) -> JSONResponse:
+    """The files of a generation, by key."""
+    tree = caller.reading(check_path(path))
+    found = {} if generation == 0 else caller.service.published.find(tree, path, generation)[1]
+    return page(sorted(found.values(), key=_key), limit, after, _key, wire.file_json)
+
+
+@router.get(
+    f"{wire.PREFIX}/nodes/content",
+    operation_id="content",
+    response_class=StreamingResponse,
+    responses=ANYTHING | {206: ANYTHING[200]},
+)
+def content(
+    caller: Authenticated,
+    path: Path,
+    generation: Generation,
+    key: Key,
+    range: Annotated[str, Header(max_length=256, description="`bytes=a-b`.")] = "",
+) -> Response:
+    """The bytes of a file, or a range of them."""
+    tree = caller.reading(check_path(path))
+    node, file = caller.service.published.file(tree, path, generation, key)
+    start, end, status = _range(range, file)
+    headers = {"ETag": f'"{file.sha256}"', "Accept-Ranges": "bytes", "Content-Length": str(end - start)}
+    if status == 206:  # noqa: PLR2004 - Partial Content
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
+    chunks = iter(()) if start == end else tree.read(node, file, start, end)
+    caller.service.metrics.sent(end - start)
+    return StreamingResponse(_exactly(chunks, end - start), status, headers, "application/octet-stream")
+
+
+@router.get(f"{wire.PREFIX}/nodes/content/signed", operation_id="signContent", response_model=models.SignedRequest)
+def signed(caller: Authenticated, path: Path, generation: Generation, key: Key) -> JSONResponse:
+    """A request to the store that brings the bytes of a file."""
+    tree = caller.reading(check_path(path))
+    node, file = caller.service.published.file(tree, path, generation, key)
+    request = None
+    if caller.service.settings.direct and isinstance(tree, SignsReads):
+        request = tree.sign_read(node, file, lifetime_s=SIGNATURE_LIFETIME_S)
+    if request is None:
+        raise Refused("not_supported", "files cannot be read straight from the store here; read them from this server")
+    return JSONResponse(wire.signed_json(request))
+
+
+@router.post(f"{wire.PREFIX}/folders", operation_id="makeFolder", response_model=models.Node)
+def make_folder(caller: Authenticated, body: models.FolderIn) -> JSONResponse:
+    """Makes a folder and its parents as needed; one that is there is fine."""
+    path = check_path(body.path)
+    permission = caller.access.require(path, PASS if path == "/" else EDIT)
+    caller.make_home(path)
+    return JSONResponse(node_json(caller.tree.make_folder(path), permission))
+
+
+@router.post(f"{wire.PREFIX}/nodes/move", operation_id="move", response_model=models.Node)
+def move(caller: Authenticated, body: models.MoveIn) -> JSONResponse:
+    """Moves a node with all its generations and all below it; it takes the permissions of its new folder."""
+    path, folder = check_path(body.path), check_path(body.folder)
+    caller.access.require_removal(path)
+    permission = caller.access.require(folder, EDIT)
+    if folder == parent_and_name(path)[0]:
+        raise InvalidInput(f"{path} is in {folder} already; give another folder")
+    if f"{folder}/".startswith(f"{path}/"):
+        raise InvalidInput(f"{path} cannot be moved into itself; give a folder outside of it")
+    if caller.service.tree_at(folder, caller.user).stat(folder).kind != FOLDER:
+        raise FolderNotFound(f"{folder} is no folder; choose another one")
+    caller.make_home(folder)
+    node = move_node(caller.tree, path, folder)
+    caller.service.accounts.forget_shares(path)
+    return JSONResponse(node_json(node, permission))
+
+
+@router.delete(f"{wire.PREFIX}/nodes", operation_id="delete", status_code=204)
+def delete(
+    caller: Authenticated,
+    path: Path,
+    recursive: Annotated[bool, Query(description="Whether a folder goes with all below it.")] = False,
+) -> Response:
+    """Deletes a node; its generations stay readable as versions until they are collected."""
+    if check_path(path).count("/") > 1:
+        caller.access.require_removal(path)
+    else:
+        caller.access.require(path, PASS)  # a home is never deleted, which the tree says
+    caller.tree.delete(path, recursive=recursive)
+    caller.service.accounts.forget_shares(path)
+    return Response(status_code=204)
+
+
+def _permission(caller: Caller, path: str) -> str:
+    return caller.access.require(path, PASS)
+
+
+def _key(file: FileEntry) -> str:
+    return file.key
+
+
+def _range(header: str, file: FileEntry) -> tuple[int, int, int]:
+    """Start and end of what is asked for, and the status of the answer; other forms than one range mean the whole.
+
+    Raises:
+        Refused: It begins past the end.
+    """
+    match = _RANGE.fullmatch(header.strip())
+    if match is None or (match[2] and int(match[2]) < int(match[1])):
+        return 0, file.size, 200
+    start = max(0, file.size - int(match[3])) if match[3] else int(match[1])
+    end = min(file.size, int(match[2]) + 1) if match[2] else file.size
+    if start >= file.size:
+        raise Refused("range_not_satisfiable", f"{file.key!r} has {file.size} bytes, and the range begins at {start}")
+    return start, end, 206
+
+
+def _exactly(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """As many bytes as were announced.
+
+    An object that is longer in the store is cut; one that is shorter ends early, which breaks the connection.
+    """
+    for chunk in chunks:
+        yield chunk[:size]
+        size -= len(chunk)
+        if size <= 0:
+            return

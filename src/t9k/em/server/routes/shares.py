@@ -1,0 +1,60 @@
+"""Shares: what others than the owner may do."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse, Response
+
+from t9k.em import wire
+from t9k.em.names import check_path
+from t9k.em.records import utc_text
+from t9k.em.server import models
+from t9k.em.server.accounts import Share
+from t9k.em.server.caller import Authenticated
+from t9k.em.server.routes.paging import Path
+from t9k.em.wire import OWN
+
+router = APIRouter(prefix=f"{wire.PREFIX}/shares", tags=["shares"])
+
+
+@router.get("", operation_id="shares", response_model=models.Items[models.Share])
+def shares(caller: Authenticated, path: Path) -> JSONResponse:
+    """The shares of a node itself, without those of the folders above it."""
+    caller.access.require(check_path(path), OWN)
+    return JSONResponse({"items": [_json(share) for share in caller.service.accounts.shares(path)]})
+
+
+@router.put("", operation_id="share", response_model=models.Share)
+def share(caller: Authenticated, body: models.ShareIn) -> JSONResponse:
+    """Lets a user, a group or everybody with a key view or edit a node and all below it."""
+    caller.access.require(check_path(body.path), OWN)
+    caller.service.tree_at(body.path, caller.user).stat(body.path)
+    return JSONResponse(
+        _json(caller.service.accounts.share(body.path, body.kind, body.name, body.level, caller.user)),
+    )
+
+
+@router.delete("", operation_id="unshare", status_code=204)
+def unshare(
+    caller: Authenticated,
+    path: Path,
+    kind: Annotated[Literal["user", "group", "public"], Query()],
+    name: Annotated[str, Query(max_length=255)] = "",
+) -> Response:
+    """Takes a share back."""
+    caller.access.require(check_path(path), OWN)
+    caller.service.accounts.unshare(path, kind, name)
+    return Response(status_code=204)
+
+
+def _json(share: Share) -> dict[str, Any]:
+    return {
+        "path": share.path,
+        "kind": share.kind,
+        "name": share.name,
+        "level": share.level,
+        "by": share.by,
+        "created": utc_text(share.created),
+    }

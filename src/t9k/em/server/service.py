@@ -1,0 +1,156 @@
+"""What all requests to one process share; nothing in it matters when the process ends."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from attrs import define, field
+
+from t9k.em.backend import Backend, Grows, ServesUsers, SignsReads, SignsRequests
+from t9k.em.errors import InvalidInput, NotFound
+from t9k.em.records import FileEntry, Node
+from t9k.em.registry import open_backend
+from t9k.em.server.access import owner_of
+from t9k.em.server.accounts import Accounts
+from t9k.em.server.limits import Rates, Room
+from t9k.em.server.metrics import Metrics
+from t9k.em.server.settings import Settings
+from t9k.em.server.uploads import OpenUploads
+
+ROOM_BYTES = 96 << 20
+CACHED_FILES = 200_000
+
+
+@define(kw_only=True)
+class Service:
+    """The backend, the accounts, and what is kept at hand.
+
+    Attributes:
+        settings: How the server was started.
+        backend: What keeps everything.
+        accounts: Users, keys and shares.
+        metrics: What Prometheus is told.
+        rates: Requests a second for each key.
+        room: Bytes of requests in memory.
+        uploads: Those under way that this process has seen.
+        published: Generations that this process has read.
+    """
+
+    settings: Settings
+    backend: Backend
+    accounts: Accounts
+    metrics: Metrics
+    rates: Rates
+    room: Room = field(factory=lambda: Room(ROOM_BYTES))
+    uploads: OpenUploads
+    published: Published = field(factory=lambda: Published())  # noqa: PLW0108 - defined below
+
+    @classmethod
+    def of(cls, settings: Settings, metrics: Metrics) -> Service:
+        """Makes what the settings name, without any I/O.
+
+        Args:
+            settings: How the server was started.
+            metrics: Where things are counted.
+
+        Raises:
+            InvalidInput: The backend cannot be served.
+        """
+        backend = open_backend(settings.root)
+        if not isinstance(backend, ServesUsers):
+            raise InvalidInput(
+                f"{backend.uri} knows one user only and cannot be served; serve a directory or an object store"
+            )
+        accounts = Accounts(settings.database)
+        return cls(
+            settings=settings,
+            backend=backend,
+            accounts=accounts,
+            metrics=metrics,
+            rates=Rates(settings.rate),
+            uploads=OpenUploads(backend, accounts, settings.upload_lifetime_s),
+        )
+
+    def tree(self, user: str) -> Backend:
+        """The backend as one user writes to it."""
+        assert isinstance(self.backend, ServesUsers)  # noqa: S101 - `of` looked
+        return self.backend.for_user(user)
+
+    def tree_at(self, path: str, user: str) -> Backend:
+        """The backend as the owner of a path sees it, for whom home and default folder always exist.
+
+        Args:
+            path: Absolute.
+            user: Who asks, for the root.
+        """
+        return self.tree(owner_of(path) or user)
+
+    def abilities(self) -> list[str]:
+        """What this deployment can do beyond what every one can."""
+        tree = self.tree("probe")
+        found = {"parts": True, "direct": self.settings.direct and _signs(tree), "grows": isinstance(tree, Grows)}
+        return [name for name, has in found.items() if has]
+
+    def open(self) -> None:
+        """Opens backend and database, and forgets uploads whose time is over.
+
+        Raises:
+            BackendError: One of them cannot be used.
+        """
+        self.backend.open()
+        self.accounts.check()
+        self.accounts.expire_uploads()
+
+    def close(self) -> None:
+        """Gives back what was opened."""
+        self.backend.close()
+        self.accounts.close()
+
+
+def _signs(tree: Backend) -> bool:
+    return isinstance(tree, SignsReads) and isinstance(getattr(tree, "store", None), SignsRequests)
+
+
+class Published:
+    """Generations with their files, which never change; the least used go when there are too many files."""
+
+    def __init__(self, most_files: int = CACHED_FILES) -> None:
+        self._most_files = most_files
+        self._nodes: OrderedDict[tuple[str, int], tuple[Node, dict[str, FileEntry]]] = OrderedDict()
+        self._files = 0
+        self._lock = threading.Lock()
+
+    def find(self, tree: Backend, path: str, generation: int) -> tuple[Node, dict[str, FileEntry]]:
+        """A generation of a node and its files by key.
+
+        Raises:
+            NotFound: There is no such generation.
+            CorruptManifest: The list of its files is damaged.
+        """
+        with self._lock:
+            known = self._nodes.get((path, generation))
+            if known is not None:
+                self._nodes.move_to_end((path, generation))
+                return known
+        node = tree.stat(f"{path}@{generation}")
+        found = node, {file.key: file for file in tree.files(node)}
+        with self._lock:
+            if (path, generation) not in self._nodes:
+                self._nodes[path, generation] = found
+                self._files += len(found[1]) + 1
+            while self._files > self._most_files and len(self._nodes) > 1:
+                _, (_, dropped) = self._nodes.popitem(last=False)
+                self._files -= len(dropped) + 1
+        return found
+
+    def file(self, tree: Backend, path: str, generation: int, key: str) -> tuple[Node, FileEntry]:
+        """One file of a generation.
+
+        Raises:
+            NotFound: There is none.
+        """
+        node, files = self.find(tree, path, generation)
+        if key not in files:
+            raise NotFound(f"{path}@{generation} has no file {key!r}")
+        return node, files[key]

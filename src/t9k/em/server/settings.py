@@ -1,0 +1,81 @@
+"""How a server was started; the same for each of its processes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from t9k.em.errors import InvalidInput
+
+ENVIRONMENT = "EM_SERVER_SETTINGS"
+"""Where a server's processes find its settings, which may hold the password of the database."""
+
+DEFAULT_BODY_BYTES = 16 << 20
+LEAST_BODY_BYTES = 5 << 20  # what S3 takes as a part
+MOST_BODY_BYTES = 1 << 30
+
+
+def _in_range(least: float, most: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    def check(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not least <= value <= most:
+            raise InvalidInput(f"{attribute.name} of a server must be from {least} to {most}, not {value}")
+
+    return check
+
+
+def _stripped(path: str) -> str:
+    return path.rstrip("/")
+
+
+@frozen(kw_only=True)
+class Settings:
+    """What `em server` takes.
+
+    Attributes:
+        root: URI of the backend that keeps everything.
+        database: URL of the database with accounts, keys and shares: `sqlite:////path` or `postgresql://...`.
+        host: Address to listen on.
+        port: Port to listen on; 0 for a free one.
+        workers: How many processes serve.
+        root_path: Path before that of every request, when a proxy in front leaves it there: '/t9k/aistore/server'.
+        allow_query_keys: Whether an API key may come as a query parameter, as old clients send it.
+        direct: Whether clients may get signed URLs of the store.
+        body_bytes: The most that one request may carry.
+        rate: Requests a second that one key may make of one process, twice as many in a burst; 0 for no limit.
+        upload_lifetime_s: How long an upload that was begun can be gone on with, in seconds.
+    """
+
+    root: str
+    database: str = field(repr=False)
+    host: str = "127.0.0.1"
+    port: int = field(default=8000, validator=_in_range(0, 65_535))
+    workers: int = field(default=1, validator=_in_range(1, 256))
+    root_path: str = field(default="", converter=_stripped)
+    allow_query_keys: bool = False
+    direct: bool = True
+    body_bytes: int = field(default=DEFAULT_BODY_BYTES, validator=_in_range(LEAST_BODY_BYTES, MOST_BODY_BYTES))
+    rate: float = field(default=0.0, validator=_in_range(0, 1e9))
+    upload_lifetime_s: float = field(default=7 * 86_400.0, validator=_in_range(1, 366 * 86_400.0))
+
+    def to_environment(self) -> None:
+        """Leaves the settings to the processes that this one starts."""
+        os.environ[ENVIRONMENT] = json.dumps(attrs.asdict(self))
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """The settings that the process has which started this one.
+
+        Raises:
+            InvalidInput: It left none.
+        """
+        left = os.environ.get(ENVIRONMENT)
+        if left is None:
+            raise InvalidInput(
+                "no settings of a server were left here; start it with: em server --root file:///data/em"
+            )
+        return cls(**json.loads(left))

@@ -1,0 +1,150 @@
+"""Uploads under way.
+
+What matters is in the database, where the request that began an upload is kept, and in the store, where its files are.
+The objects here spare looking both up again: a process that has not seen an upload, or not its newest round, resumes it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from attrs import define, evolve, field
+
+from t9k.em.backend import Backend, ServesUsers, Upload
+from t9k.em.errors import UploadForgotten
+from t9k.em.records import FileSpec, UploadRequest
+from t9k.em.server.accounts import Accounts
+from t9k.em.wire import request_json, request_of
+
+MOST_FILES = 1_000_000
+
+
+@define(kw_only=True)
+class OpenUpload:
+    """One upload as this process sees it.
+
+    Attributes:
+        user: Whose it is.
+        request: What began it.
+        upload: The port's.
+        round: How many commits could not publish.
+        lock: Held for everything but puts.
+        files: What was announced, by key.
+    """
+
+    user: str
+    request: UploadRequest
+    upload: Upload
+    round: int = 0
+    lock: threading.Lock = field(factory=threading.Lock)
+    files: dict[str, FileSpec] = field(factory=dict)
+
+
+class OpenUploads:
+    """All of one process, the last used ones.
+
+    Args:
+        backend: Where they go.
+        accounts: Where their requests are kept.
+        lifetime_s: How long they can be gone on with.
+        most_files: How many files they may announce together before the least used are forgotten here.
+    """
+
+    def __init__(self, backend: Backend, accounts: Accounts, lifetime_s: float, most_files: int = MOST_FILES) -> None:
+        self._backend = backend
+        self._accounts = accounts
+        self._lifetime_s = lifetime_s
+        self._most_files = most_files
+        self._open: OrderedDict[str, OpenUpload] = OrderedDict()
+        self._files = 0
+        self._lock = threading.Lock()
+
+    def begin(self, user: str, request: UploadRequest) -> OpenUpload:
+        """Begins or resumes an upload; see `t9k.em.backend.Backend.begin`.
+
+        Raises:
+            Conflict: The op is another user's.
+        """
+        begun = self._start(user, request)
+        if begun.upload.outcome is None:
+            document = json.dumps(request_json(request), ensure_ascii=False, separators=(",", ":")).encode()
+            self._accounts.save_upload(request.op, user, document, self._lifetime_s)
+        self._remember(begun)
+        return begun
+
+    def find(self, user: str, op: str, round_: int, check: Callable[[UploadRequest], None]) -> OpenUpload:
+        """An upload that was begun, through this process or another.
+
+        Args:
+            user: Who asks.
+            op: Its op.
+            round_: The newest round that the client has seen.
+            check: Raises when the user may not do any more what the upload does.
+
+        Raises:
+            UploadForgotten: It is not known, is another user's, or its time is over.
+        """
+        with self._lock:
+            known = self._open.get(op)
+            if known is not None:
+                self._open.move_to_end(op)
+        if known is not None and known.user == user and known.round >= round_:
+            return known
+        document = self._accounts.upload(op, user)
+        if document is None:
+            raise UploadForgotten(f"no upload {op} is under way; begin it again, it goes on where it was")
+        request = request_of(json.loads(document))
+        check(request)
+        begun = self._start(user, evolve(request, resumed=True))
+        begun.round = round_
+        self._remember(begun)
+        return begun
+
+    def commit(self, open_: OpenUpload) -> None:
+        """Publishes, or tells by a new round that more has to be sent."""
+        with open_.lock:
+            open_.upload.commit()
+            if open_.upload.outcome is None and open_.upload.missing:
+                # What other processes took for this upload is in the store, and not known here.
+                open_.upload = self._begin(open_.user, evolve(open_.request, resumed=True))
+                if not open_.upload.missing:
+                    open_.upload.commit()
+            if open_.upload.outcome is None:
+                open_.round += 1
+        if open_.upload.outcome is not None:
+            self._accounts.drop_upload(open_.request.op, open_.user)
+
+    def drop(self, user: str, op: str) -> None:
+        """Forgets an upload; what was sent is collected later. One that is not known is forgotten already."""
+        self._accounts.drop_upload(op, user)
+        with self._lock:
+            known = self._open.get(op)
+            if known is not None and known.user == user:
+                self._forget(op)
+
+    def _start(self, user: str, request: UploadRequest) -> OpenUpload:
+        return OpenUpload(
+            user=user,
+            request=request,
+            upload=self._begin(user, request),
+            files={file.key: file for file in request.files},
+        )
+
+    def _begin(self, user: str, request: UploadRequest) -> Upload:
+        assert isinstance(self._backend, ServesUsers)  # noqa: S101 - else it is not served
+        return self._backend.for_user(user).begin(request)
+
+    def _remember(self, open_: OpenUpload) -> None:
+        with self._lock:
+            if open_.request.op in self._open:
+                self._forget(open_.request.op)
+            self._open[open_.request.op] = open_
+            self._files += len(open_.files) + 1
+            while self._files > self._most_files and len(self._open) > 1:
+                self._forget(next(iter(self._open)))
+
+    def _forget(self, op: str) -> None:
+        self._files -= len(self._open.pop(op).files) + 1
