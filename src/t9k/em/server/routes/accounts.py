@@ -57,9 +57,8 @@ def revoke_key(caller: Authenticated, id: str) -> Response:
 @router.get("/users", operation_id="users", response_model=models.Page[models.User])
 def users(caller: Administrator, limit: Limit = PAGE, after: After = "") -> JSONResponse:
     """All users, by name."""
-    found = caller.service.accounts.users(after, limit + 1)
-    following = found[limit - 1].name if len(found) > limit else None
-    return whole([_user(user) for user in found[:limit]], following)
+    found = caller.service.accounts.users(after, limit)
+    return whole([_user(user) for user in found], found[-1].name if len(found) == limit else None)
 
 
 @router.post("/users", operation_id="addUser", status_code=201, response_model=models.User)
@@ -77,9 +76,8 @@ def change_user(caller: Administrator, name: str, body: models.UserChange) -> JS
 @router.get("/groups", operation_id="groups", response_model=models.Page[models.Group])
 def groups(caller: Administrator, limit: Limit = PAGE, after: After = "") -> JSONResponse:
     """All groups, by name."""
-    found = caller.service.accounts.groups(after, limit + 1)
-    following = found[limit - 1].name if len(found) > limit else None
-    return whole([_group(group) for group in found[:limit]], following)
+    found = caller.service.accounts.groups(after, limit)
+    return whole([_group(group) for group in found], found[-1].name if len(found) == limit else None)
 
 
 @router.post("/groups", operation_id="addGroup", status_code=201, response_model=models.Group)
