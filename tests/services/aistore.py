@@ -1,4 +1,4 @@
-"""Our own AIStore server, in processes of its own; this file run as a program is the server."""
+"""Our own AIStore server, in processes of its own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import requests
 from attrs import define, field
 from tests.services.processes import READY_S, answers, free_port
 
 from t9k.em.server.accounts import Accounts
+
+_SERVE = """
+import json, sys
+from t9k.em.server.running import run
+from t9k.em.server.settings import Settings
+run(Settings(**json.loads(sys.argv[1])))
+"""
 
 
 @define
@@ -69,7 +75,7 @@ class AIStorePlace:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), **self.environment}
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, json.dumps(self.settings)],
+                [sys.executable, "-c", _SERVE, json.dumps(self.settings)],
                 cwd=self.directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -131,11 +137,3 @@ def aistore(
     finally:
         place.kill()
         place.accounts.close()
-
-
-if __name__ == "__main__":
-    from t9k.em.server.running import run
-    from t9k.em.server.settings import Settings
-
-    given = json.loads(sys.argv[1])
-    run(Settings(**{name: given[name] for name in attrs.fields_dict(Settings) if name in given}))

@@ -86,10 +86,14 @@ class Service:
         """
         return self.tree(owner_of(path) or user)
 
+    @property
+    def signs(self) -> bool:
+        """Whether clients may get signed URLs of the store."""
+        return self.settings.direct and _signs(self.backend)
+
     def abilities(self) -> list[str]:
         """What this deployment can do beyond what every one can."""
-        tree = self.tree("probe")
-        found = {"parts": True, "direct": self.settings.direct and _signs(tree), "grows": isinstance(tree, Grows)}
+        found = {"parts": True, "direct": self.signs, "grows": isinstance(self.backend, Grows)}
         return [name for name, has in found.items() if has]
 
     def open(self) -> None:

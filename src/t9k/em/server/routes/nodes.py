@@ -102,7 +102,7 @@ def signed(caller: Authenticated, path: Path, generation: Generation, key: Key) 
     tree = caller.reading(check_path(path))
     node, file = caller.service.published.file(tree, path, generation, key)
     request = None
-    if caller.service.settings.direct and isinstance(tree, SignsReads):
+    if caller.service.signs and isinstance(tree, SignsReads):
         request = tree.sign_read(node, file, lifetime_s=SIGNATURE_LIFETIME_S)
     if request is None:
         raise Refused("not_supported", "files cannot be read straight from the store here; read them from this server")

@@ -211,8 +211,8 @@ def _parts(upload: OpenUpload) -> TakesParts:
 
 
 def _direct(caller: Caller, upload: OpenUpload) -> SendsDirect | None:
-    is_on = caller.service.settings.direct and isinstance(upload.upload, SendsDirect)
-    return upload.upload if is_on else None  # type: ignore[return-value]  # mypy does not see what `is_on` means
+    there = upload.upload
+    return there if isinstance(there, SendsDirect) and caller.service.signs else None
 
 
 def _indirect() -> Refused:
