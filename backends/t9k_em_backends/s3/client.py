@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from t9k.em.errors import InvalidURI, MissingExtra, NotAuthenticated
+from t9k.em.errors import EMError, InvalidURI, MissingExtra, NotAuthenticated
 from t9k_em_backends.failures import failure, forget, unreachable
 from t9k_em_backends.s3.access import expiry, explained
 from t9k_em_backends.s3.logs import keep_secrets_out
@@ -123,6 +123,10 @@ class S3Client:
                 raise unreachable(where, self._access.endpoint) from None
             except RecursionError:  # a redirect that leads to itself
                 raise failure("PermanentRedirect", where) from None
+            except RuntimeError as error:  # what botocore says of credentials that are past their end when they are new
+                if isinstance(error, EMError):
+                    raise
+                raise failure("ExpiredToken", where) from None
 
     def _ready(self, signature: str | None = None) -> Any:
         with self._making:

@@ -16,7 +16,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import asdict, field, frozen
+from attrs.validators import instance_of
 
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import NotFound
@@ -133,27 +134,41 @@ class Signer:
 
     def _begin(self, key: str, size: int, sha256: str) -> str:
         upload = str(self.client.call("create_multipart_upload", Key=self.path(key))["UploadId"])
-        record = {"key": key, "size": size, "sha256": sha256, "upload": upload}
-        self.store.put(_record(key), Body.of(json.dumps(record).encode()))
+        begun = _Begun(upload=upload, size=size, sha256=sha256)
+        self.store.put(_record(key), Body.of(json.dumps(asdict(begun)).encode()))
         return upload
 
     def _resume(self, key: str, size: int, sha256: str) -> tuple[str, Mapping[int, Mapping[str, Any]]] | None:
         """The upload that was begun for the same bytes, and its parts; one for other bytes is ended."""
-        path = self.path(key)
+        begun = self._begun(key)
         try:
-            record = json.loads(b"".join(self.store.get(_record(key))))
-            upload = str(record["upload"])
-            if (record["key"], record["size"], record["sha256"]) == (key, size, sha256):
-                return upload, list_parts(self.client.call, path, upload)
-            self.client.call("abort_multipart_upload", Key=path, UploadId=upload)
-        except (NotFound, ValueError, KeyError, TypeError):  # none was begun, it has ended, or the record is damaged
+            if begun == _Begun(upload=begun.upload, size=size, sha256=sha256):
+                return begun.upload, list_parts(self.client.call, self.path(key), begun.upload)
+            if begun.upload:
+                self.client.call("abort_multipart_upload", Key=self.path(key), UploadId=begun.upload)
+        except NotFound:  # it has ended
             return None
         return None
 
-    def _join(self, key: str, size: int, upload: str) -> None:
-        path = self.path(key)
+    def _begun(self, key: str) -> _Begun:
         try:
-            there = list_parts(self.client.call, path, upload) if upload else {}
+            return _Begun(**json.loads(b"".join(self.store.get(_record(key)))))
+        except (NotFound, ValueError, TypeError):  # none was begun, or the record is damaged
+            return _Begun(upload="", size=-1, sha256="")
+
+    def _join(self, key: str, size: int, upload: str) -> None:
+        """Makes an object of its parts.
+
+        Raises:
+            NotFound: There are not all of them.
+            _Completed: There is no such upload.
+        """
+        path = self.path(key)
+        begun = self._begun(key)
+        if not upload or (begun.upload, begun.size) != (upload, size):
+            raise _Completed(key)
+        try:
+            there = list_parts(self.client.call, path, upload)
         except NotFound:
             raise _Completed(key) from None
         missing = [number for number, _, length in _parts(size) if there.get(number, {}).get("Size") != length]
@@ -188,6 +203,15 @@ class Signer:
             etag=plain_etag(found["ETag"]),
             sha256=told,
         )
+
+
+@frozen(kw_only=True)
+class _Begun:
+    """What a record says: which upload was begun for which content."""
+
+    upload: str = field(validator=instance_of(str))
+    size: int
+    sha256: str
 
 
 class _Completed(NotFound):

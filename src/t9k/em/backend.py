@@ -188,7 +188,10 @@ class AssemblesParts(Protocol):
 
 @runtime_checkable
 class SignsRequests(Protocol):
-    """A store whose service takes requests that somebody else sends, signed here and good for a while."""
+    """A store whose service takes requests that somebody else sends, signed here and good for a while.
+
+    What signs raises `NotAuthenticated` where the store was opened without credentials: then it signs nothing.
+    """
 
     def sign_get(self, key: str, *, lifetime_s: float) -> SignedRequest:
         """Signs the reading of an object, ranges of it too."""

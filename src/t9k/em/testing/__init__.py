@@ -29,8 +29,9 @@ TestMyStoreHistory = object_store_machine(make_store).TestCase
 TestMyBackendHistory = backend_machine(lambda: [MyBackend(make_store(), "my://new")]).TestCase
 ```
 
-What only some stores and backends can do has a suite of its own: `CopiesObjectsSuite`, `SweepsTemporarySuite` and
-`CollectsSuite`, which a test class inherits beside the first. Where several clients of one place do not share their state, override
+What only some stores and backends can do has a suite of its own: `CopiesObjectsSuite`, `SweepsTemporarySuite`,
+`SignsRequestsSuite`, `CollectsSuite`, `SendsDirectSuite` and `SignsReadsSuite`, which a test class inherits beside the
+first. Where several clients of one place do not share their state, override
 `new_store` or `new_backend` as well, and return several backends to `backend_machine`: conflicts then happen between
 clients and not only between threads.
 """
@@ -40,13 +41,14 @@ clients and not only between threads.
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{suite}" for suite in ("store_suite", "backend_suite", "users_suite", "machines"))
+    *(f"{__name__}.{suite}" for suite in ("store_suite", "backend_suite", "signing_suite", "users_suite", "machines"))
 )
 
 from t9k.em.testing.backend_suite import BackendSuite, CollectsSuite
 from t9k.em.testing.faults import Fault, Faults, FaultyBackend, FaultyStore, SimulatedCrash
 from t9k.em.testing.machines import backend_machine, object_store_machine
 from t9k.em.testing.reference import ReferenceBackend
+from t9k.em.testing.signing_suite import SendsDirectSuite, SignsReadsSuite, SignsRequestsSuite
 from t9k.em.testing.store_suite import CopiesObjectsSuite, ObjectStoreSuite, SweepsTemporarySuite
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
 from t9k.em.testing.users_suite import ServesUsersSuite
@@ -64,7 +66,10 @@ __all__ = [
     "ObjectStoreSuite",
     "ReadOnlyStore",
     "ReferenceBackend",
+    "SendsDirectSuite",
     "ServesUsersSuite",
+    "SignsReadsSuite",
+    "SignsRequestsSuite",
     "SimulatedCrash",
     "SlowStore",
     "StaleStore",
