@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import io
 import itertools
 import os
 import stat
@@ -29,7 +31,8 @@ from t9k.em.errors import (
 from t9k.em.local.disk import sync_dir
 from t9k.em.local.reflink import reflink
 from t9k.em.names import check_stored, random_text
-from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo
+from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo, Part
+from t9k_em_backends.local_parts import LocalParts, PartsDropped
 from t9k_em_backends.tree import TreeBackend
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class LocalStore(ObjectStore):
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._parts = LocalParts(root / TEMPORARY, _make_dirs)
 
     @classmethod
     def from_uri(cls, uri: URI) -> LocalStore:
@@ -112,6 +116,44 @@ class LocalStore(ObjectStore):
     def copy(self, source: str, target: str) -> ObjectInfo:
         """See `t9k.em.backend.CopiesObjects`."""
         return self._write(target, partial(_duplicate, self._path(source)), if_absent=False)
+
+    def put_part(self, key: str, start: int, body: Body) -> None:
+        """See `t9k.em.backend.AssemblesParts`; the bytes go where they belong at once, in a file under `.em/tmp/`."""
+        path = self._path(key)
+        with self._translated(key):
+            try:
+                self._parts.put(key, start, body)
+            except PartsDropped:
+                if not path.exists():  # else the same part came twice, and the other one was in time
+                    raise
+
+    def parts(self, key: str) -> Sequence[Part]:
+        """See `t9k.em.backend.AssemblesParts`."""
+        with self._translated(check_stored(key)):
+            return self._parts.present(key)
+
+    def assemble(self, key: str, size: int, sha256: str) -> ObjectInfo:
+        """See `t9k.em.backend.AssemblesParts`; no byte is copied."""
+        path = self._path(key)
+        with self._translated(key):
+            if not size:
+                return self.put(key, Body(size=0, sha256=sha256, open=io.BytesIO))
+            try:
+                with self._parts.whole(key, size, sha256) as (staged, fd):
+                    info = _info(key, os.fstat(fd))
+                    self._name(staged, path, if_absent=False)
+                    _sync(path.parent)
+            except NotFound:  # or it was assembled before
+                there = _info(key, path.stat(follow_symlinks=False)) if path.exists() else None
+                if there is None or there.size != size or _sha256(self.get(key)) != sha256:
+                    raise
+                return there
+            return info
+
+    def drop_parts(self, key: str) -> None:
+        """See `t9k.em.backend.AssemblesParts`."""
+        with self._translated(check_stored(key)):
+            self._parts.drop(key)
 
     def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
         """See `t9k.em.backend.SweepsTemporary`."""
@@ -257,6 +299,13 @@ def _read(path: Path, start: int, end: int | None) -> Iterator[bytes]:
             yield chunk
     finally:
         os.close(fd)
+
+
+def _sha256(chunks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _unlink(path: Path) -> None:

@@ -25,12 +25,14 @@ from t9k.em.errors import (
 from t9k.em.records import Body, Outcome
 from t9k.em.registry import open_backend
 from t9k.em.testing import (
+    AssemblesPartsSuite,
     BackendSuite,
     CollectsSuite,
     CopiesObjectsSuite,
     ObjectStoreSuite,
     ServesUsersSuite,
     SweepsTemporarySuite,
+    TakesPartsSuite,
     backend_machine,
     finish,
     make_request,
@@ -45,7 +47,7 @@ HOME = "/alice/default"
 NOBODY = 65534
 
 
-class TestLocalStore(ObjectStoreSuite, CopiesObjectsSuite, SweepsTemporarySuite):
+class TestLocalStore(ObjectStoreSuite, CopiesObjectsSuite, SweepsTemporarySuite, AssemblesPartsSuite):
     @pytest.fixture
     def store(self, tmp_path):
         return LocalStore(tmp_path / "store")
@@ -59,7 +61,7 @@ class TestLocalStore(ObjectStoreSuite, CopiesObjectsSuite, SweepsTemporarySuite)
         (store._root / ".em/tmp/abcdefghij0123456789").write_bytes(b"half")
 
 
-class TestLocalBackend(BackendSuite, CollectsSuite, ServesUsersSuite):
+class TestLocalBackend(BackendSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite):
     @pytest.fixture
     def store(self, tmp_path):
         return LocalStore(tmp_path / "store")

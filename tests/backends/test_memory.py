@@ -11,6 +11,7 @@ from t9k.em.testing import (
     ObjectStoreSuite,
     ReferenceBackend,
     ServesUsersSuite,
+    TakesPartsSuite,
     backend_machine,
     make_request,
     object_store_machine,
@@ -25,7 +26,7 @@ class TestMemoryStore(ObjectStoreSuite, CopiesObjectsSuite):
         return MemoryStore()
 
 
-class TestMemoryBackend(BackendSuite, CollectsSuite, ServesUsersSuite):
+class TestMemoryBackend(BackendSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite):
     @pytest.fixture
     def store(self):
         return MemoryStore()

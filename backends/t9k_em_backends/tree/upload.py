@@ -28,6 +28,7 @@ from t9k.em.records import (
     Node,
     ObjectInfo,
     Outcome,
+    Part,
     SignedUpload,
     UploadRequest,
     utc_text,
@@ -44,6 +45,7 @@ from t9k_em_backends.tree.heads import (
     upload_prefix,
     with_files,
 )
+from t9k_em_backends.tree.parts import assembler, check_part
 
 if TYPE_CHECKING:
     from t9k_em_backends.tree.backend import TreeBackend
@@ -96,7 +98,7 @@ class TreeUpload(Upload):
 
     def put(self, items: Sequence[tuple[FileSpec, Body]]) -> None:
         """See the port."""
-        prefix = upload_prefix(self._request.folder, self._name, self._request.op)
+        prefix = self._prefix
         infos = self._tree.store.put_many([(prefix + file.key, body) for file, body in items])
         for (file, _), info in zip(items, infos, strict=True):
             self._sent[file.key] = self._own(file, info)
@@ -110,6 +112,24 @@ class TreeUpload(Upload):
         """See `t9k.em.backend.SendsDirect`."""
         prefix = upload_prefix(self._request.folder, self._name, self._request.op)
         self._sent[file.key] = self._own(file, signing.complete(self._tree.store, prefix + file.key, file, token))
+
+    def put_part(self, file: FileSpec, start: int, body: Body) -> None:
+        """See `t9k.em.backend.TakesParts`."""
+        check_part(file, start, body)
+        prefix = self._prefix
+        assembler(self._tree.store, prefix).put_part(prefix + file.key, start, body)
+
+    def parts(self, file: FileSpec) -> Sequence[Part]:
+        """See `t9k.em.backend.TakesParts`."""
+        prefix = self._prefix
+        return assembler(self._tree.store, prefix).parts(prefix + file.key)
+
+    def join_parts(self, file: FileSpec) -> None:
+        """See `t9k.em.backend.TakesParts`."""
+        if self._entry(file) is None:
+            prefix = self._prefix
+            info = assembler(self._tree.store, prefix).assemble(prefix + file.key, file.size, file.sha256)
+            self._sent[file.key] = self._own(file, info)
 
     def commit(self) -> Node | None:
         """See the port."""
@@ -229,18 +249,23 @@ class TreeUpload(Upload):
             return there
         return self._sent.get(file.key)
 
+    @property
+    def _prefix(self) -> str:
+        """Below which the files of this upload lie, under the name that it has now."""
+        return upload_prefix(self._request.folder, self._name, self._request.op)
+
     def _own(self, file: FileSpec, info: ObjectInfo) -> FileEntry:
         return FileEntry(key=file.key, op=self._request.op, size=file.size, sha256=file.sha256, etag=info.etag)
 
     def _listed(self) -> dict[str, ObjectInfo]:
         """What lies under the prefix of this upload, by key within the node."""
-        prefix = upload_prefix(self._request.folder, self._name, self._request.op)
+        prefix = self._prefix
         return {info.key[len(prefix) :]: info for info in self._tree.store.list(prefix)}
 
     def _find_sent(self) -> None:
         """Resumes: what an earlier process sent completely need not be sent again."""
         listed = self._listed()
-        prefix = upload_prefix(self._request.folder, self._name, self._request.op)
+        prefix = self._prefix
         for file in self.missing:
             info = listed.get(file.key)
             with contextlib.suppress(NotFound):  # collected meanwhile, so it is missing again

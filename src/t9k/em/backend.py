@@ -164,10 +164,19 @@ class AssemblesParts(Protocol):
     """
 
     def put_part(self, key: str, start: int, body: Body) -> None:
-        """Keeps the bytes from `start` on; durable on return. The same part again is harmless.
+        """Keeps the bytes from `start` on. The same part again is harmless.
+
+        A process that is killed after the return loses nothing. A machine that crashes may forget a part, so that it has
+        to be sent again; it never claims one that is not there.
+
+        Args:
+            key: Of the object.
+            start: Where the bytes belong in it.
+            body: The bytes; its checksum may be '', for the whole is compared in `assemble`.
 
         Raises:
             SourceChanged: The bytes are not those of the body's size and checksum; nothing was kept.
+            BackendUnavailable: Try again; so it is too when somebody drops the parts meanwhile.
             BackendFull: There is no space.
         """
 
@@ -279,7 +288,13 @@ class TakesParts(Protocol):
     def put_part(self, file: FileSpec, start: int, body: Body) -> None:
         """Keeps the bytes of a file from `start` on; the same part again is harmless.
 
+        Args:
+            file: One of the request.
+            start: Where the bytes belong in it.
+            body: The bytes; its checksum may be '', for the whole is compared in `join_parts`.
+
         Raises:
+            InvalidInput: The part does not lie within the file.
             SourceChanged: The bytes are not those of the body's size and checksum; nothing was kept.
             BackendUnavailable: Try again.
         """

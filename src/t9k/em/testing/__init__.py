@@ -47,6 +47,7 @@ pytest.register_assert_rewrite(
 from t9k.em.testing.backend_suite import BackendSuite, CollectsSuite
 from t9k.em.testing.faults import Fault, Faults, FaultyBackend, FaultyStore, SimulatedCrash
 from t9k.em.testing.machines import backend_machine, object_store_machine
+from t9k.em.testing.parts_suite import AssemblesPartsSuite, TakesPartsSuite
 from t9k.em.testing.reference import ReferenceBackend
 from t9k.em.testing.signing_suite import SendsDirectSuite, SignsReadsSuite, SignsRequestsSuite
 from t9k.em.testing.store_suite import CopiesObjectsSuite, ObjectStoreSuite, SweepsTemporarySuite
@@ -55,6 +56,7 @@ from t9k.em.testing.users_suite import ServesUsersSuite
 from t9k.em.testing.wrappers import BackendWrapper, ReadOnlyStore, SlowStore, StaleStore, StoreWrapper
 
 __all__ = [
+    "AssemblesPartsSuite",
     "BackendSuite",
     "BackendWrapper",
     "CollectsSuite",
@@ -75,6 +77,7 @@ __all__ = [
     "StaleStore",
     "StoreWrapper",
     "SweepsTemporarySuite",
+    "TakesPartsSuite",
     "backend_machine",
     "finish",
     "make_request",

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from t9k.em.uris import URI
 
 T = TypeVar("T")
-_STORE_ABILITIES = ("copy", "recognizes", "sweep", "remove_swept")
+_STORE_ABILITIES = (
+    "copy",
+    "recognizes",
+    "sweep",
+    "remove_swept",
+    "put_part",
+    "parts",
+    "assemble",
+    "drop_parts",
+)
 
 
 class StoreWrapper(ObjectStore):
@@ -265,6 +274,6 @@ class ReadOnlyStore(StoreWrapper):
         Raises:
             BackendPermissionError: The call would change something.
         """
-        if what.split(" ", 1)[0] not in ("get", "list", "recognizes", "sweep"):
+        if what.split(" ", 1)[0] not in ("get", "list", "recognizes", "sweep", "parts"):
             raise BackendPermissionError(f"{what}: this store is read-only")
         return super().around(what, call)

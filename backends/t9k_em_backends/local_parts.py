@@ -1,0 +1,392 @@
+"""Large objects that a directory takes in parts: each is written at its place in one staging file, by any process.
+
+Two files in the temporary directory stand for an object under way, and the first is found by the key alone::
+
+    parts-<first 32 digits of the SHA-256 of the key>     the ledger: names the staging file, then says what happened
+    parts-<the same>-<20 random characters>               the staging file: the bytes, each where it belongs
+
+The ledger is only appended to. `begin <id> <start> <end>` comes before the first byte of a part is written and
+`end <id>` after all of them are on the disk, so that a process or machine that dies in between leaves a part that does
+not claim to be there. The lines themselves are not synced: a machine that crashes may forget a part. A ledger whose
+staging file is gone says nothing.
+
+Who writes holds a shared lock on the staging file, for one chunk at a time, and sees whether it still has its name;
+who assembles or drops it holds the lock alone: a repeated request that comes late never reaches the object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from t9k.em.errors import BackendUnavailable, NotFound, SourceChanged
+from t9k.em.names import random_text
+from t9k.em.records import CHUNK_BYTES, Body, Part
+
+MOST_KNOWN = 48
+"""Objects under way that a process remembers something of."""
+
+_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+_HEADER_BYTES = 128
+_HEADER = re.compile(rb"t9k-em-parts 1 (parts-[0-9a-f]{32}-[0-9a-z]{20})\n")
+_LINE = re.compile(r"(?:begin (?P<begun>[0-9a-z]{10}) (?P<start>\d+) (?P<end>\d+)|end (?P<ended>[0-9a-z]{10}))")
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+_sync_data = getattr(os, "fdatasync", os.fsync)
+
+Span = tuple[int, int]
+
+
+class PartsDropped(BackendUnavailable):
+    """The parts of an object were assembled or dropped while one more was written."""
+
+
+class LocalParts:
+    """The objects under way in one directory.
+
+    Args:
+        directory: Where the files lie; made on the first write.
+        make_directory: Makes it, durably.
+    """
+
+    def __init__(self, directory: Path, make_directory: Callable[[Path], None]) -> None:
+        self._directory = directory
+        self._make_directory = make_directory
+        self._forget_all()
+
+    def __reduce__(self) -> tuple[type[LocalParts], tuple[Path, Callable[[Path], None]]]:
+        return type(self), (self._directory, self._make_directory)
+
+    def put(self, key: str, start: int, body: Body) -> None:
+        """Writes a part; see `t9k.em.backend.AssemblesParts.put_part`.
+
+        Raises:
+            PartsDropped: Somebody assembled or dropped the parts meanwhile.
+        """
+        with self._opened(key, make=True) as (ledger, path):
+            known = self._known(path.name)
+            known.catch_up(ledger)
+            if known.holds(start, start + body.size):
+                for _ in body.chunks():
+                    pass
+                return
+            part = known.new_part()
+            _append(ledger, f"begin {part} {start} {start + body.size}\n")
+            self._write(key, path, start, body)
+            _append(ledger, f"end {part}\n")
+            if not path.exists():
+                raise _dropped(key)
+            known.catch_up(ledger)
+            known.hash_ahead(path)
+
+    def present(self, key: str) -> Sequence[Part]:
+        """The parts that are there whole, by `start`."""
+        try:
+            with self._opened(key, make=False) as (ledger, path):
+                known = self._known(path.name)
+                known.catch_up(ledger)
+                return [Part(start=start, size=end - start) for start, end in known.spans]
+        except NotFound:
+            return []
+
+    @contextlib.contextmanager
+    def whole(self, key: str, size: int, sha256: str) -> Iterator[tuple[Path, int]]:
+        """Gives the staging file and its descriptor, complete, compared and synced; the caller renames it at once.
+
+        Raises:
+            NotFound: Bytes are missing, or no part is there.
+            SourceChanged: The bytes are not those that were announced; they are gone.
+        """
+        with self._alone(key) as (ledger, path, fd):
+            known = self._known(path.name)
+            known.catch_up(ledger)
+            if not known.holds(0, size):
+                raise NotFound(f"some of the {size} bytes of {key!r} are in no part; send them, then join them again")
+            if known.spans[-1][1] > size or known.sha256(fd, size) != sha256:
+                self._remove(path)
+                raise SourceChanged(
+                    f"the parts of {key!r} are not what was announced, and were dropped; send them again"
+                )
+            os.ftruncate(fd, size)
+            os.utime(fd)  # its parts may be old, and the object is not
+            os.fsync(fd)
+            yield path, fd
+            self._remove(path)
+
+    def drop(self, key: str) -> None:
+        """Removes what is there of an object."""
+        with contextlib.suppress(NotFound), self._alone(key) as (_, path, _):
+            self._remove(path)
+
+    def _write(self, key: str, path: Path, start: int, body: Body) -> None:
+        try:
+            fd = os.open(path, _FLAGS)
+        except FileNotFoundError as error:
+            raise _dropped(key) from error
+        try:
+            for chunk in body.chunks():
+                with _locked(fd, alone=False):
+                    if not path.exists():
+                        raise _dropped(key)
+                    _write_at(fd, chunk, start)
+                start += len(chunk)
+            _sync_data(fd)
+        finally:
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def _opened(self, key: str, *, make: bool) -> Iterator[tuple[int, Path]]:
+        """The descriptor of a ledger and the path of its staging file.
+
+        Raises:
+            NotFound: There is none, without `make`.
+        """
+        name = f"parts-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+        found: Path | None = None
+        while found is None:
+            try:
+                ledger = os.open(self._directory / name, _FLAGS | os.O_APPEND | (os.O_CREAT if make else 0), 0o666)
+            except FileNotFoundError:
+                if not make:
+                    raise NotFound(f"no part of {key!r} is there") from None
+                self._make_directory(self._directory)
+                continue
+            try:
+                found = self._staged(ledger) or (self._stage(ledger, name) if make else None)
+                if found is not None:
+                    yield ledger, found
+                elif not make:
+                    raise NotFound(f"no part of {key!r} is there")
+            finally:
+                os.close(ledger)
+
+    def _staged(self, ledger: int) -> Path | None:
+        """The staging file that a ledger names, if it is there."""
+        header = _HEADER.match(os.pread(ledger, _HEADER_BYTES, 0))
+        path = self._directory / header[1].decode() if header else None
+        return path if path is not None and path.exists() else None
+
+    def _stage(self, ledger: int, name: str) -> Path | None:
+        """Makes the staging file of a new ledger; None when the ledger is an old one, which goes."""
+        with _locked(ledger, alone=True):
+            if os.fstat(ledger).st_nlink == 0:
+                return None
+            found = self._staged(ledger)
+            if found is None and os.fstat(ledger).st_size:  # another process assembled it and died
+                (self._directory / name).unlink(missing_ok=True)
+            elif found is None:
+                found = self._directory / f"{name}-{random_text(20)}"
+                os.close(os.open(found, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666))
+                _write_all(ledger, f"t9k-em-parts 1 {found.name}\n".encode())
+            return found
+
+    @contextlib.contextmanager
+    def _alone(self, key: str) -> Iterator[tuple[int, Path, int]]:
+        """The ledger, and the staging file with its descriptor, which nobody else writes meanwhile.
+
+        Raises:
+            NotFound: There is none (any more).
+        """
+        with self._opened(key, make=False) as (ledger, path):
+            try:
+                fd = os.open(path, _FLAGS)
+            except FileNotFoundError as error:
+                raise NotFound(f"no part of {key!r} is there") from error
+            try:
+                with _locked(fd, alone=True), _locked(ledger, alone=True):
+                    if not path.exists():
+                        raise NotFound(f"no part of {key!r} is there any more")
+                    yield ledger, path, fd
+            finally:
+                os.close(fd)
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        path.with_name(path.name[: -len("-") - 20]).unlink(missing_ok=True)
+        with self._lock:
+            self._all_known.pop(path.name, None)
+
+    def _known(self, staging: str) -> _Known:
+        if self._process != os.getpid():  # forked: a lock may have been held
+            self._forget_all()
+        with self._lock:
+            known = self._all_known.pop(staging, None) or _Known()
+            self._all_known[staging] = known
+            while len(self._all_known) > MOST_KNOWN:
+                self._all_known.popitem(last=False)
+            return known
+
+    def _forget_all(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._all_known: OrderedDict[str, _Known] = OrderedDict()
+
+
+class _Known:
+    """What a ledger says, as far as it was read, and the checksum of the first bytes.
+
+    Bytes are there when a part with them has ended and none with them that began later is still open. The checksum is
+    made of parts that this process alone has written, each once; whenever that is not so, it is not used.
+
+    Attributes:
+        spans: The bytes that are there, [start, end) in the pieces that they came in, by start; no two overlap.
+    """
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self._open: dict[str, Span] = {}
+        self._mine: set[str] = set()
+        self._read_bytes = 0
+        self._lock = threading.Lock()
+        self._hashing = threading.Lock()
+        self._digest = hashlib.sha256()
+        self._hashed = 0
+        self._taken = 0  # how far it is hashed, or being hashed
+        self._usable = True
+
+    def new_part(self) -> str:
+        """The id of a part that this process is about to write."""
+        part = random_text(10)
+        with self._lock:
+            self._mine.add(part)
+        return part
+
+    def catch_up(self, ledger: int) -> None:
+        """Reads what was appended since."""
+        with self._lock:
+            while data := os.pread(ledger, CHUNK_BYTES, self._read_bytes):
+                whole = data[: data.rfind(b"\n") + 1]
+                if not whole:
+                    break
+                self._read_bytes += len(whole)
+                for line in whole.decode("ascii", "replace").splitlines():
+                    self._take(line)
+
+    def holds(self, start: int, end: int) -> bool:
+        """Whether all bytes [start, end) are there."""
+        with self._lock:
+            return self._reach(start) >= end
+
+    def hash_ahead(self, path: Path) -> None:
+        """Goes on with the checksum, as far as parts are there, unless another thread is at it."""
+        if not self._hashing.acquire(blocking=False):
+            return
+        try:
+            with path.open("rb", buffering=0) as file:
+                while (end := self._next_to_hash()) > self._hashed:
+                    _hash_into(self._digest, file.fileno(), self._hashed, end)
+                    self._hashed = end
+        except FileNotFoundError:  # assembled or dropped meanwhile
+            return
+        finally:
+            self._hashing.release()
+
+    def sha256(self, fd: int, size: int) -> str:
+        """The checksum of the first `size` bytes, which nobody writes meanwhile."""
+        with self._hashing:
+            usable = self._usable and self._hashed <= size
+            digest, start = (self._digest.copy(), self._hashed) if usable else (hashlib.sha256(), 0)
+        _hash_into(digest, fd, start, size)
+        return digest.hexdigest()
+
+    def _take(self, line: str) -> None:
+        match = _LINE.fullmatch(line)
+        if match is None:  # the header, or a line that a full disk cut
+            return
+        if match["begun"]:
+            span = (int(match["start"]), int(match["end"]))
+            self._open[match["begun"]] = span
+            first, last = self._overlapped(span)
+            self.spans[first:last] = _without(self.spans[first:last], span)
+            if match["begun"] not in self._mine or span[0] < self._taken:
+                self._usable = False
+        elif match["ended"] in self._open:
+            later = [*self._open][[*self._open].index(match["ended"]) + 1 :]
+            span = self._open.pop(match["ended"])
+            first, last = self._overlapped(span)
+            pieces = [span]
+            for other in [*(self._open[part] for part in later), *self.spans[first:last]]:
+                pieces = _without(pieces, other)
+            self.spans[first:last] = sorted([*self.spans[first:last], *pieces])
+
+    def _overlapped(self, span: Span) -> Span:
+        """From where to where in `spans` those are that share bytes with one; where it belongs if none does."""
+        first = bisect_right(self.spans, span[0], key=lambda other: other[1])
+        last = first
+        while last < len(self.spans) and self.spans[last][0] < span[1]:
+            last += 1
+        return first, last
+
+    def _reach(self, start: int) -> int:
+        """Up to where all bytes from `start` on are there."""
+        at = bisect_right(self.spans, start, key=lambda span: span[1])
+        while at < len(self.spans) and self.spans[at][0] <= start:
+            start = self.spans[at][1]
+            at += 1
+        return start
+
+    def _next_to_hash(self) -> int:
+        with self._lock:
+            if self._usable:
+                limit = min((start for start, _ in self._open.values()), default=self._reach(self._hashed))
+                self._taken = max(self._hashed, min(limit, self._reach(self._hashed)))
+            return self._taken if self._usable else self._hashed
+
+
+def _without(spans: Sequence[Span], other: Span) -> list[Span]:
+    """What of some spans lies outside of another."""
+    cut = (piece for span in spans for piece in ((span[0], min(span[1], other[0])), (max(span[0], other[1]), span[1])))
+    return [(start, end) for start, end in cut if start < end]
+
+
+def _hash_into(digest: hashlib._Hash, fd: int, start: int, end: int) -> None:
+    while start < end and (chunk := os.pread(fd, min(CHUNK_BYTES, end - start), start)):
+        digest.update(chunk)
+        start += len(chunk)
+
+
+def _dropped(key: str) -> PartsDropped:
+    return PartsDropped(f"the parts of {key!r} were joined or dropped while one more came; look at them and try again")
+
+
+def _append(ledger: int, line: str) -> None:
+    with _locked(ledger, alone=True):  # for network file systems, on which appending is not atomic
+        _write_all(ledger, line.encode())
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _write_at(fd: int, data: bytes, start: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, start)
+        view, start = view[written:], start + written
+
+
+@contextlib.contextmanager
+def _locked(fd: int, *, alone: bool) -> Iterator[None]:
+    """Holds a lock on an open file, against other descriptors of any thread and process; on file systems without, none."""
+    import fcntl  # noqa: PLC0415 - Unix only
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        yield
+        return
+    try:
+        yield
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)

@@ -1,0 +1,190 @@
+"""Large files in parts: over a store that assembles them, or as objects of their own over any other.
+
+A part of the file `key` of an upload is then the object::
+
+    F/<name>/<op>/.em/parts/<first 32 digits of the SHA-256 of key>/<start:016d>-<size>
+
+and assembling puts the file anew, reading the parts in order. To the collector parts are files of their upload.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from t9k.em.backend import AssemblesParts, ObjectStore
+from t9k.em.errors import InvalidInput, NotFound, SourceChanged
+from t9k.em.records import Body, FileSpec, ObjectInfo, Part
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+UNANNOUNCED_BYTES = 8 << 20
+"""What comes without a checksum is kept in pieces of so many bytes, which are in memory one at a time."""
+
+_NAME = re.compile(r"(\d{16})-(\d{1,16})")
+
+
+def assembler(store: ObjectStore, prefix: str) -> AssemblesParts:
+    """What takes the parts of files of one upload.
+
+    Args:
+        store: Where the files lie.
+        prefix: Of the upload, below which all the keys are.
+    """
+    return store if isinstance(store, AssemblesParts) else PartObjects(store, prefix)
+
+
+def check_part(file: FileSpec, start: int, body: Body) -> None:
+    """Refuses bytes that do not lie within their file.
+
+    Raises:
+        InvalidInput: They do not.
+    """
+    if not 0 <= start <= start + body.size <= file.size:
+        raise InvalidInput(
+            f"a part from {start} to {start + body.size} does not lie within {file.key!r}, which has {file.size} bytes"
+        )
+
+
+class PartObjects:
+    """`t9k.em.backend.AssemblesParts` over a store that knows nothing of parts.
+
+    Args:
+        store: Where the files lie.
+        prefix: Of one upload.
+    """
+
+    def __init__(self, store: ObjectStore, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+
+    def put_part(self, key: str, start: int, body: Body) -> None:
+        """See the port."""
+        if body.sha256:
+            self._put(key, start, body)
+            return
+        put: list[str] = []
+        try:
+            for piece in body.chunks(UNANNOUNCED_BYTES):
+                put.append(self._put(key, start, Body.of(piece)))
+                start += len(piece)
+        except SourceChanged:
+            self._store.delete(put)
+            raise
+
+    def parts(self, key: str) -> Sequence[Part]:
+        """See the port."""
+        return [part for part, _ in self._listed(key)]
+
+    def assemble(self, key: str, size: int, sha256: str) -> ObjectInfo:
+        """See the port; the bytes pass through this process."""
+        listed = self._listed(key)
+        try:
+            info = self._put_whole(key, listed, size, sha256)
+        except NotFound:  # or another process was faster
+            info = self._there(key, size, sha256)
+        except SourceChanged as error:
+            self.drop_parts(key)
+            raise SourceChanged(
+                f"the parts of {key!r} are not what was announced, and were dropped; send them again"
+            ) from error
+        self._store.delete([there for _, there in listed])
+        return info
+
+    def drop_parts(self, key: str) -> None:
+        """See the port."""
+        self._store.delete([there for _, there in self._listed(key)])
+
+    def _put_whole(self, key: str, listed: Sequence[tuple[Part, str]], size: int, sha256: str) -> ObjectInfo:
+        pieces = _cover(listed, size)
+        if pieces is None:
+            raise NotFound
+        if any(part.start + part.size > size for part, _ in listed):
+            raise SourceChanged
+
+        def stream() -> BinaryIO:
+            return cast("BinaryIO", _Joined(self._read(pieces)))
+
+        return self._store.put(key, Body(size=size, sha256=sha256, open=stream))
+
+    def _there(self, key: str, size: int, sha256: str) -> ObjectInfo:
+        """The object, if it is what was to be assembled."""
+        directory = key[: key.rfind("/") + 1]
+        info = next((info for info in self._store.list(directory) if info.key == key and info.size == size), None)
+        if info is None or (info.sha256 or _sha256(self._store.get(key))) != sha256:
+            raise NotFound(f"some of the {size} bytes of {key!r} are in no part; send them, then join them again")
+        return info
+
+    def _put(self, key: str, start: int, body: Body) -> str:
+        there = f"{self._directory(key)}{start:016d}-{body.size}"
+        if body.size:
+            self._store.put(there, body)
+        else:
+            body.read()  # which compares the checksum
+        return there
+
+    def _directory(self, key: str) -> str:
+        digest = hashlib.sha256(key.removeprefix(self._prefix).encode()).hexdigest()
+        return f"{self._prefix}.em/parts/{digest[:32]}/"
+
+    def _listed(self, key: str) -> list[tuple[Part, str]]:
+        """The parts by start, each with the key of its object."""
+        directory = self._directory(key)
+        found = []
+        for info in self._store.list(directory):
+            name = _NAME.fullmatch(info.key.removeprefix(directory))
+            if name is not None and info.size == int(name[2]):
+                found.append((Part(start=int(name[1]), size=info.size), info.key))
+        return sorted(found, key=lambda item: (item[0].start, item[0].size))
+
+    def _read(self, pieces: Sequence[tuple[str, int, int]]) -> Iterator[bytes]:
+        for there, start, end in pieces:
+            yield from self._store.get(there, start, end)
+
+
+def _sha256(chunks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _cover(listed: Sequence[tuple[Part, str]], size: int) -> list[tuple[str, int, int]] | None:
+    """Which bytes of which objects are the bytes [0, size) in order; None if some are in none."""
+    at = 0
+    pieces = []
+    for part, there in listed:
+        if part.start <= at < part.start + part.size:
+            pieces.append((there, at - part.start, part.size))
+            at = part.start + part.size
+    return pieces if at >= size else None
+
+
+class _Joined(io.RawIOBase):
+    """A stream of chunks."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        super().__init__()
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fills a buffer as far as one chunk does."""
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._rest = memoryview(chunk)
+        target = memoryview(buffer)
+        count = min(len(target), len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
