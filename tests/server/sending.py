@@ -10,8 +10,8 @@ from uuid import uuid4
 from tests.services.aistore import Someone
 
 from t9k.em.names import new_op
-from t9k.em.wire import frame
 from t9k.em.records import FileSpec
+from t9k.em.wire import frame
 
 
 def document(folder: str, name: str, contents: Mapping[str, bytes], **changes: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 import requests
 from attrs import frozen
 from tests.server.scene import CONTENT, ROLES, Scene, code, make_scene
-from tests.server.sending import document, upload
+from tests.server.sending import document
 from tests.services.aistore import Someone
 
 from t9k.em.server.app import bare_app

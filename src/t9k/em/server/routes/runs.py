@@ -29,9 +29,11 @@ async def append(
 ) -> JSONResponse:
     """Keeps bytes of a growing file of a run."""
 
+    check_key(key)
+
     def work(data: bytes) -> int:
         tree, node = _growing(caller, path, generation, EDIT)
-        return tree.append(node, check_key(key), start, data)
+        return tree.append(node, key, start, data)
 
     return JSONResponse({"end": await with_body(request, work, caller.service)})
 
@@ -48,8 +50,9 @@ def content(
     caller: Authenticated, path: Path, generation: Generation, key: Key, start: Offset = 0, end: End = None
 ) -> Response:
     """The bytes of a growing file, up to the first gap."""
+    check_key(key)
     tree, node = _growing(caller, path, generation, VIEW)
-    chunks = tree.read_grown(node, check_key(key), start, end)
+    chunks = tree.read_grown(node, key, start, end)
     return StreamingResponse(chunks, media_type="application/octet-stream")
 
 
