@@ -30,6 +30,7 @@ _COMMANDS = {
     "mirror": "mirror",
     "rm": "rm",
     "gc": "gc",
+    "server": "server",
     "login": "account",
     "logout": "account",
     "config": "account",
