@@ -99,7 +99,8 @@ def test_a_server_that_is_told_to_stop_answers_what_it_accepted(tmp_path):
         begun = document(f"/{alice.name}/f", "m", {"w": data})
         alice.ask("POST", "uploads", json=begun)
         parts = urlsplit(place.url)
-        with socket.create_connection((parts.hostname, parts.port)) as connection:
+        assert place.process is not None
+        with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
             head = (
                 f"PUT /apis/v1/uploads/{begun['op']}/file?key=w HTTP/1.1\r\nHost: x\r\n"
                 f"Authorization: Bearer {alice.key}\r\nContent-Length: {len(data)}\r\n\r\n"

@@ -37,13 +37,13 @@ TRICKS = [
 ]
 
 
-def raw(someone: Someone, method: str, target: str, body: bytes = b"", **headers: str) -> http.client.HTTPResponse:
+def raw(someone: Someone, method: str, target: str, **headers: str) -> http.client.HTTPResponse:
     """Sends an address exactly as it is written."""
     connection = http.client.HTTPConnection(urlsplit(someone.url).netloc, timeout=30)
     connection.putrequest(method, target, skip_accept_encoding=True)
-    for name, value in {"Authorization": f"Bearer {someone.key}", "Content-Length": str(len(body)), **headers}.items():
+    for name, value in {"Authorization": f"Bearer {someone.key}", "Content-Length": "0", **headers}.items():
         connection.putheader(name, value)
-    connection.endheaders(body)
+    connection.endheaders()
     answer = connection.getresponse()
     answer.body = answer.read()
     connection.close()
@@ -226,7 +226,7 @@ class TestBodies:
             assert (answer.status_code, code(answer)) == (411, "length_required")
 
     @pytest.mark.parametrize(
-        ("target", "most"), [("folders", 1 << 20), ("uploads", 64 << 20), (f"uploads/{new_op()}/file?key=k", 16 << 20)]
+        ("target", "most"), [("folders", 1 << 20), ("uploads", 32 << 20), (f"uploads/{new_op()}/file?key=k", 16 << 20)]
     )
     def test_a_body_that_is_too_large_is_refused_before_it_is_sent(self, alice, target, most):
         method = "PUT" if "?" in target else "POST"

@@ -42,6 +42,9 @@ OWN, EDIT, VIEW, PASS = "own", "edit", "view", "pass"
 """What somebody may do with a node, the most first; 'pass' is to see that it is on the way to something else."""
 
 STORAGE_TYPES: Final[Mapping[str, int]] = MappingProxyType({FOLDER: 0, RUN: 2, ARTIFACT: 2, "Model": 3, "Dataset": 3})
+ASSET_HUB: Final = "t9k-assethub"
+"""The folder in a user's home in which Models and Datasets lie: `/<user>/t9k-assethub/{model,dataset}/<folder>/<asset>`."""
+
 MAX_DEPTH: Final = 64
 MAX_HEADER_BYTES: Final = 8 << 10
 

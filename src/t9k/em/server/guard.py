@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_TARGET_BYTES = 16 << 10
-DOCUMENT_BYTES = 64 << 20
+DOCUMENT_BYTES = 32 << 20
 SMALL_BYTES = 1 << 20
 
 _CARRIES_FILES = re.compile(rf"{PREFIX}/(uploads/[^/]+/(file|part|batch)|runs/append)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 
 from attrs import define, field
@@ -20,6 +21,9 @@ from t9k.em.server.uploads import OpenUploads
 
 ROOM_BYTES = 96 << 20
 CACHED_FILES = 200_000
+CHECKED_FOR_S = 2.0
+PROBE = "em-server"
+"""A user in whose home nothing lies; looking there costs the store one listing."""
 
 
 @define(kw_only=True)
@@ -45,6 +49,7 @@ class Service:
     room: Room = field(factory=lambda: Room(ROOM_BYTES))
     uploads: OpenUploads
     published: Published = field(factory=lambda: Published())  # noqa: PLW0108 - defined below
+    _checked: float = field(default=-CHECKED_FOR_S, init=False)
 
     @classmethod
     def of(cls, settings: Settings, metrics: Metrics) -> Service:
@@ -105,6 +110,18 @@ class Service:
         self.backend.open()
         self.accounts.check()
         self.accounts.expire_uploads()
+
+    def check(self) -> None:
+        """Asks backend and database whether they answer; once in some seconds, for anybody may ask.
+
+        Raises:
+            BackendError: One of them does not.
+        """
+        if time.monotonic() - self._checked < CHECKED_FOR_S:
+            return
+        self.accounts.check()
+        self.tree(PROBE).list(f"/{PROBE}")
+        self._checked = time.monotonic()
 
     def close(self) -> None:
         """Gives back what was opened."""

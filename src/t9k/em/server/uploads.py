@@ -19,7 +19,7 @@ from t9k.em.records import FileSpec, UploadRequest
 from t9k.em.server.accounts import Accounts
 from t9k.em.wire import request_json, request_of
 
-MOST_FILES = 1_000_000
+MOST_FILES = 200_000
 
 
 @define(kw_only=True)

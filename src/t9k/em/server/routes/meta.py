@@ -29,8 +29,7 @@ async def health() -> dict[str, str]:
 def ready(request: Request) -> dict[str, str]:
     """Answers when database and store do."""
     service: Service = request.app.state.service
-    service.accounts.check()
-    service.backend.list("/")
+    service.check()
     return {"status": "ok"}
 
 

@@ -28,7 +28,6 @@ async def append(
     caller: Authenticated, request: Request, path: Path, generation: Generation, key: Key, start: Offset
 ) -> JSONResponse:
     """Keeps bytes of a growing file of a run."""
-
     check_key(key)
 
     def work(data: bytes) -> int:

@@ -15,14 +15,14 @@ from t9k.em import wire
 from t9k.em.backend import SendsDirect, TakesParts
 from t9k.em.errors import InvalidInput, NotFound, SourceChanged
 from t9k.em.names import is_op, join
-from t9k.em.records import Body, FileSpec, UploadRequest
+from t9k.em.records import ARTIFACT, RUN, Body, FileSpec, UploadRequest
 from t9k.em.server import models
 from t9k.em.server.answers import Refused
 from t9k.em.server.caller import Authenticated, Caller, with_body
 from t9k.em.server.routes.nodes import SIGNATURE_LIFETIME_S
 from t9k.em.server.routes.paging import Key, Offset
 from t9k.em.server.uploads import OpenUpload
-from t9k.em.wire import EDIT, OWN, PASS
+from t9k.em.wire import ASSET_HUB, EDIT, OWN, PASS
 
 router = APIRouter(prefix=f"{wire.PREFIX}/uploads", tags=["uploads"])
 
@@ -40,6 +40,7 @@ def begin(caller: Authenticated, body: models.UploadIn) -> JSONResponse:
         request = wire.request_of(body.model_dump(by_alias=True))
     except (ValueError, TypeError, KeyError) as error:
         raise InvalidInput(str(error)) from error
+    _check_place(request)
     _check(caller, request)
     caller.make_home(request.folder)
     return _state(caller, caller.service.uploads.begin(caller.user, request))
@@ -164,6 +165,21 @@ def _checked(op: str) -> str:
 
 def _find(caller: Caller, op: str, round_: int) -> OpenUpload:
     return caller.service.uploads.find(caller.user, _checked(op), round_, lambda request: _check(caller, request))
+
+
+def _check_place(request: UploadRequest) -> None:
+    """Keeps assets where Asset Hub has them, and everything else out of there.
+
+    Raises:
+        InvalidInput: It would lie where it does not belong.
+    """
+    kind = request.draft.kind
+    place = request.folder.split("/")[2:]
+    if kind in (RUN, ARTIFACT):
+        if place[:1] == [ASSET_HUB]:
+            raise InvalidInput(f"{request.folder} belongs to Asset Hub; upload a {kind} to another folder")
+    elif place[:2] != [ASSET_HUB, kind.lower()] or len(place) != 3:  # noqa: PLR2004 - and the folder of the asset
+        raise InvalidInput(f"a {kind} lies in a folder like /alice/{ASSET_HUB}/{kind.lower()}/nlp; upload it there")
 
 
 def _check(caller: Caller, request: UploadRequest) -> None:

@@ -1,0 +1,174 @@
+"""Nodes in the tree: shares, moves, assets."""
+
+from __future__ import annotations
+
+import pytest
+from tests.server.scene import code, make_scene
+from tests.server.sending import document, read, upload
+
+CONTENT = {"a.bin": b"a" * 10}
+
+
+@pytest.fixture
+def home(alice):
+    return f"/{alice.name}"
+
+
+def share(owner, path, *, user="", group="", level="view"):
+    kind = "user" if user else "group" if group else "public"
+    answer = owner.ask("PUT", "shares", json={"path": path, "kind": kind, "name": user or group, "level": level})
+    assert answer.status_code == 200, answer.text
+
+
+def names(who, path):
+    answer = who.ask("GET", "nodes/children", params={"path": path})
+    assert answer.status_code == 200, answer.text
+    return {node["name"]: node["permission"] for node in answer.json()["items"]}
+
+
+def sees(who, path):
+    return who.ask("GET", "nodes", params={"path": path}).status_code == 200
+
+
+class TestShares:
+    def test_a_folder_shows_those_who_pass_only_the_way(self, server):
+        scene = make_scene(server)
+        passing, home = scene.people["passing"], f"/{scene.people['owner'].name}"
+        assert names(passing, "/")[home[1:]] == "pass"
+        assert names(passing, home) == {"team": "pass"}
+        assert names(passing, scene.shared) == {"deep": "pass"}
+        assert names(passing, f"{scene.shared}/deep") == {"d": "view"}
+        assert names(scene.people["node_editor"], scene.shared) == {"m": "edit"}
+        assert names(scene.people["viewer"], scene.shared) == {"m": "view", "n": "view", "deep": "view"}
+        assert names(scene.people["editor"], scene.shared) == {"m": "edit", "n": "edit", "deep": "edit"}
+
+    def test_a_share_reaches_what_is_made_later(self, alice, bob, home):
+        upload(alice, f"{home}/f", "m", CONTENT)
+        share(alice, f"{home}/f", user=bob.name)
+        later = upload(alice, f"{home}/f/sub/deep", "later", CONTENT)
+        assert read(bob, later, "a.bin").content == CONTENT["a.bin"]
+
+    def test_a_share_of_a_name_says_nothing_of_longer_ones(self, alice, bob, home):
+        for name in ("f", "ff", "f-x", "F"):
+            alice.ask("POST", "folders", json={"path": f"{home}/{name}"})
+        share(alice, f"{home}/f", user=bob.name)
+        assert [name for name in ("f", "ff", "f-x", "F") if sees(bob, f"{home}/{name}")] == ["f"]
+
+    def test_a_public_share_reaches_everybody_with_a_key(self, alice, bob, home):
+        node = upload(alice, f"{home}/f", "m", CONTENT)
+        share(alice, node["path"])
+        assert sees(bob, node["path"])
+        answer = alice.ask("DELETE", "shares", params={"path": node["path"], "kind": "public"})
+        assert answer.status_code == 204
+        assert not sees(bob, node["path"])
+
+    def test_an_editor_publishes_under_their_own_name_in_the_home_of_another(self, alice, bob, home):
+        share(alice, f"{home}/default", user=bob.name, level="edit")
+        node = upload(bob, f"{home}/default", "m", CONTENT, makeFolder=False)
+        assert (node["editor"], node["permission"]) == (bob.name, "edit")
+        assert read(alice, node, "a.bin").content == CONTENT["a.bin"]
+
+    def test_an_editor_of_one_node_makes_no_other(self, server):
+        scene = make_scene(server)
+        editor = scene.people["node_editor"]
+        changed = {"file.bin": b"changed"}
+        node = upload(editor, scene.shared, "m", changed, strategy="replace", makeFolder=False)
+        assert (node["generation"], node["editor"]) == (2, editor.name)
+        for name, strategy in (("m", "new"), ("other", "replace")):
+            answer = editor.ask("POST", "uploads", json=document(scene.shared, name, changed, strategy=strategy))
+            assert (answer.status_code, code(answer)) == (403, "forbidden")
+
+    def test_a_deleted_node_takes_its_shares_with_it(self, alice, bob, home):
+        node = upload(alice, f"{home}/f", "m", CONTENT)
+        share(alice, node["path"], user=bob.name)
+        alice.ask("DELETE", "nodes", params={"path": f"{home}/f", "recursive": True})
+        upload(alice, f"{home}/f", "m", CONTENT)
+        assert not sees(bob, node["path"])
+
+    def test_what_is_not_there_cannot_be_shared(self, alice, bob, home):
+        body = {"path": f"{home}/nowhere", "kind": "user", "name": bob.name, "level": "view"}
+        assert code(alice.ask("PUT", "shares", json=body)) == "not_found"
+        node = upload(alice, f"{home}/f", "m", CONTENT)
+        body = {"path": node["path"], "kind": "user", "name": "nobody-of-that-name", "level": "view"}
+        assert code(alice.ask("PUT", "shares", json=body)) == "not_found"
+
+
+class TestMoves:
+    def move(self, who, path, folder):
+        return who.ask("POST", "nodes/move", json={"path": path, "folder": folder})
+
+    def test_a_node_moves_with_its_versions(self, alice, home):
+        upload(alice, f"{home}/f", "m", CONTENT)
+        newest = upload(alice, f"{home}/f", "m", {"a.bin": b"second", "b": b"b"}, strategy="replace")
+        alice.ask("POST", "folders", json={"path": f"{home}/g"})
+        moved = self.move(alice, f"{home}/f/m", f"{home}/g").json()
+        assert (moved["path"], moved["id"], moved["size"]) == (f"{home}/g/m", newest["id"], newest["size"])
+        assert read(alice, moved, "a.bin").content == b"second"
+        versions = alice.ask("GET", "nodes/versions", params={"path": f"{home}/g/m"}).json()["items"]
+        assert read(alice, versions[-1], "a.bin").content == CONTENT["a.bin"]
+        assert names(alice, f"{home}/f") == {}
+
+    def test_a_folder_moves_with_all_below_it(self, alice, home):
+        for path in ("f", "f/sub", "f/sub/deep"):
+            upload(alice, f"{home}/{path}", "m", {"where": path.encode()})
+        alice.ask("POST", "folders", json={"path": f"{home}/g"})
+        assert self.move(alice, f"{home}/f", f"{home}/g").status_code == 200
+        assert not sees(alice, f"{home}/f")
+        for path in ("f", "f/sub", "f/sub/deep"):
+            node = alice.ask("GET", "nodes", params={"path": f"{home}/g/{path}/m"}).json()
+            assert read(alice, node, "where").content == path.encode()
+
+    def test_a_moved_node_takes_the_permissions_of_its_new_folder(self, server, alice, bob, home):
+        carol = server.someone(prefix="carol")
+        node = upload(alice, f"{home}/f", "m", CONTENT)
+        alice.ask("POST", "folders", json={"path": f"{home}/g"})
+        share(alice, f"{home}/f", user=bob.name)
+        share(alice, node["path"], user=bob.name, level="edit")
+        share(alice, f"{home}/g", user=carol.name)
+        assert self.move(alice, node["path"], f"{home}/g").status_code == 200
+        assert not sees(bob, f"{home}/g/m")
+        assert sees(carol, f"{home}/g/m")
+        again = upload(alice, f"{home}/f", "m", CONTENT)
+        assert bob.ask("GET", "nodes", params={"path": again["path"]}).json()["permission"] == "view"
+
+    def test_what_moves_where_it_cannot_stays(self, alice, home):
+        node = upload(alice, f"{home}/f", "m", CONTENT)
+        upload(alice, f"{home}/g", "m", CONTENT)
+        for path, folder, expected in (
+            (node["path"], f"{home}/g", "conflict"),
+            (node["path"], f"{home}/f", "invalid_input"),
+            (node["path"], f"{home}/nowhere", "not_found"),
+            (node["path"], f"{home}/g/m", "folder_not_found"),
+            (f"{home}/f", f"{home}/f/m", "invalid_input"),
+            (f"{home}/nowhere", f"{home}/g", "not_found"),
+            (home, f"{home}/g", "forbidden"),
+            ("/", f"{home}/g", "forbidden"),
+        ):
+            answer = self.move(alice, path, folder)
+            assert code(answer) == expected, (path, folder, answer.text)
+        assert read(alice, node, "a.bin").content == CONTENT["a.bin"]
+
+
+class TestAssets:
+    @pytest.mark.parametrize("kind", ["Model", "Dataset"])
+    def test_an_asset_is_a_node_of_storage_type_3(self, alice, home, kind):
+        folder = f"{home}/t9k-assethub/{kind.lower()}/nlp"
+        draft = {"type": kind, "name": "gpt2", "alternativeName": "gpt2_1", "id": "x", "metadata": {"labels": ["llm"]}}
+        node = upload(alice, folder, "gpt2", CONTENT, draft=draft)
+        assert (node["type"], node["storageType"], node["labels"]) == (kind, 3, ["llm"])
+        (listed,) = alice.ask("GET", "nodes/children", params={"path": folder}).json()["items"]
+        assert (listed["type"], listed["storageType"], listed["path"]) == (kind, 3, f"{folder}/gpt2")
+
+    def test_assets_lie_in_asset_hub_and_nothing_else_does(self, alice, home):
+        for kind, folder in (
+            ("Model", f"{home}/f"),
+            ("Model", f"{home}/t9k-assethub/dataset/nlp"),
+            ("Model", f"{home}/t9k-assethub/model"),
+            ("Dataset", f"{home}/t9k-assethub/dataset/a/b"),
+            ("Run", f"{home}/t9k-assethub/model/nlp"),
+            ("Artifact", f"{home}/t9k-assethub"),
+        ):
+            begun = document(folder, "m", CONTENT)
+            begun["draft"]["type"] = kind
+            answer = alice.ask("POST", "uploads", json=begun)
+            assert (answer.status_code, code(answer)) == (400, "invalid_input"), (kind, folder)
