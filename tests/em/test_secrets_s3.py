@@ -15,7 +15,11 @@ from tests.services.proxy import LOST, Proxy, every
 
 from t9k import em
 from t9k.em import session
-from t9k.em.errors import EMError
+from t9k.em.backend import SendsDirect, SignsReads
+from t9k.em.errors import EMError, NotFound
+from t9k.em.records import Body
+from t9k.em.registry import open_backend
+from t9k.em.testing import make_request
 
 pytestmark = pytest.mark.parametrize("driver", ["obstore", "fsspec"])
 
@@ -101,6 +105,28 @@ def test_after_a_refusal(uri: str, proxy: Proxy, answer: stub.Answer, of: str) -
     with pytest.raises(EMError) as caught:
         upload(uri, 17 << 20)
     assert not secrets_in(told(caught.value))
+
+
+def test_after_signing_for_somebody_else(uri: str) -> None:
+    contents = {"small": b"bytes", "in parts": bytes(17 << 20)}
+    with open_backend(uri) as backend:
+        open_upload = backend.begin(make_request("/alice/default", "m", contents))
+        assert isinstance(open_upload, SendsDirect)
+        assert isinstance(backend, SignsReads)
+        for file in open_upload.missing:
+            signed = open_upload.sign(file, lifetime_s=60)
+            assert signed is not None
+            assert all(secrets_in(request.url) for request in signed.requests), "the token belongs to the signature"
+            assert not secrets_in(repr(signed))
+            with pytest.raises(NotFound) as caught:
+                open_upload.complete_signed(file, signed.token)
+            assert not secrets_in(told(caught.value))
+            open_upload.put([(file, Body.of(contents[file.key]))])
+        node = open_upload.commit()
+        assert node is not None
+        reading = [backend.sign_read(node, entry, lifetime_s=60) for entry in backend.files(node)]
+        assert len(reading) == 2
+        assert not secrets_in(repr(reading))
 
 
 def test_after_replies_that_were_lost(uri: str, proxy: Proxy) -> None:

@@ -265,6 +265,36 @@ class TestSending:
         with pytest.raises(BackendError, match="InvalidRequest"):
             store.put("a", Body.of(data))
 
+    def test_of_two_that_complete_at_once_both_see_the_object(self, store, data, monkeypatch):
+        signed = sign(store, data)
+        for request in signed.requests:
+            assert send(request, data) == 200
+        client = store._open().client
+        call = client.call
+
+        def too_late(operation: str, **parameters: Any) -> Mapping[str, Any]:
+            if operation == "complete_multipart_upload":
+                call(operation, **parameters)
+            return call(operation, **parameters)
+
+        monkeypatch.setattr(client, "call", too_late)
+        assert store.complete_signed("a", SIZE, signed.token).size == SIZE
+        assert b"".join(store.get("a")) == data
+
+    def test_what_the_service_dropped_is_sent_again(self, store, data):
+        signed = sign(store, data)
+        for request in signed.requests:
+            assert send(request, data) == 200
+        store._open().multipart.abort(store._key("a"), signed.token)
+        with pytest.raises(NotFound):
+            store.complete_signed("a", SIZE, signed.token)
+        again = sign(store, data)
+        assert [request.start for request in again.requests] == [request.start for request in signed.requests]
+        for request in again.requests:
+            assert send(request, data) == 200
+        store.complete_signed("a", SIZE, again.token)
+        assert b"".join(store.get("a")) == data
+
 
 class TestRecords:
     def test_a_completed_upload_leaves_none(self, store, data):
