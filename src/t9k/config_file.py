@@ -31,6 +31,9 @@ __all__ = ["config_path", "read_settings", "remove_login", "save_login"]
 
 _API_KEY_SPELLINGS = ("apikey", "api_key")
 _DEFAULT_CONTEXT = "default-context"
+_PLAIN = "?insecure=true"
+"""Of a server without TLS that somebody trusts the network to; it stands behind the prefix of aistore."""
+
 _HTTP_URL = re.compile(r"(?P<server>https?://[^/?#]*)(?P<prefix>.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -284,8 +287,8 @@ def _checked_host(host: Any) -> str:
     uri = parse(host)
     if not is_uri(host):
         return str(Path(host).expanduser().absolute())
-    if uri.scheme in ("http", "https") and ("?" in host or "#" in host):
-        message = "aistore_host must have no '?' or '#' where it is the URL of a server"
+    if uri.scheme in ("http", "https") and ("#" in host or not ("?" not in host or host.endswith(_PLAIN))):
+        message = f"aistore_host must have no '?' or '#' where it is the URL of a server, but for {_PLAIN!r}"
         raise InvalidURI(message)
     return host
 

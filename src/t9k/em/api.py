@@ -16,7 +16,7 @@ from t9k.em.names import check_strategy
 from t9k.em.records import ARTIFACT, RUN
 from t9k.em.run import Destination, Run
 from t9k.em.run_config import read_run_config
-from t9k.em.uris import is_uri, parse
+from t9k.em.uris import is_same_root, is_uri, parse
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -201,9 +201,10 @@ def login(ais_host: str | None = None, api_key: str | None = None, timeout: int 
         raise InvalidInput(
             "no backend to log in to; pass ais_host='file:///data/em', or put aistore_host into the T9k config file"
         )
-    if api_key is None and host == CONFIG["aistore_host"]:
+    host = session.text_of_place(host)
+    if api_key is None and is_same_root(host, CONFIG["aistore_host"]):
         api_key = CONFIG["api_key"]
-    session.login(session.text_of_place(host), api_key=api_key, timeout_s=timeout)
+    session.login(host, api_key=api_key, timeout_s=timeout)
 
 
 def logout() -> None:

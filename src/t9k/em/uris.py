@@ -96,6 +96,30 @@ def root_of(uri: URI) -> str:
     return f"{uri.text}?{options}" if options else uri.text
 
 
+def is_same_root(one: str | None, other: str | None) -> bool:
+    """Whether two URIs or local paths certainly name the same root; options and fragments do not count.
+
+    Args:
+        one: A URI or path; None, and what is no URI, names nothing.
+        other: Another one.
+    """
+    if one is None or other is None:
+        return False
+    try:
+        roots = [_normal(parse(text)) for text in (one, other)]
+    except InvalidURI:
+        return False
+    return roots[0] == roots[1]
+
+
+def _normal(uri: URI) -> tuple[str, str, str]:
+    """What is equal for equal roots: the host of a server has no case, and a port of its own by default."""
+    if uri.scheme not in _WEB:
+        return uri.scheme, uri.netloc, uri.text
+    default = ":443" if uri.scheme == "https" else ":80"
+    return uri.scheme, uri.netloc.lower().removesuffix(default), uri.path
+
+
 def _local(path: Path) -> URI:
     return URI(scheme="file", text=f"file://{quote(str(path))}", netloc="", path=str(path))
 

@@ -16,7 +16,7 @@ from t9k.em.errors import CorruptLocalData, InvalidURI, NotALocalNode, NotFound,
 from t9k.em.local import layout
 from t9k.em.names import STRATEGIES
 from t9k.em.records import ARTIFACT, RUN, Node
-from t9k.em.uris import is_uri, parse
+from t9k.em.uris import is_same_root, is_uri, parse
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -69,7 +69,7 @@ def connect() -> Backend:
             "instead of a path: file:///data/em#/alice/mnist"
         )
     # The key belongs to the host that it was saved with.
-    return session.login(wanted, api_key=CONFIG["api_key"] if wanted == saved else None)
+    return session.login(wanted, api_key=CONFIG["api_key"] if is_same_root(wanted, saved) else None)
 
 
 def remote(place: str) -> tuple[Backend, str]:

@@ -1,0 +1,216 @@
+"""Requests to one server: the session, who asks, retries, and what answers mean."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import requests
+from attrs import define
+from requests.adapters import HTTPAdapter
+
+from t9k_em_backends.aistore.answers import of_answer
+from t9k_em_backends.aistore.failures import Failed, stranger
+from t9k_em_backends.aistore.retries import Patience, Retries
+from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, of_connection
+
+CONNECTIONS = 64
+CONNECT_S = 10.0
+
+
+class Bearer(requests.auth.AuthBase):
+    """Sends an API key, and keeps requests from sending what a .netrc says instead.
+
+    Args:
+        key: The key; '' sends none.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Adds the header."""
+        if self._key:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+    def __repr__(self) -> str:
+        return "<Bearer>"
+
+
+NOBODY = Bearer("")
+
+
+class Sessions:
+    """The session of each process.
+
+    One session serves all threads: its connections are those of urllib3, whose pools are made for that, and nothing
+    else in it is changed once it is made. A session for each thread would begin without connections in every upload,
+    whose threads are new. After a fork the child makes its own, for a connection that two processes use tells each
+    of them what the other asked for.
+    """
+
+    def __init__(self) -> None:
+        self._process = 0
+        self._session: requests.Session | None = None
+
+    def get(self) -> requests.Session:
+        """The session of this process."""
+        session = self._session
+        if session is None or self._process != os.getpid():
+            session = _new_session()
+            self._session, self._process = session, os.getpid()  # two threads may do this at once: one of the two stays
+        return session
+
+    def close(self) -> None:
+        """Closes idle connections; the next use makes new ones."""
+        session, self._session = self._session, None
+        if session is not None and self._process == os.getpid():
+            session.close()
+
+
+@define
+class Connection:
+    """How one server is asked.
+
+    Attributes:
+        url: Its address.
+        timeout_s: How long to wait for data.
+        retries: How often to ask.
+    """
+
+    url: str
+    timeout_s: float
+    retries: Retries
+    _key: Callable[[], str]
+    _sessions: Sessions
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        document: Any = None,
+        data: bytes | None = None,
+        kind: str = "application/octet-stream",
+        patience: Patience | None = None,
+        wait_s: float = 0.0,
+        anonymous: bool = False,
+    ) -> Any:
+        """Makes a request, again where that helps.
+
+        Args:
+            method: Of HTTP.
+            path: Of the API, after the server's address.
+            params: Of the query.
+            document: A body as JSON.
+            data: A body of bytes.
+            kind: What `data` is.
+            patience: How often to try; by default as `retries` say.
+            wait_s: How much longer than `timeout_s` the answer may take.
+            anonymous: Whether to leave the API key out.
+
+        Returns:
+            What the JSON in the answer holds; None for an answer without content.
+
+        Raises:
+            EMError: See `t9k_em_backends.aistore.failures`.
+        """
+        headers = {}
+        if document is not None:
+            data, kind = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(), "application/json"
+        if data is not None:
+            headers["Content-Type"] = kind
+
+        def once() -> Any:
+            response = self.send(method, path, params, data=data, headers=headers, wait_s=wait_s, anonymous=anonymous)
+            if response.status_code == 204:  # noqa: PLR2004 - No Content
+                response.close()
+                return None
+            return self._json(response)
+
+        return self.repeat(once, patience)
+
+    def repeat(self, once: Callable[[], Any], patience: Patience | None = None) -> Any:
+        """Tries something until it succeeds, fails for good, or patience ends.
+
+        Args:
+            once: What to do; raises `Failed`.
+            patience: How often.
+
+        Raises:
+            EMError: The last error.
+        """
+        patience = patience or self.retries.begin()
+        while True:
+            try:
+                return once()
+            except Failed as failed:
+                trouble = failed.trouble
+            patience.doubt |= trouble.doubt
+            if trouble.dropped and patience.at_once():
+                continue
+            if not trouble.again or not patience.wait(trouble.after_s):
+                raise trouble.error from None
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
+        anonymous: bool = False,
+    ) -> requests.Response:
+        """Makes a request once, and leaves the body of a good answer to be read.
+
+        Raises:
+            Failed: There was no good answer.
+        """
+        auth = NOBODY if anonymous else Bearer(self._key())  # which may raise, and errors of ours are OSErrors as well
+        try:
+            response = self._sessions.get().request(
+                method,
+                f"{self.url}{path}",
+                params=params,
+                data=data,
+                headers=headers,
+                auth=auth,
+                timeout=(min(CONNECT_S, self.timeout_s), self.timeout_s + wait_s),
+                allow_redirects=False,
+                stream=True,
+            )
+        except DRIVER_ERRORS as error:
+            raise Failed(of_connection(error, self.url)) from None
+        if not 200 <= response.status_code < 300:  # noqa: PLR2004 - success
+            raise Failed(of_answer(response, self.url))
+        return response
+
+    def _json(self, response: requests.Response) -> Any:
+        try:
+            content = response.content
+        except DRIVER_ERRORS as error:
+            raise Failed(of_connection(error, self.url)) from None
+        if "json" not in response.headers.get("Content-Type", ""):
+            what = "a web page" if "html" in response.headers.get("Content-Type", "") else "something that is no JSON"
+            raise stranger(self.url, response.status_code, what)
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            raise stranger(self.url, response.status_code, "broken JSON") from None
+
+
+def _new_session() -> requests.Session:
+    session = requests.Session()
+    adapter = HTTPAdapter(pool_connections=8, pool_maxsize=CONNECTIONS, max_retries=0)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    session.headers["User-Agent"] = f"t9k-em/{version('t9k-em')} {requests.utils.default_user_agent()}"
+    session.headers["Accept-Encoding"] = "identity"  # bytes arrive as they are kept, and ranges of them
+    return session

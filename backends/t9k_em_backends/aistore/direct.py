@@ -1,0 +1,240 @@
+"""Large files straight to and from the store behind a server, by requests that the server signs.
+
+Where that does not work from here, for the store is in another network or refuses, files go through the server, and
+this is not tried again until the backend is closed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from attrs import evolve
+
+from t9k.em import wire
+from t9k.em.errors import BackendUnavailable, CorruptData, NotFound, RequestRefused
+from t9k_em_backends.aistore.connection import CONNECT_S, NOBODY, Sessions
+from t9k_em_backends.aistore.failures import failure
+from t9k_em_backends.aistore.logs import keep_signatures_out
+from t9k_em_backends.aistore.pieces import send_pieces
+from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, of_connection
+
+if TYPE_CHECKING:
+    from t9k.em.budget import Budget
+    from t9k.em.records import Body, SignedRequest, SignedUpload
+    from t9k_em_backends.aistore.retries import Retries
+    from t9k_em_backends.aistore.server import Server
+
+DIRECT_BYTES = 8 << 20
+"""From this size on a file takes the straight way: below, signing costs more than it saves."""
+
+MOST_BYTES = 64 << 20
+"""The most that one signed request may carry, for its body is kept in memory."""
+
+ROUNDS = 3
+
+_log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """The store did not take a signed request; never leaves this package."""
+
+
+class Direct:
+    """The straight way of one backend.
+
+    Args:
+        server: Who signs.
+        retries: How often to ask.
+        budget: Where memory comes from.
+    """
+
+    def __init__(self, server: Server, retries: Retries, budget: Budget) -> None:
+        self._server = server
+        self._retries = retries
+        self._budget = budget
+        self._sessions = Sessions()  # others than the server's: no key is ever near them
+        self._works: bool | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether to try the straight way."""
+        about = self._server.about
+        return (
+            self._works is not False
+            and self._server.address.direct
+            and about is not None
+            and "direct" in about.abilities
+        )
+
+    def close(self) -> None:
+        """Closes idle connections, and forgets what did not work."""
+        self._sessions.close()
+        self._works = None
+
+    def put(self, sign: Callable[[], SignedUpload], complete: Callable[[str], None], body: Body) -> bool:
+        """Sends a file.
+
+        Args:
+            sign: Signs what is missing of it.
+            complete: Tells the server that it was sent.
+            body: Its bytes.
+
+        Returns:
+            Whether it is there; otherwise it has to go through the server.
+
+        Raises:
+            SourceChanged: The bytes are not those that were announced; the server was not told.
+        """
+        for _ in range(ROUNDS):
+            try:
+                signed = sign()
+            except RequestRefused:
+                self._give_up("the server signs nothing for it")
+                return False
+            proven = self._works
+            try:
+                self._send(signed, body)
+            except Refused as refused:
+                if proven:  # a signature ends after a while
+                    continue
+                self._give_up(str(refused))
+                return False
+            try:
+                complete(signed.token)
+            except NotFound:
+                continue
+            self._works = True
+            return True
+        self._give_up("what was sent does not arrive")
+        return False
+
+    def source(
+        self, params: Mapping[str, Any], end: int, through: Callable[[int], requests.Response]
+    ) -> Callable[[int], requests.Response]:
+        """How a file is read from an offset on.
+
+        Args:
+            params: Names it to the server.
+            end: The byte after the last that is wanted.
+            through: Reads it through the server.
+        """
+        signed: SignedRequest | None = None
+        first = ""
+
+        def begin(at: int) -> requests.Response:
+            nonlocal signed, first
+            if not self.is_on:
+                return through(at)
+            why = ""
+            for fresh in (signed is None, True):
+                try:
+                    if fresh or signed is None:
+                        signed = self._sign_read(params)
+                    response = self._reply(signed, headers={"Range": f"bytes={at}-{end - 1}"})
+                except RequestRefused:
+                    why = "the server signs nothing for it"
+                    break
+                except Refused as refused:
+                    why = str(refused)
+                    continue
+                if response.status_code != 206:  # noqa: PLR2004 - Partial Content
+                    response.close()
+                    why = "it gives no ranges"
+                    break
+                tag = response.headers.get("ETag", "")
+                first = first or tag
+                if tag != first:
+                    response.close()
+                    raise failure(
+                        CorruptData, f"{_place(signed)}: a file was replaced while it was read; read it again"
+                    )
+                self._works = True
+                return response
+            if not self._works:
+                self._give_up(why)
+            return through(at)
+
+        return begin
+
+    def _sign_read(self, params: Mapping[str, Any]) -> SignedRequest:
+        said = self._server.ask("GET", "/nodes/content/signed", params)
+        return self._server.understood(lambda: wire.signed_of(said))
+
+    def _send(self, signed: SignedUpload, body: Body) -> None:
+        if any(request.size > MOST_BYTES for request in signed.requests):
+            raise Refused(f"it wants more than {MOST_BYTES} bytes at once")
+        by_start = {request.start: request for request in signed.requests}
+        if len(by_start) == 1 and signed.requests[0].size == body.size:
+            with self._budget.holding(body.size):
+                self._reply(signed.requests[0], data=body.read()).close()
+            return
+        pieces = [(start, by_start[start].size) for start in sorted(by_start)]
+
+        def send(start: int, data: bytes) -> None:
+            self._reply(by_start[start], data=data).close()
+
+        if pieces:
+            send_pieces(body, pieces, send, self._budget, check=True)
+
+    def _reply(
+        self, signed: SignedRequest, *, data: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """Sends a signed request, again where that helps.
+
+        Raises:
+            Refused: The store does not take it, or cannot be reached from here and never could.
+            BackendUnavailable: It could before.
+        """
+        place = _place(signed)
+        if not place.startswith("https://") and (
+            self._server.address.url.startswith("https://") or not place.startswith("http://")
+        ):
+            raise Refused(f"{place} is not encrypted, and the server is")
+        rules = self._retries if self._works else evolve(self._retries, most=2, total_s=min(5.0, self._retries.total_s))
+        patience = rules.begin()
+        timeout_s = self._server.address.timeout_s
+        keep_signatures_out()
+        while True:
+            try:
+                response = self._sessions.get().request(
+                    signed.method,
+                    signed.url,
+                    data=data,
+                    headers={**signed.headers, **(headers or {})},
+                    auth=NOBODY,
+                    timeout=(min(CONNECT_S, timeout_s), timeout_s),
+                    allow_redirects=False,
+                    stream=True,
+                )
+            except DRIVER_ERRORS as error:
+                trouble = of_connection(error, place)
+                if (trouble.dropped and patience.at_once()) or (trouble.again and patience.wait()):
+                    continue
+                if self._works:
+                    raise trouble.error from None
+                raise Refused(str(trouble.error)) from None
+            status = response.status_code
+            if 200 <= status < 300:  # noqa: PLR2004 - success
+                return response
+            response.close()
+            if status in (429, 500, 502, 503, 504):
+                if patience.wait():
+                    continue
+                if self._works:
+                    raise failure(BackendUnavailable, f"{place} answers {status}; try again later", status)
+            raise Refused(f"{place} answers {status}")
+
+    def _give_up(self, why: str) -> None:
+        if self._works is not False:
+            _log.info("large files go through %s and not straight to its store: %s", self._server.address.url, why)
+        self._works = False
+
+
+def _place(signed: SignedRequest) -> str:
+    """Where a signed request goes, without what makes it valid."""
+    parts = urlsplit(signed.url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"

@@ -1,0 +1,213 @@
+"""What answers at an address, who asks, and how much it takes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from attrs import evolve, frozen
+
+from t9k.em import wire
+from t9k.em.errors import BackendError, NotAuthenticated
+from t9k.em.uris import is_same_root
+from t9k_em_backends.aistore.address import Address, is_key
+from t9k_em_backends.aistore.connection import Connection, Sessions
+from t9k_em_backends.aistore.failures import failure, stranger
+from t9k_em_backends.aistore.retries import Retries
+
+FIRST_S = 5.0
+"""For how long the first request is repeated, which may have a wrong address; later ones are to outlast a restart."""
+
+_T = TypeVar("_T")
+
+
+@frozen(kw_only=True)
+class About:
+    """What a server says of itself.
+
+    Attributes:
+        abilities: What it can do beyond what every one can.
+        body_bytes: The most that one request may carry.
+        document_bytes: The same for the JSON that begins an upload.
+        page: How many items of a listing come at once.
+        files_page: How many files of a listing come at once.
+        parallel: How many requests at a time pay off.
+    """
+
+    abilities: frozenset[str]
+    body_bytes: int
+    document_bytes: int
+    page: int
+    files_page: int
+    parallel: int
+
+
+class Server:
+    """One server, asked by one user.
+
+    Args:
+        address: Where it is.
+        key: Gives the API key; None without one.
+        retries: How often to ask.
+    """
+
+    def __init__(self, address: Address, key: Callable[[], str | None], retries: Retries) -> None:
+        self.address = address
+        self._find_key = key
+        self._sessions = Sessions()
+        self.connection = Connection(address.url, address.timeout_s, retries, self._key, self._sessions)
+        self._about: About | None = None
+        self._user: str | None = None
+
+    @property
+    def about(self) -> About | None:
+        """What it says of itself, once it was asked."""
+        return self._about
+
+    def ready(self) -> About:
+        """Makes sure, once, that an AIStore is there which speaks this version.
+
+        Raises:
+            BackendError: It is none, or speaks another version.
+            BackendUnavailable: It does not answer.
+        """
+        if self._about is None:
+            first = evolve(self.connection.retries, total_s=min(FIRST_S, self.connection.retries.total_s))
+            said = self.connection.ask("GET", f"{wire.PREFIX}/version", patience=first.begin(), anonymous=True)
+            self._about = self._understood(said)
+        return self._about
+
+    def user(self) -> str:
+        """Who asks, once it was asked.
+
+        Raises:
+            NotAuthenticated: The key is missing, malformed, unknown, revoked or expired.
+        """
+        if self._user is None:
+            said = self.ask("GET", "/user")
+            self._user = self.understood(lambda: _text(said["name"]))
+        return self._user
+
+    def ask(self, method: str, path: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Makes a request of the API.
+
+        Args:
+            method: Of HTTP.
+            path: After the prefix of the API.
+            params: Of the query.
+            **options: See `Connection.ask`.
+        """
+        self.ready()
+        return self.connection.ask(method, f"{wire.PREFIX}{path}", params, **options)
+
+    def pages(self, path: str, params: Mapping[str, Any], limit: int, make: Callable[[Any], _T]) -> Iterator[_T]:
+        """Yields all items of a listing.
+
+        Args:
+            path: After the prefix of the API.
+            params: Of the query.
+            limit: How many come at once.
+            make: Makes an item of its JSON.
+        """
+        after: str | None = ""
+        while after is not None:
+            asked = {**params, "limit": limit, **({"after": after} if after else {})}
+            page = self.ask("GET", path, asked)
+            items, following = self.understood(partial(_page, page, make))
+            if following == after:
+                raise stranger(self.address.url, 200, "the same page of a listing again and again")
+            after = following
+            yield from items
+
+    def understood(self, make: Callable[[], _T]) -> _T:
+        """Makes a record of an answer.
+
+        Raises:
+            BackendError: It has another form.
+        """
+        try:
+            return make()
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise failure(
+                BackendError,
+                f"{self.address.url} answers what this version of t9k-em does not understand ({error}); upgrade t9k-em",
+                200,
+            ) from None
+
+    def close(self) -> None:
+        """Closes idle connections."""
+        self._sessions.close()
+
+    def _understood(self, said: Any) -> About:
+        where = self.address.url
+        if not isinstance(said, dict) or said.get("service") != wire.SERVICE:
+            raise stranger(where, 200, "something else than an AIStore does")
+        if said.get("api") != wire.API:
+            raise failure(
+                BackendError,
+                f"{where} speaks version {said.get('api')!r} of the API, and this t9k-em version {wire.API}; upgrade the "
+                "older one of the two",
+                200,
+            )
+        return self.understood(
+            lambda: About(
+                abilities=frozenset(map(str, said["abilities"])),
+                body_bytes=_positive(said["limits"]["bodyBytes"]),
+                document_bytes=_positive(said["limits"]["documentBytes"]),
+                page=_positive(said["limits"]["page"]),
+                files_page=_positive(said["limits"]["filesPage"]),
+                parallel=_positive(said["limits"]["parallel"]),
+            )
+        )
+
+    def _key(self) -> str:
+        key = self._find_key()
+        url = self.address.url
+        if not key:
+            raise failure(
+                NotAuthenticated,
+                f"{url} needs an API key; log in with: em login {url}, or pass api_key=...",
+                details={"reason": "key_missing"},
+            )
+        check_key(key, url)
+        return key
+
+
+def check_key(key: str, url: str) -> None:
+    """Refuses, before anything is sent, what cannot be an API key.
+
+    Raises:
+        NotAuthenticated: It is none; the message does not repeat it.
+    """
+    if not is_key(key):
+        raise failure(
+            NotAuthenticated,
+            f"the API key for {url} is malformed: it has to be a UUID, like 0e8c6a5e-7a3b-4f4e-9c8d-1234567890ab, as it "
+            "was printed when it was made; log in with it again",
+            details={"reason": "key_malformed"},
+        )
+
+
+def configured_key(url: str) -> str | None:
+    """The API key in the T9k configuration, if it belongs to this server."""
+    from t9k import CONFIG  # noqa: PLC0415 - the config file is read only when it is needed
+
+    return CONFIG["api_key"] if is_same_root(CONFIG["aistore_host"], url) else None
+
+
+def _page(said: Any, make: Callable[[Any], _T]) -> tuple[list[_T], str | None]:
+    following = said["next"]
+    return [make(item) for item in said["items"]], None if following is None else _text(following)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{value!r} is no name")
+    return value
+
+
+def _positive(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r} is no limit")
+    return value

@@ -1,0 +1,253 @@
+"""One upload to an AIStore server: small files in batches, others whole, large ones in parts or straight to the store."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import evolve
+
+from t9k.em import wire
+from t9k.em.backend import Upload
+from t9k.em.errors import BackendUnavailable, CommitUnknown, NotFound, RequestRefused, UploadForgotten
+from t9k.em.records import Body, FileSpec, Node, Outcome, UploadRequest
+from t9k_em_backends.aistore.direct import DIRECT_BYTES
+from t9k_em_backends.aistore.failures import failure
+from t9k_em_backends.aistore.pieces import Piece, send_pieces
+
+if TYPE_CHECKING:
+    from t9k.em.budget import Budget
+    from t9k.em.records import SignedUpload
+    from t9k_em_backends.aistore.direct import Direct
+    from t9k_em_backends.aistore.server import Server
+
+SMALL_BYTES = 1 << 20
+"""A file that is not larger goes in a batch."""
+
+ROUNDS = 3
+HASHED_BYTES_S = 50 << 20
+"""How fast a server at least reads what it has to compare, in bytes a second."""
+
+_T = TypeVar("_T")
+
+
+class AIStoreUpload(Upload):
+    """See `t9k.em.backend.Upload`; made by `AIStoreBackend.begin`.
+
+    Args:
+        server: The server.
+        request: What to upload.
+        direct: The straight way to the store.
+        budget: Where memory comes from.
+    """
+
+    def __init__(self, server: Server, request: UploadRequest, direct: Direct, budget: Budget) -> None:
+        self._server = server
+        self._request = request
+        self._direct = direct
+        self._budget = budget
+        self._most = server.ready().body_bytes
+        self._round = 0
+        self._missing: set[str] = set()
+        self._begun = 0
+        self._lock = threading.Lock()
+        self._begin(request)
+
+    @property
+    def missing(self) -> Sequence[FileSpec]:
+        """See the port."""
+        return [file for file in self._request.files if file.key in self._missing]
+
+    def put(self, items: Sequence[tuple[FileSpec, Body]]) -> None:
+        """See the port."""
+        batch: list[tuple[FileSpec, Body]] = []
+        size = 0
+        for file, body in items:
+            if file.size > SMALL_BYTES:
+                self._put_large(file, body)
+                continue
+            length = file.size + len(wire.frame(file))
+            if batch and size + length > self._most:
+                self._put_batch(batch)
+                batch, size = [], 0
+            batch.append((file, body))
+            size += length
+        if batch:
+            self._put_batch(batch)
+
+    def commit(self) -> Node | None:
+        """See the port."""
+        if self.outcome is not None:
+            return self.node
+        patience = self._server.connection.retries.begin()
+        try:
+            said = self._call(lambda: self._ask("POST", "commit", patience=patience))
+        except BackendUnavailable as error:
+            if not patience.doubt:
+                raise
+            raise failure(
+                CommitUnknown,
+                f"{self._server.address.url}: whether {self._request.draft.name!r} was published could not be learned; "
+                f"upload it again, which finds out ({error})",
+            ) from None
+        if said is not None:
+            self._take(said)
+        return self.node
+
+    # How the upload stands.
+
+    def _begin(self, request: UploadRequest) -> None:
+        document = wire.request_json(request)
+        wire.check_json(document["draft"]["metadata"])
+        size = len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+        most = self._server.ready().document_bytes
+        if size > most:
+            raise failure(
+                RequestRefused,
+                f"{self._server.address.url}: the list of {len(request.files)} files takes {size} bytes and the server "
+                f"takes {most}; upload fewer files, for example as an archive",
+            )
+        # A server that finds files of an earlier process may have to read them.
+        wait_s = sum(file.size for file in request.files) / HASHED_BYTES_S if request.resumed else 0.0
+        self._take(self._server.ask("POST", "/uploads", document=document, wait_s=wait_s))
+        self._begun += 1
+
+    def _take(self, said: Any) -> None:
+        """Takes note of what the server says about the upload."""
+
+        def understand() -> None:
+            outcome = None if said["outcome"] is None else Outcome(said["outcome"])
+            node = None if outcome is None else wire.node_of(said["node"])
+            missing, round_ = set(map(str, said["missing"])), int(said["round"])
+            self._missing, self._round = missing, max(round_, self._round)
+            self.node, self.outcome = node, outcome
+
+        self._server.understood(understand)
+
+    def _call(self, work: Callable[[], _T]) -> _T | None:
+        """Does something with the upload, and begins it again when the server has forgotten it.
+
+        Returns:
+            What `work` gives; None when the upload turns out to be finished.
+        """
+        for _ in range(ROUNDS):
+            begun = self._begun
+            try:
+                return work()
+            except UploadForgotten:
+                with self._lock:
+                    if self._begun == begun:  # else another thread was faster
+                        self._begin(evolve(self._request, resumed=True))
+                if self.outcome is not None:
+                    return None
+        return work()
+
+    def _ask(self, method: str, what: str, params: dict[str, Any] | None = None, **options: Any) -> Any:
+        address = f"/uploads/{self._request.op}/{what}"
+        return self._server.ask(method, address, {**(params or {}), "round": self._round}, **options)
+
+    def _sent(self, file: FileSpec) -> None:
+        self._missing.discard(file.key)
+
+    # Sending.
+
+    def _put_batch(self, batch: Sequence[tuple[FileSpec, Body]]) -> None:
+        if len(batch) == 1:
+            self._put_whole(*batch[0])
+            return
+        with self._budget.holding(sum(file.size for file, _ in batch)):
+            data = b"".join(part for file, body in batch for part in (wire.frame(file), body.read()))
+            self._call(lambda: self._ask("POST", "batch", data=data, kind=wire.BATCH_TYPE))
+        for file, _ in batch:
+            self._sent(file)
+
+    def _put_whole(self, file: FileSpec, body: Body) -> None:
+        with self._budget.holding(file.size):
+            data = body.read()
+            self._call(lambda: self._ask("PUT", "file", {"key": file.key}, data=data))
+        self._sent(file)
+
+    def _put_large(self, file: FileSpec, body: Body) -> None:
+        if file.size >= DIRECT_BYTES and self._direct.is_on and self._put_direct(file, body):
+            self._sent(file)
+        elif file.size <= self._most:
+            self._put_whole(file, body)
+        else:
+            self._put_parts(file, body)
+
+    def _put_direct(self, file: FileSpec, body: Body) -> bool:
+        def sign() -> SignedUpload:
+            said = self._call(lambda: self._ask("POST", "sign", document={"key": file.key}))
+            if said is None:
+                raise _Finished
+            return self._server.understood(lambda: wire.signed_upload_of(said))
+
+        def complete(token: str) -> None:
+            document = {"key": file.key, "token": token}
+            self._call(lambda: self._ask("POST", "signed", document=document, wait_s=_hashing(file)))
+
+        try:
+            return self._direct.put(sign, complete, body)
+        except _Finished:
+            return True
+
+    def _put_parts(self, file: FileSpec, body: Body) -> None:
+        if "parts" not in self._server.ready().abilities:
+            raise failure(
+                RequestRefused,
+                f"{self._server.address.url} takes {self._most} bytes at once and no parts, and {file.key!r} has "
+                f"{file.size}; let who runs it raise --body-bytes",
+            )
+        key = {"key": file.key}
+
+        def send(start: int, data: bytes) -> None:
+            self._call(lambda: self._ask("PUT", "part", {**key, "start": start}, data=data))
+
+        resumed = self._request.resumed or self._begun > 1
+        for last in range(ROUNDS, 0, -1):
+            there = self._parts(file) if resumed else []
+            send_pieces(body, _cut(_gaps(there, file.size), self._most), send, self._budget, check=False)
+            try:
+                self._call(lambda: self._ask("POST", "join", document=key, wait_s=_hashing(file)))
+            except NotFound:  # some part is not there any more
+                if last == 1:
+                    raise
+                resumed = True
+            else:
+                self._sent(file)
+                return
+
+    def _parts(self, file: FileSpec) -> list[Piece]:
+        said = self._call(lambda: self._ask("GET", "parts", {"key": file.key}))
+        if said is None:
+            return [(0, file.size)]
+        parts = self._server.understood(lambda: [wire.part_of(item) for item in said["items"]])
+        return [(part.start, part.size) for part in parts]
+
+
+class _Finished(Exception):
+    """The upload turned out to be finished; never leaves this module."""
+
+
+def _hashing(file: FileSpec) -> float:
+    """How long a server may take to read a file, in seconds."""
+    return file.size / HASHED_BYTES_S
+
+
+def _gaps(there: Sequence[Piece], size: int) -> list[Piece]:
+    """The bytes of [0, size) that no part has."""
+    gaps, at = [], 0
+    for start, length in sorted(there):
+        if start > at:
+            gaps.append((at, start - at))
+        at = max(at, start + length)
+    if at < size:
+        gaps.append((at, size - at))
+    return gaps
+
+
+def _cut(gaps: Sequence[Piece], most: int) -> list[Piece]:
+    """The same bytes in pieces of at most so many."""
+    return [(at, min(most, start + length - at)) for start, length in gaps for at in range(start, start + length, most)]
