@@ -18,6 +18,10 @@ class PostgreSQLPlace:
     uri: str
     directory: Path
 
+    def log(self) -> str:
+        """What the server has logged."""
+        return (self.directory / "log").read_text()
+
     def new_database(self) -> str:
         """Makes an empty database and gives its URL."""
         import psycopg

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from t9k.em.errors import Conflict, EMError, InvalidInput, NameCollision, NotFound
-from t9k.em.names import check_name, fold
+from t9k.em.names import check_name, fold, is_name
 from t9k.em.server.accounts.database import Database, record
 from t9k.em.server.accounts.records import Group, User
 from t9k.em.server.accounts.tables import members, parties
@@ -18,6 +18,12 @@ _USER = (parties.c.name, parties.c.is_admin, parties.c.disabled, parties.c.creat
 def upsert(connection: Connection) -> type[postgresql.Insert | sqlite.Insert]:
     """The INSERT of a database, which knows ON CONFLICT; alike in both."""
     return sqlite.Insert if connection.dialect.name == "sqlite" else postgresql.Insert
+
+
+def written(connection: Connection, statement: postgresql.Insert | sqlite.Insert) -> bool:
+    """Runs an INSERT of one row, and says whether there was no conflict that kept it from being written."""
+    options = {"preserve_rowcount": True}  # SQLAlchemy does not ask the driver otherwise
+    return connection.execute(statement.inline(), execution_options=options).rowcount == 1
 
 
 class Parties(Database):
@@ -40,7 +46,7 @@ class Parties(Database):
             after: The last name of the page before, exclusive.
             limit: How many at most, 1 to 1,000.
         """
-        query = select(*_USER).where(parties.c.kind == "user", parties.c.name > after).order_by(parties.c.name)
+        query = select(*_USER).where(parties.c.kind == "user", parties.c.name > _sound(after)).order_by(parties.c.name)
         query = query.limit(check_limit(limit))
         return self._read(lambda connection: [record(User, row) for row in connection.execute(query)])
 
@@ -51,7 +57,7 @@ class Parties(Database):
             NotFound: There is none.
         """
         query = select(*_USER).where(parties.c.kind == "user", parties.c.name == name)
-        row = self._read(lambda connection: connection.execute(query).one_or_none())
+        row = self._read(lambda connection: connection.execute(query).one_or_none()) if is_name(name) else None
         if row is None:
             raise nobody("user", name)
         return record(User, row)
@@ -63,7 +69,7 @@ class Parties(Database):
             NotFound: There is no such user.
         """
         change = update(parties).where(parties.c.kind == "user", parties.c.name == name).values(disabled=disabled)
-        if not self._write(lambda connection: connection.execute(change).rowcount):
+        if not is_name(name) or not self._write(lambda connection: connection.execute(change).rowcount):
             raise nobody("user", name)
         return self.user(name)
 
@@ -84,12 +90,12 @@ class Parties(Database):
             NotFound: There is none.
         """
         gone = delete(parties).where(parties.c.kind == "group", parties.c.name == name)
-        if not self._write(lambda connection: connection.execute(gone).rowcount):
+        if not is_name(name) or not self._write(lambda connection: connection.execute(gone).rowcount):
             raise nobody("group", name)
 
     def groups(self, after: str = "", limit: int = 100) -> list[Group]:
         """A page of the groups by name, see `users`."""
-        page = select(parties.c.id, parties.c.name).where(parties.c.kind == "group", parties.c.name > after)
+        page = select(parties.c.id, parties.c.name).where(parties.c.kind == "group", parties.c.name > _sound(after))
         page_ = page.order_by(parties.c.name).limit(check_limit(limit)).subquery()
         user = parties.alias()
         query = (
@@ -142,7 +148,7 @@ class Parties(Database):
 
         def work(connection: Connection) -> str | None:
             # The constraint decides: of many who check first, several would find the name free.
-            if connection.execute(upsert(connection)(parties).values(row).on_conflict_do_nothing()).rowcount:
+            if written(connection, upsert(connection)(parties).values(row).on_conflict_do_nothing()):
                 return None
             query = select(parties.c.name).where(parties.c.kind == kind, parties.c.folded == row["folded"])
             return str(connection.execute(query).scalar_one_or_none() or name)
@@ -160,6 +166,8 @@ def party_id(connection: Connection, kind: str, name: str) -> int:
     Raises:
         NotFound: There is none.
     """
+    if name and not is_name(name):  # drivers refuse what no text can be
+        raise nobody(kind, name)
     query = select(parties.c.id).where(parties.c.kind == kind, parties.c.name == name)
     found: int | None = connection.execute(query).scalar_one_or_none()
     if found is None:
@@ -170,6 +178,19 @@ def party_id(connection: Connection, kind: str, name: str) -> int:
 def nobody(kind: str, name: str) -> EMError:
     """There is no such user or group."""
     return NotFound(f"there is no {kind} {name!r}; em server {kind} list shows those there are")
+
+
+def _sound(after: str) -> str:
+    """Where a page begins, if every database takes it.
+
+    Raises:
+        InvalidInput: It is neither '' nor a name.
+    """
+    if after and not is_name(after):
+        raise InvalidInput(
+            f"a page begins after a name, which {after!r} cannot be; pass the last one of the page before"
+        )
+    return after
 
 
 def check_limit(limit: int) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select
 from t9k.em.errors import Conflict, InvalidInput
 from t9k.em.names import is_op
 from t9k.em.server.accounts.database import Database
-from t9k.em.server.accounts.parties import party_id, upsert
+from t9k.em.server.accounts.parties import party_id, upsert, written
 from t9k.em.server.accounts.tables import parties, uploads
 
 _FAST = 1  # level of zlib; lists of files shrink to a third by it in a tenth of a second for 20 MB
@@ -40,7 +40,7 @@ class Uploads(Database):
         expires = self._now() + timedelta(seconds=lifetime_s)
         row = {"op": op, "document": zlib.compress(document, _FAST), "expires": expires}
 
-        def work(connection: Connection) -> int:
+        def work(connection: Connection) -> bool:
             mine = party_id(connection, "user", user)
             statement = upsert(connection)(uploads).values(user_id=mine, **row)
             statement = statement.on_conflict_do_update(
@@ -48,7 +48,7 @@ class Uploads(Database):
                 set_={"document": statement.excluded.document, "expires": statement.excluded.expires},
                 where=uploads.c.user_id == statement.excluded.user_id,
             )
-            return connection.execute(statement).rowcount
+            return written(connection, statement)
 
         if not self._write(work):
             raise Conflict(f"upload {op} was begun by another user; begin a new one")
