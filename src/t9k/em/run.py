@@ -20,7 +20,7 @@ from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PLATFORM
 from t9k.em.local.metricfiles import MetricFiles, encode_all
-from t9k.em.local.metrics import encode
+from t9k.em.local.metrics import encode_now
 from t9k.em.local.yamlwriter import dump
 from t9k.em.localnode import LocalNode
 from t9k.em.metadata import associations_of, mapping_of, text_of
@@ -206,7 +206,7 @@ class Run(LocalNode):
         """
         if self._resumable:
             self._resume()
-        self._metrics.append(type, encode(metrics, step, epoch, utc_text()))
+        self._metrics.append(type, encode_now(metrics, step, epoch))
 
     def mark_input(self, resource: Artifact | Model | Dataset | Branch | Tag | Commit) -> None:
         """Marks an Artifact, Model or Dataset as an input of this Run.

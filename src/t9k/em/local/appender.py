@@ -77,17 +77,18 @@ class LineAppender:
         with self._lock:
             if self._fd < 0:
                 self._open()
-            self._raise_failure()
+            if self._failure is not None:
+                self._raise_failure()
             try:
                 written = os.write(self._fd, line)
                 if written != len(line):
                     self._write_rest(line, written)
             except OSError as error:
                 raise explain(error, "append to", self.path) from error
-            newly_dirty = not self._dirty
+            if self._dirty:
+                return
             self._dirty = True
-        if newly_dirty:
-            _SYNCER.watch(self)
+        _SYNCER.watch(self)
 
     def sync(self) -> None:
         """Wait until everything appended so far would survive a power cut.

@@ -39,6 +39,12 @@ class MetricFiles:
             type: Any alias of the type.
             line: What `metrics.encode` made.
         """
+        try:
+            self._appenders[type].append(line)
+        except (KeyError, TypeError, ValueError):  # the first of its type, or another thread closed the files meanwhile
+            self._append_anew(type, line)
+
+    def _append_anew(self, type: str, line: bytes) -> None:
         while True:
             appender = (self._appenders.get(type) if isinstance(type, str) else None) or self._open(type)
             try:
@@ -46,7 +52,6 @@ class MetricFiles:
             except ValueError:
                 if appender in self._appenders.values():
                     raise
-                # Another thread closed the files meanwhile; they are opened again.
             else:
                 return
 

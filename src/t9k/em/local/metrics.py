@@ -21,13 +21,17 @@ from typing import Any
 
 from t9k.em.errors import CorruptLocalData, InvalidMetric, RecoveredDataWarning
 from t9k.em.local.metrictypes import canonical_type, file_name, type_of
+from t9k.em.records import utc_text
 from t9k.em.scalars import unwrap
 
-__all__ = ["Entry", "canonical_type", "encode", "file_name", "iterate", "read", "type_of"]
+__all__ = ["Entry", "canonical_type", "encode", "encode_now", "file_name", "iterate", "read", "type_of"]
 
 Entry = dict[str, dict[str, int | float | str]]
 """``{"value": {name: number}, "sequence": {"epoch": int, "step": int, "timestamp": str}}``, epoch optional."""
 
+_templates: dict[tuple[str, ...], str] = {}
+_MOST_TEMPLATES = 256
+_LARGE = 1 << 63
 _MAX_INT_BITS = 1024  # as far as a float reaches, for readers that know floats only
 _NON_FINITE = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 _FROM_STRING = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -55,16 +59,45 @@ def encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp: 
     Raises:
         InvalidMetric: A name, value, step or epoch cannot be recorded; the message names it.
     """
-    if not isinstance(metrics, Mapping):
-        raise InvalidMetric(f"metrics must be a dict of names and numbers, not {type(metrics).__name__}")
-    values = ", ".join([f"{_quoted_name(name)}: {_number(name, value)}" for name, value in metrics.items()])
-    place = (
-        f'"step": {_index("step", step)}'
-        if epoch is None
-        else f'"epoch": {_index("epoch", epoch)}, "step": {_index("step", step)}'
-    )
-    line = f'- {{"value": {{{values}}}, "sequence": {{{place}, "timestamp": {_json_string(timestamp)}}}}}\n'
-    return line.encode()
+    return _encode(metrics, step, epoch, _json_string(timestamp)[1:-1])
+
+
+def encode_now(metrics: Mapping[str, Any], step: int, epoch: int | None) -> bytes:
+    """Return the line that records a set of metrics now; see `encode`."""
+    return _encode(metrics, step, epoch, utc_text())
+
+
+def _encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp: str) -> bytes:
+    """Every call of `Run.log` passes here: common types are told first, and what repeats is made once."""
+    if type(metrics) is not dict:
+        if not isinstance(metrics, Mapping):
+            raise InvalidMetric(f"metrics must be a dict of names and numbers, not {type(metrics).__name__}")
+        metrics = dict(metrics)
+    texts = []
+    for name, value in metrics.items():
+        # A float without exponent that is finite: neither "e" nor the "n" of "nan" and "inf" is in it.
+        if type(value) is not float or "e" in (text := repr(value)) or "n" in text:
+            text = _number(name, value)
+        texts.append(text)
+    names = tuple(metrics)
+    values = (_templates.get(names) or _make_template(names)) % tuple(texts)
+    if type(step) is not int or not -_LARGE < step < _LARGE:
+        step = _index("step", step)
+    if epoch is None:
+        return f'{values}"step": {step}, "timestamp": "{timestamp}"}}}}\n'.encode()
+    if type(epoch) is not int or not -_LARGE < epoch < _LARGE:
+        epoch = _index("epoch", epoch)
+    return f'{values}"epoch": {epoch}, "step": {step}, "timestamp": "{timestamp}"}}}}\n'.encode()
+
+
+def _make_template(names: tuple[str, ...]) -> str:
+    """The line for certain names up to the step, with a place for each value."""
+    values = ", ".join([f"{_quoted_name(name).replace('%', '%%')}: %s" for name in names])
+    template = f'- {{"value": {{{values}}}, "sequence": {{'
+    if len(_templates) >= _MOST_TEMPLATES:
+        _templates.clear()
+    _templates[names] = template
+    return template
 
 
 def _quoted_name(name: object) -> str:
