@@ -8,6 +8,7 @@ from t9k.em.testing import (
     BackendSuite,
     CollectsSuite,
     CopiesObjectsSuite,
+    GrowsSuite,
     ObjectStoreSuite,
     ReferenceBackend,
     ServesUsersSuite,
@@ -26,7 +27,7 @@ class TestMemoryStore(ObjectStoreSuite, CopiesObjectsSuite):
         return MemoryStore()
 
 
-class TestMemoryBackend(BackendSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite):
+class TestMemoryBackend(BackendSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
     def store(self):
         return MemoryStore()

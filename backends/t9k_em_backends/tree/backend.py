@@ -25,6 +25,7 @@ from t9k.em.records import (
     Node,
     ObjectInfo,
     Origin,
+    Segment,
     SignedRequest,
     UploadRequest,
     utc_text,
@@ -32,6 +33,7 @@ from t9k.em.records import (
 from t9k_em_backends.tree import signing
 from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
+from t9k_em_backends.tree.growing import Growing
 from t9k_em_backends.tree.heads import (
     MAX_MANIFEST_BYTES,
     Head,
@@ -318,6 +320,19 @@ class TreeBackend(Backend):
                 if not generations.publish(generation, draft):
                     break
             generation, head = generations.newest(generation)
+
+    def append(self, node: Node, key: str, start: int, data: bytes) -> int:
+        """See `t9k.em.backend.Grows`; a request that lists the generations, one that puts, and one that lists segments."""
+        self._require_safe_store()
+        return Growing(self, node, self._head(node)).append(key, start, data)
+
+    def grown(self, node: Node) -> Sequence[Segment]:
+        """See `t9k.em.backend.Grows`."""
+        return Growing(self, node, self._head(node)).segments()
+
+    def read_grown(self, node: Node, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """See `t9k.em.backend.Grows`."""
+        return Growing(self, node, self._head(node)).read(key, start, end)
 
     def collect(
         self, path: str = "/", *, grace_s: float = 72 * 3600.0, keep_versions: int = 1, apply: bool = False

@@ -20,6 +20,7 @@ from t9k.em.backend import SweepsTemporary
 from t9k.em.errors import BackendPermissionError, CorruptManifest, NotFound
 from t9k.em.names import fold, is_name, is_op, random_text
 from t9k.em.records import Body, Garbage, ObjectInfo, utc_text
+from t9k_em_backends.tree.growing import grown_prefix, publication, repeats
 from t9k_em_backends.tree.heads import Head, file_key, folder_prefix, manifest_key
 
 if TYPE_CHECKING:
@@ -99,7 +100,12 @@ class Collector:
                 needed = {key for number in kept for key in self._needs(folder, heads[number])}
             except NotFound:  # another collector was faster; with a list of files missing for good nothing is collected
                 continue
-            dead = [item for item in data if item.info.key not in needed and item.info.modified <= before]
+            grown = self._grown(folder, newest, heads)
+            dead = [
+                item
+                for item in data
+                if item.info.key not in needed and item.info.modified <= before and not item.info.key.startswith(grown)
+            ]
             if not dead or not self._apply:
                 return [item.info for item in dead]
             published = {head.op for head in heads.values()}
@@ -115,12 +121,18 @@ class Collector:
         versions, superseded = 0, math.inf
         for number in sorted(heads, reverse=True):
             above = heads.get(number + 1)
-            if above is None or not _repeats(above, heads[number]):
+            if above is None or not repeats(above, heads[number]):
                 versions += 1
                 superseded = listed[number + 1].modified if above is not None else math.inf
             if versions <= self._keep_versions or superseded > before:
                 kept.append(number)
         return kept
+
+    def _grown(self, folder: str, newest: int, heads: dict[int, Head]) -> tuple[str, ...]:
+        """The prefixes of what was appended to the newest generation."""
+        head = heads.get(newest)
+        op = publication(newest, head, heads.get) if head is not None and head.ready else None
+        return (grown_prefix(folder, head.name, op),) if head is not None and op is not None else ()
 
     def _needs(self, folder: str, head: Head) -> Iterable[str]:
         """The keys that a head refers to."""
@@ -163,10 +175,3 @@ class Collector:
                 raise
             return time.time()
         return now
-
-
-def _repeats(head: Head, below: Head) -> bool:
-    """Whether a generation is one that a collector published: it says what the one below it says."""
-    return evolve(head, write_id="", op=None, fenced=(), collected=0) == evolve(
-        below, write_id="", op=None, fenced=(), collected=0
-    )

@@ -29,9 +29,9 @@ TestMyStoreHistory = object_store_machine(make_store).TestCase
 TestMyBackendHistory = backend_machine(lambda: [MyBackend(make_store(), "my://new")]).TestCase
 ```
 
-What only some stores and backends can do has a suite of its own: `CopiesObjectsSuite`, `SweepsTemporarySuite`,
-`SignsRequestsSuite`, `CollectsSuite`, `SendsDirectSuite` and `SignsReadsSuite`, which a test class inherits beside the
-first. Where several clients of one place do not share their state, override
+What only some stores and backends can do has a suite of its own, which a test class inherits beside the first: for stores
+`CopiesObjectsSuite`, `SweepsTemporarySuite`, `AssemblesPartsSuite` and `SignsRequestsSuite`, for backends `CollectsSuite`,
+`ServesUsersSuite`, `TakesPartsSuite`, `GrowsSuite`, `SendsDirectSuite` and `SignsReadsSuite`. Where several clients of one place do not share their state, override
 `new_store` or `new_backend` as well, and return several backends to `backend_machine`: conflicts then happen between
 clients and not only between threads.
 """
@@ -41,11 +41,23 @@ clients and not only between threads.
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{suite}" for suite in ("store_suite", "backend_suite", "signing_suite", "users_suite", "machines"))
+    *(
+        f"{__name__}.{suite}"
+        for suite in (
+            "store_suite",
+            "backend_suite",
+            "growing_suite",
+            "parts_suite",
+            "signing_suite",
+            "users_suite",
+            "machines",
+        )
+    )
 )
 
 from t9k.em.testing.backend_suite import BackendSuite, CollectsSuite
 from t9k.em.testing.faults import Fault, Faults, FaultyBackend, FaultyStore, SimulatedCrash
+from t9k.em.testing.growing_suite import GrowsSuite
 from t9k.em.testing.machines import backend_machine, object_store_machine
 from t9k.em.testing.parts_suite import AssemblesPartsSuite, TakesPartsSuite
 from t9k.em.testing.reference import ReferenceBackend
@@ -65,6 +77,7 @@ __all__ = [
     "Faults",
     "FaultyBackend",
     "FaultyStore",
+    "GrowsSuite",
     "ObjectStoreSuite",
     "ReadOnlyStore",
     "ReferenceBackend",
