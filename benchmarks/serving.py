@@ -1,0 +1,109 @@
+"""What the benchmarks of the AIStore server share: a server of the tests' kind, and what its processes take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.services.aistore import AIStorePlace, Someone, aistore  # noqa: E402, F401 - found by the line above
+from tests.services.postgresql import postgresql_in  # noqa: E402
+
+MIB = 1 << 20
+_TICKS = os.sysconf("SC_CLK_TCK")
+_EVERY_S = 0.5
+
+
+@contextlib.contextmanager
+def database(kind: str, directory: Path) -> Iterator[dict[str, str]]:
+    """Settings of a server for an empty database.
+
+    Args:
+        kind: 'sqlite' or 'postgresql'.
+        directory: Where it may lie.
+    """
+    if kind == "sqlite":
+        yield {}  # the server of the tests has one in its directory
+        return
+    with postgresql_in(directory / "postgresql") as place:
+        yield {"database": place.new_database()}
+
+
+def group(leader: int) -> list[int]:
+    """The processes of a process group; a server and its workers are one."""
+    found = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            if entry.isdigit() and os.getpgid(int(entry)) == leader:
+                found.append(int(entry))
+    return found
+
+
+def cpu_s(processes: list[int]) -> float:
+    """Processor time that processes have taken, in seconds."""
+    total = 0
+    for process in processes:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / _TICKS
+
+
+def rss_bytes(process: int) -> int:
+    """Memory of a process that is resident now."""
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+class Watch:
+    """Notes how much memory the processes of a server take together, every half second, and their processor time.
+
+    Args:
+        place: The server, which may be ended and started again meanwhile.
+    """
+
+    def __init__(self, place: AIStorePlace) -> None:
+        self.peak_bytes = 0
+        self.largest_bytes = 0
+        self.cpu_s = 0.0
+        self._before = 0.0
+        self._place = place
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._started_cpu = cpu_s(self._processes())
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._look()
+        self.cpu_s += self._before - self._started_cpu
+
+    def _run(self) -> None:
+        while not self._over.wait(_EVERY_S):
+            self._look()
+
+    def _processes(self) -> list[int]:
+        process = self._place.process
+        return [] if process is None else group(process.pid)
+
+    def _look(self) -> None:
+        processes = self._processes()
+        sizes = [rss_bytes(process) for process in processes]
+        self.peak_bytes = max(self.peak_bytes, sum(sizes))
+        self.largest_bytes = max([self.largest_bytes, *sizes])
+        now = cpu_s(processes)
+        if now < self._before:  # others, after a restart
+            self.cpu_s += self._before
+        self._before = now
