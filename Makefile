@@ -81,9 +81,9 @@ distclean: clean ## remove the environments too
 $(VENV)/.has-demo: WANT_UV = --no-default-groups --extra demo
 $(VENV)/.has-demo: WANT_PIP = -e '.[demo]'
 $(VENV)/.has-test: WANT_UV = --no-default-groups --group test
-$(VENV)/.has-test: WANT_PIP = -e '.[demo,gs,obstore,postgresql,s3,server,testing]' --group test
+$(VENV)/.has-test: WANT_PIP = -e '.[arrow,demo,gs,obstore,pandas,polars,postgresql,s3,server,system,testing]' --group test
 $(VENV)/.has-lint: WANT_UV = --no-default-groups --group test --group lint
-$(VENV)/.has-lint: WANT_PIP = -e '.[demo,gs,obstore,postgresql,s3,server,testing]' --group test --group lint
+$(VENV)/.has-lint: WANT_PIP = -e '.[arrow,demo,gs,obstore,pandas,polars,postgresql,s3,server,system,testing]' --group test --group lint
 $(VENV)/.has-docs: WANT_UV = --no-default-groups --group docs
 $(VENV)/.has-docs: WANT_PIP = -e . --group docs
 
