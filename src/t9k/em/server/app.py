@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 
+from t9k.em.errors import EMError
 from t9k.em.server import answers, routes
 from t9k.em.server.guard import Guard
 from t9k.em.server.metrics import Metrics
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 THREADS = 64
+TIDY_PERIOD_S = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +46,11 @@ def make_app(settings: Settings) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         await run_in_threadpool(service.open)
+        tidying = asyncio.create_task(_tidy(service))
         try:
             yield
         finally:
+            tidying.cancel()
             await run_in_threadpool(service.close)
 
     app = bare_app(lifespan=lifespan)
@@ -84,6 +89,16 @@ def describe(app: FastAPI) -> dict[str, Any]:
             document["components"]["schemas"].pop(unused, None)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+async def _tidy(service: Service) -> None:
+    """Forgets from time to time the uploads whose time is over."""
+    while True:
+        await asyncio.sleep(TIDY_PERIOD_S)
+        try:
+            await run_in_threadpool(service.accounts.expire_uploads)
+        except EMError as error:
+            _log.warning("uploads whose time is over were not forgotten: %s", error)
 
 
 def from_environment() -> ASGIApp:
