@@ -78,9 +78,9 @@ class LocalParts:
                     pass
                 return
             part = known.new_part()
-            _append(ledger, f"begin {part} {start} {start + body.size}\n")
+            _append(ledger, f"begin {part} {start} {start + body.size}")
             self._write(key, path, start, body)
-            _append(ledger, f"end {part}\n")
+            _append(ledger, f"end {part}")
             if not path.exists():
                 raise _dropped(key)
             known.catch_up(ledger)
@@ -358,7 +358,7 @@ def _dropped(key: str) -> PartsDropped:
 
 def _append(ledger: int, line: str) -> None:
     with _locked(ledger, alone=True):  # for network file systems, on which appending is not atomic
-        _write_all(ledger, line.encode())
+        _write_all(ledger, f"\n{line}\n".encode())  # the last line there may have been cut
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -11,8 +11,11 @@ from t9k.em.testing import (
     BackendSuite,
     CollectsSuite,
     CopiesObjectsSuite,
+    GrowsSuite,
     ObjectStoreSuite,
+    ServesUsersSuite,
     SweepsTemporarySuite,
+    TakesPartsSuite,
     backend_machine,
     object_store_machine,
 )
@@ -62,7 +65,7 @@ class TestGSStore(_Store, ObjectStoreSuite, CopiesObjectsSuite):
         return f"{gcs.new_root()}?anonymous=true&project={gcs.project}"
 
 
-class TestS3Backend(BackendSuite, CollectsSuite):
+class TestS3Backend(BackendSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
     def root(self, s3):
         return f"{s3.new_root()}?driver=fsspec"

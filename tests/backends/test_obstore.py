@@ -29,8 +29,11 @@ from t9k.em.testing import (
     BackendSuite,
     CollectsSuite,
     CopiesObjectsSuite,
+    GrowsSuite,
     ObjectStoreSuite,
+    ServesUsersSuite,
     SweepsTemporarySuite,
+    TakesPartsSuite,
     backend_machine,
     make_request,
     object_store_machine,
@@ -78,7 +81,7 @@ class TestObstoreStoreOnMoto(ObjectStoreSuite, CopiesObjectsSuite):
             yield store
 
 
-class TestObstoreBackend(BackendSuite, CollectsSuite):
+class TestObstoreBackend(BackendSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
     def root(self, s3):
         return f"{s3.new_root()}?driver=obstore"

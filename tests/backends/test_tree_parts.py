@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from attrs import evolve
 
 from t9k.em.errors import NotFound, SourceChanged, UploadFenced
 from t9k.em.records import Body
@@ -130,3 +131,33 @@ def test_parts_that_a_process_left_after_it_had_joined_them_are_collected_and_fe
     again = backend.stat(node.path)
     assert read_node(backend, again) == FILES
     assert again.handle.fenced == ()
+
+
+def test_a_file_that_another_process_joined_is_found_where_the_store_keeps_no_checksum(store) -> None:
+    class Plain(MemoryStore):
+        def list(self, prefix):
+            return (evolve(info, sha256="", etag="") for info in super().list(prefix))
+
+    backend = MemoryBackend(Plain(), "memory://test")
+    request = make_request("/alice/f", "m", FILES)
+    one, other = backend.begin(request), backend.begin(request)
+    one.put_part(large(one), 0, Body.of(FILES["a/b"]))
+    one.join_parts(large(one))
+    other.join_parts(large(other))
+    assert [file.key for file in other.missing] == ["c"]
+    backend.store.put(f"alice/f/m/{request.op}/a/b", Body.of(b"9876543210"))
+    with pytest.raises(NotFound, match="in no part"):
+        backend.begin(request).join_parts(request.files[0])
+
+
+def test_a_part_that_the_store_cuts_makes_no_file(store) -> None:
+    class Cutting(MemoryStore):
+        def get(self, key, start=0, end=None):
+            return super().get(key, start, 3 if "/.em/parts/" in key else end)
+
+    backend = MemoryBackend(Cutting(), "memory://test")
+    begun = backend.begin(make_request("/alice/f", "m", FILES))
+    begun.put_part(large(begun), 0, Body.of(FILES["a/b"]))
+    with pytest.raises(SourceChanged, match="send them again"):
+        begun.join_parts(large(begun))
+    assert "a/b" in [file.key for file in begun.missing]

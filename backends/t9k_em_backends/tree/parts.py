@@ -13,11 +13,11 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 from t9k.em.backend import AssemblesParts, ObjectStore
 from t9k.em.errors import InvalidInput, NotFound, SourceChanged
-from t9k.em.records import Body, FileSpec, ObjectInfo, Part
+from t9k.em.records import CHUNK_BYTES, Body, FileSpec, ObjectInfo, Part
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -107,7 +107,7 @@ class PartObjects:
             raise SourceChanged
 
         def stream() -> BinaryIO:
-            return cast("BinaryIO", _Joined(self._read(pieces)))
+            return io.BufferedReader(_Joined(self._read(pieces)), CHUNK_BYTES)
 
         return self._store.put(key, Body(size=size, sha256=sha256, open=stream))
 

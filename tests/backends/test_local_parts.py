@@ -1,0 +1,274 @@
+"""How a directory takes objects in parts: the ledger, the staging file, and who meets at them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import io
+import os
+import pickle
+from collections.abc import Callable
+
+import pytest
+from attrs import evolve
+
+from t9k.em.errors import BackendFull, BackendUnavailable, NotFound, SourceChanged
+from t9k.em.records import Body, Part
+from t9k_em_backends import local_parts
+from t9k_em_backends.local import LocalStore
+
+MIB = 1 << 20
+DATA = bytes(range(256)) * 40
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(root):
+    return LocalStore(root)
+
+
+def get(store):
+    return b"".join(store.get("a"))
+
+
+def left(root):
+    return sorted(path.name for path in (root / ".em/tmp").iterdir())
+
+
+def meeting(data: bytes, act: Callable[[], object]) -> Body:
+    """A body that does something else after its first mebibyte."""
+
+    class Stream(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() == MIB:
+                act()
+            return super().read(size)
+
+    return Body(size=len(data), sha256=hashlib.sha256(data).hexdigest(), open=lambda: Stream(data))
+
+
+def test_two_files_stand_for_an_object_under_way_and_go_with_it(store, root) -> None:
+    store.put_part("a", 0, Body.of(DATA[:10]))
+    ledger, staged = left(root)
+    assert ledger == f"parts-{hashlib.sha256(b'a').hexdigest()[:32]}"
+    assert staged.startswith(f"{ledger}-")
+    store.put_part("a", 10, Body.of(DATA[10:]))
+    inode = (root / ".em/tmp" / staged).stat().st_ino
+    store.assemble("a", len(DATA), SHA256)
+    assert left(root) == []
+    assert (root / "a").stat().st_ino == inode, "no byte was copied"
+
+
+def test_what_was_never_finished_is_swept(store, root) -> None:
+    store.put_part("a", 0, Body.of(DATA))
+    store.remove_swept([*store.sweep(3600)])
+    assert store.parts("a") == [Part(start=0, size=len(DATA))]
+    store.remove_swept([*store.sweep(-60)])
+    assert left(root) == []
+    assert store.parts("a") == []
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["the ledger", "the staging file"])
+def test_when_one_of_the_two_files_is_gone_no_part_is_there(store, root, which) -> None:
+    store.put_part("a", 0, Body.of(DATA))
+    (root / ".em/tmp" / left(root)[which]).unlink()
+    for client in (store, LocalStore(root)):
+        assert client.parts("a") == []
+        with pytest.raises(NotFound):
+            client.assemble("a", len(DATA), SHA256)
+        client.drop_parts("a")
+    store.put_part("a", 0, Body.of(DATA))
+    store.assemble("a", len(DATA), SHA256)
+    assert get(store) == DATA
+
+
+@pytest.mark.parametrize(
+    "text", [b"t9k-em-parts 1 parts", b"t9k-em-parts 1 ../../../etc/passwd\n", b"\0" * 200, b"t9k-em-parts 2 x\n"]
+)
+def test_a_ledger_that_is_damaged_or_hostile_says_nothing(store, root, text) -> None:
+    store.put_part("a", 0, Body.of(DATA))
+    (root / ".em/tmp" / left(root)[0]).write_bytes(text)
+    store = LocalStore(root)
+    assert store.parts("a") == []
+    store.put_part("a", 0, Body.of(DATA))
+    store.assemble("a", len(DATA), SHA256)
+    assert get(store) == DATA
+
+
+def test_a_line_that_a_full_disk_cut_is_left_aside(store, root) -> None:
+    store.put_part("a", 0, Body.of(DATA[:10]))
+    with (root / ".em/tmp" / left(root)[0]).open("ab") as ledger:
+        ledger.write(b"begin abc")
+    assert store.parts("a") == [Part(start=0, size=10)]
+    store.put_part("a", 10, Body.of(DATA[10:]))
+    store.assemble("a", len(DATA), SHA256)
+    assert get(store) == DATA
+
+
+def test_parts_dropped_while_one_comes_are_gone_and_the_sender_is_told(store, root) -> None:
+    data = os.urandom(3 * MIB)
+    store.put_part("a", 5 * MIB, Body.of(b"x"))
+    with pytest.raises(BackendUnavailable, match="try again"):
+        store.put_part("a", 0, meeting(data, lambda: LocalStore(root).drop_parts("a")))
+    assert store.parts("a") == []
+    assert left(root) == []
+
+
+def test_a_part_that_comes_too_late_never_reaches_the_object(store, root) -> None:
+    data = os.urandom(3 * MIB)
+    sha256 = hashlib.sha256(data).hexdigest()
+
+    def finish() -> None:
+        other = LocalStore(root)
+        other.put_part("a", 0, Body.of(data))
+        other.assemble("a", len(data), sha256)
+
+    wrong = evolve(meeting(bytes(3 * MIB), finish), sha256="")
+    store.put_part("a", 0, wrong)
+    assert get(store) == data
+    assert store.parts("a") == []
+
+
+@pytest.mark.parametrize("when", ["before the first byte", "before the end"])
+def test_parts_dropped_at_any_other_moment_are_noticed_too(store, root, monkeypatch, when) -> None:
+    append = local_parts._append
+
+    def meet(ledger, line):
+        if line.startswith("end" if when == "before the end" else "begin"):
+            LocalStore(root).remove_swept([*LocalStore(root).sweep(-60)])
+        append(ledger, line)
+
+    monkeypatch.setattr(local_parts, "_append", meet)
+    with pytest.raises(BackendUnavailable, match="try again"):
+        store.put_part("a", 0, Body.of(DATA))
+    monkeypatch.undo()
+    assert store.parts("a") == []
+
+
+def test_a_part_that_two_bring_at_once_is_there_when_the_later_one_is(store, root) -> None:
+    data = os.urandom(3 * MIB)
+    seen = []
+
+    def other() -> None:
+        LocalStore(root).put_part("a", 0, Body.of(data[: 2 * MIB]))
+        seen.append(LocalStore(root).parts("a"))
+
+    store.put_part("a", 0, meeting(data, other))
+    assert seen == [[Part(start=0, size=2 * MIB)]]
+    assert sum(part.size for part in store.parts("a")) == len(data)
+    store.assemble("a", len(data), hashlib.sha256(data).hexdigest())
+    assert get(store) == data
+
+
+def test_a_part_that_fails_over_another_takes_its_bytes_away(store, root) -> None:
+    data = os.urandom(3 * MIB)
+
+    def fail() -> None:
+        with pytest.raises(SourceChanged):
+            LocalStore(root).put_part("a", MIB, evolve(Body.of(bytes(MIB)), sha256="0" * 64))
+
+    store.put_part("a", 0, meeting(data, fail))
+    assert store.parts("a") == [Part(start=0, size=MIB), Part(start=2 * MIB, size=MIB)]
+    with pytest.raises(NotFound):
+        store.assemble("a", len(data), hashlib.sha256(data).hexdigest())
+    store.put_part("a", MIB, Body.of(data[MIB : 2 * MIB]))
+    store.assemble("a", len(data), hashlib.sha256(data).hexdigest())
+    assert get(store) == data
+
+
+def test_bytes_that_change_after_they_were_hashed_are_hashed_again(store, root) -> None:
+    store.put_part("a", 0, Body.of(DATA[:100]))
+    store.put_part("a", 100, Body.of(DATA[100:200]))
+    store.put_part("a", 50, Body.of(bytes(200)))
+    store.put_part("a", 250, Body.of(DATA[250:]))
+    with pytest.raises(SourceChanged):
+        store.assemble("a", len(DATA), SHA256)
+    assert left(root) == []
+
+
+def test_more_objects_are_under_way_than_are_remembered(store, monkeypatch) -> None:
+    monkeypatch.setattr(local_parts, "MOST_KNOWN", 2)
+    keys = [f"many/{number}" for number in range(5)]
+    for start, end in ((0, 50), (50, len(DATA))):
+        for key in keys:
+            store.put_part(key, start, Body.of(DATA[start:end]))
+    for key in keys:
+        store.assemble(key, len(DATA), SHA256)
+        assert b"".join(store.get(key)) == DATA
+
+
+def test_a_file_system_without_locks_will_do(store, monkeypatch) -> None:
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    store.put_part("a", 0, Body.of(DATA))
+    store.assemble("a", len(DATA), SHA256)
+    assert get(store) == DATA
+
+
+def test_a_lock_that_fails_otherwise_is_an_error(store, monkeypatch) -> None:
+    def flock(*_):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(BackendUnavailable):
+        store.put_part("a", 0, Body.of(DATA))
+
+
+def test_a_full_disk_says_so_and_keeps_what_is_there(store, monkeypatch) -> None:
+    store.put_part("a", 0, Body.of(DATA[:10]))
+
+    def pwrite(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", pwrite)
+        with pytest.raises(BackendFull):
+            store.put_part("a", 10, Body.of(DATA[10:]))
+    assert store.parts("a") == [Part(start=0, size=10)]
+    store.put_part("a", 10, Body.of(DATA[10:]))
+    store.assemble("a", len(DATA), SHA256)
+    assert get(store) == DATA
+
+
+def test_a_name_that_cannot_be_given_loses_no_part(store, root) -> None:
+    store.put_part("a", 0, Body.of(DATA))
+    (root / "a/below").mkdir(parents=True)
+    with pytest.raises(NotFound, match="in its way"):
+        store.assemble("a", len(DATA), SHA256)
+    assert store.parts("a") == [Part(start=0, size=len(DATA))]
+    (root / "a/below").rmdir()
+    (root / "a").rmdir()
+    store.assemble("a", len(DATA), SHA256)
+    assert get(store) == DATA
+
+
+def test_an_assembled_object_is_as_young_as_its_last_change(store, root) -> None:
+    store.put_part("a", 0, Body.of(DATA))
+    staged = root / ".em/tmp" / left(root)[1]
+    os.utime(staged, (1000, 1000))
+    assert store.assemble("a", len(DATA), SHA256).modified > 1000
+    assert (root / "a").stat().st_mtime > 1000
+
+
+def test_a_pickled_store_and_a_forked_one_go_on(store) -> None:
+    store.put_part("a", 0, Body.of(DATA[:10]))
+    pickled = pickle.loads(pickle.dumps(store))
+    pickled.put_part("a", 10, Body.of(DATA[10:20]))
+    child = os.fork()
+    if child == 0:
+        try:
+            store.put_part("a", 20, Body.of(DATA[20:]))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert [part.start for part in store.parts("a")] == [0, 10, 20]
+    store.assemble("a", len(DATA), SHA256)
+    assert get(store) == DATA
