@@ -21,13 +21,16 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
 CAN_VENV := import ensurepip, venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-frameworks coverage coverage-report lint format docs bench-object-stores bench-memory lock clean distclean
+.PHONY: help demo demo-server openapi test test-frameworks coverage coverage-report lint format docs bench-object-stores bench-memory lock clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.has-demo ## train a small model, keep it, load it back and show it
 	$(BIN)/em demo
+
+demo-server: $(VENV)/.has-server ## train against a server in another process, and mirror the run elsewhere and back
+	@mirror=$$(mktemp -d) && PATH="$(CURDIR)/$(BIN):$$PATH" examples/server.sh "file://$$mirror"; status=$$?; rm -rf "$$mirror"; exit $$status
 
 test: $(VENV)/.has-test ## run the tests
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
@@ -52,6 +55,9 @@ lint: $(VENV)/.has-lint ## check style, types and the direction of imports
 format: $(VENV)/.has-lint ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
+
+openapi: $(VENV)/.has-test ## write docs/aistore-openapi.json anew, from the routes
+	$(BIN)/python -m t9k.em.server.describing > docs/aistore-openapi.json
 
 docs: $(VENV)/.has-docs ## build the site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -80,6 +86,8 @@ distclean: clean ## remove the environments too
 
 $(VENV)/.has-demo: WANT_UV = --no-default-groups --extra demo
 $(VENV)/.has-demo: WANT_PIP = -e '.[demo]'
+$(VENV)/.has-server: WANT_UV = --no-default-groups --extra server
+$(VENV)/.has-server: WANT_PIP = -e '.[server]'
 $(VENV)/.has-test: WANT_UV = --no-default-groups --group test
 $(VENV)/.has-test: WANT_PIP = -e '.[arrow,demo,gs,obstore,pandas,polars,postgresql,s3,server,system,testing]' --group test
 $(VENV)/.has-lint: WANT_UV = --no-default-groups --group test --group lint
