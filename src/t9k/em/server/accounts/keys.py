@@ -17,6 +17,7 @@ from t9k.em.server.accounts.records import KeyInfo, Principal
 from t9k.em.server.accounts.tables import keys, members, parties
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ID = re.compile(r"[0-9a-f]{16}")
 _LONGEST_KEY = 64
 _LONGEST_NOTE = 200
 
@@ -86,6 +87,8 @@ class Keys(Database):
 
         def work(connection: Connection) -> bool:
             mine = (keys.c.user_id == party_id(connection, "user", user)) & (keys.c.id == key_id)
+            if not _ID.fullmatch(key_id):  # drivers refuse what no text can be
+                return False
             change = update(keys).where(mine, keys.c.revoked.is_(None)).values(revoked=self._now())
             if connection.execute(change).rowcount:
                 return True

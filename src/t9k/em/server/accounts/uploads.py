@@ -8,11 +8,12 @@ from datetime import timedelta
 from sqlalchemy import Connection, delete, select
 
 from t9k.em.errors import Conflict, InvalidInput
-from t9k.em.names import is_op
+from t9k.em.names import is_name, is_op
 from t9k.em.server.accounts.database import Database
 from t9k.em.server.accounts.parties import party_id, upsert, written
 from t9k.em.server.accounts.tables import parties, uploads
 
+_LONGEST_S = 10 * 366 * 86_400
 _FAST = 1  # level of zlib; lists of files shrink to a third by it in a tenth of a second for 20 MB
 
 
@@ -31,12 +32,13 @@ class Uploads(Database):
         Raises:
             Conflict: The upload is another user's.
             NotFound: There is no such user.
-            InvalidInput: The upload was not made by `names.new_op`, or the lifetime is not positive.
+            InvalidInput: The upload was not made by `names.new_op`, or the lifetime is not positive, or
+                over ten years.
         """
         if not is_op(op):
             raise InvalidInput(f"upload {op!r} was not made by names.new_op; begin a new upload")
-        if not lifetime_s > 0:
-            raise InvalidInput(f"the lifetime of an upload must be positive, not {lifetime_s} s")
+        if not 0 < lifetime_s <= _LONGEST_S:
+            raise InvalidInput(f"the lifetime of an upload must be in 0 to {_LONGEST_S} s, not {lifetime_s} s")
         expires = self._now() + timedelta(seconds=lifetime_s)
         row = {"op": op, "document": zlib.compress(document, _FAST), "expires": expires}
 
@@ -55,6 +57,8 @@ class Uploads(Database):
 
     def upload(self, op: str, user: str) -> bytes | None:
         """The record of an upload; None if there is none, it is another user's, or it has expired."""
+        if not is_op(op) or not is_name(user):
+            return None
         query = select(uploads.c.document).join(parties).where(uploads.c.op == op, parties.c.name == user)
         query = query.where(parties.c.kind == "user", uploads.c.expires > self._now())
         found = self._read(lambda connection: connection.execute(query).scalar_one_or_none())
@@ -62,6 +66,8 @@ class Uploads(Database):
 
     def drop_upload(self, op: str, user: str) -> None:
         """Forgets a user's upload; none is no error, and another user's stays."""
+        if not is_op(op) or not is_name(user):
+            return
         users = select(parties.c.id).where(parties.c.kind == "user", parties.c.name == user)
         gone = delete(uploads).where(uploads.c.op == op, uploads.c.user_id.in_(users))
         self._write(lambda connection: connection.execute(gone))
