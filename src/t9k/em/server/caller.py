@@ -15,6 +15,7 @@ from t9k.em.errors import NotAuthenticated
 from t9k.em.names import check_path, split_version
 from t9k.em.server.access import Access, owner_of
 from t9k.em.server.accounts import Principal
+from t9k.em.server.bodies import Received
 from t9k.em.server.service import Service
 from t9k.em.wire import KEY_PARAMETER, VIEW
 
@@ -95,7 +96,7 @@ Authenticated = Annotated[Caller, Depends(_authenticated)]
 """The caller, for a route that nobody uses without a key."""
 
 
-async def with_body(request: Request, work: Callable[[bytes], _Result], service: Service) -> _Result:
+async def with_body(request: Request, work: Callable[[Received], _Result], service: Service) -> _Result:
     """Reads the whole body, which the guard has bounded, when there is room for it, and works on it in a thread.
 
     Args:
@@ -105,5 +106,5 @@ async def with_body(request: Request, work: Callable[[bytes], _Result], service:
     """
     size = int(request.headers.get("content-length", "0"))
     async with service.room.holding(size):
-        data = await request.body()
-        return await run_in_threadpool(work, data)
+        body = Received([piece async for piece in request.stream() if piece])
+        return await run_in_threadpool(work, body)

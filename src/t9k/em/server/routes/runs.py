@@ -13,6 +13,7 @@ from t9k.em.names import check_key, check_path
 from t9k.em.records import Node
 from t9k.em.server import models
 from t9k.em.server.answers import Refused
+from t9k.em.server.bodies import Received
 from t9k.em.server.caller import Authenticated, Caller, with_body
 from t9k.em.server.routes.nodes import ANYTHING
 from t9k.em.server.routes.paging import Generation, Key, Offset, Path
@@ -30,9 +31,9 @@ async def append(
     """Keeps bytes of a growing file of a run."""
     check_key(key)
 
-    def work(data: bytes) -> int:
+    def work(body: Received) -> int:
         tree, node = _growing(caller, path, generation, EDIT)
-        return tree.append(node, key, start, data)
+        return tree.append(node, key, start, body.read())
 
     return JSONResponse({"end": await with_body(request, work, caller.service)})
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections.abc import Callable
-from typing import Annotated
+from functools import partial
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -18,6 +18,7 @@ from t9k.em.names import is_op, join
 from t9k.em.records import ARTIFACT, RUN, Body, FileSpec, UploadRequest
 from t9k.em.server import models
 from t9k.em.server.answers import Refused
+from t9k.em.server.bodies import Received
 from t9k.em.server.caller import Authenticated, Caller, with_body
 from t9k.em.server.routes.nodes import SIGNATURE_LIFETIME_S
 from t9k.em.server.routes.paging import Key, Offset
@@ -63,10 +64,10 @@ def drop(caller: Authenticated, op: str) -> Response:
 async def put_file(caller: Authenticated, request: Request, op: str, key: Key, round: Round = 0) -> Response:
     """Takes a whole file."""
 
-    def work(data: bytes) -> None:
+    def work(body: Received) -> None:
         upload = _find(caller, op, round)
         file = _file(upload, key)
-        upload.upload.put([(file, _body(file, data))])
+        upload.upload.put([(file, _body(file, body.size, body.open))])
 
     return await _received(caller, request, work)
 
@@ -75,9 +76,12 @@ async def put_file(caller: Authenticated, request: Request, op: str, key: Key, r
 async def put_batch(caller: Authenticated, request: Request, op: str, round: Round = 0) -> Response:
     """Takes several small files."""
 
-    def work(data: bytes) -> None:
+    def work(body: Received) -> None:
         upload = _find(caller, op, round)
-        items = [(file := _file(upload, key), _body(file, content)) for key, content in wire.frames(data)]
+        items = []
+        for key, content in wire.frames(body.read()):
+            file = _file(upload, key)
+            items.append((file, _body(file, len(content), partial(io.BytesIO, content))))
         upload.upload.put(items)
 
     return await _received(caller, request, work)
@@ -95,15 +99,15 @@ async def put_part(
 ) -> Response:
     """Takes some bytes of a large file."""
 
-    def work(data: bytes) -> None:
+    def work(body: Received) -> None:
         upload = _find(caller, op, round)
         file = _file(upload, key)
-        if not data or start + len(data) > file.size:
+        if not body.size or start + body.size > file.size:
             raise Refused("invalid_input", f"{key!r} has {file.size} bytes, and the part is not within them")
         if content_digest:
-            _compare(content_digest, data, key)
-        body = Body(size=len(data), sha256="", open=lambda: io.BytesIO(data), what=f"the part of {key!r}")
-        _parts(upload).put_part(file, start, body)
+            _compare(content_digest, body, key)
+        part = Body(size=body.size, sha256="", open=body.open, what=f"the part of {key!r}")
+        _parts(upload).put_part(file, start, part)
 
     return await _received(caller, request, work)
 
@@ -203,19 +207,19 @@ def _file(upload: OpenUpload, key: str) -> FileSpec:
     return upload.files[key]
 
 
-def _body(file: FileSpec, data: bytes | memoryview) -> Body:
+def _body(file: FileSpec, size: int, opened: Callable[[], BinaryIO]) -> Body:
     what = f"the body for {file.key!r}"
-    if len(data) != file.size:
-        raise SourceChanged(f"{what} has {len(data)} bytes, and {file.size} were announced; send what was announced")
-    return Body(size=file.size, sha256=file.sha256, open=lambda: io.BytesIO(data), what=what)
+    if size != file.size:
+        raise SourceChanged(f"{what} has {size} bytes, and {file.size} were announced; send what was announced")
+    return Body(size=file.size, sha256=file.sha256, open=opened, what=what)
 
 
-def _compare(content_digest: str, data: bytes, key: str) -> None:
+def _compare(content_digest: str, part: Received, key: str) -> None:
     """Compares a part with what the client says of it; other algorithms than SHA-256 say nothing here."""
     for item in content_digest.split(","):
         algorithm, _, value = item.strip().partition("=")
         if algorithm.lower() == "sha-256":
-            if value.strip(":") != base64.b64encode(hashlib.sha256(data).digest()).decode():
+            if value.strip(":") != base64.b64encode(part.sha256()).decode():
                 raise SourceChanged(f"the part of {key!r} is not what its Content-Digest says; send it again")
             return
 
@@ -235,7 +239,7 @@ def _indirect() -> Refused:
     return Refused("not_supported", "files cannot be sent straight to the store here; send them to this server")
 
 
-async def _received(caller: Caller, request: Request, work: Callable[[bytes], None]) -> Response:
+async def _received(caller: Caller, request: Request, work: Callable[[Received], None]) -> Response:
     await with_body(request, work, caller.service)
     caller.service.metrics.received(int(request.headers.get("content-length", "0")))
     return Response(status_code=204)
