@@ -131,8 +131,9 @@ class LocalParts:
         except FileNotFoundError as error:
             raise _dropped(key) from error
         try:
+            writing = self._known(path.name).writing
             for chunk in body.chunks():
-                with _locked(fd, alone=False):
+                with writing, _locked(fd, alone=False):
                     if not path.exists():
                         raise _dropped(key)
                     _write_at(fd, chunk, start)
@@ -237,9 +238,11 @@ class _Known:
 
     Attributes:
         spans: The bytes that are there, [start, end) in the pieces that they came in, by start; no two overlap.
+        writing: Held while a chunk is written: the kernel lets one thread write to a file, and lets the others spin.
     """
 
     def __init__(self) -> None:
+        self.writing = threading.Lock()
         self.spans: list[Span] = []
         self._open: dict[str, Span] = {}
         self._mine: set[str] = set()
