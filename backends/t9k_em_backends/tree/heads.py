@@ -6,6 +6,8 @@ For a folder F, with `<c>` the folded name, percent-encoded, as `names.encode_co
     F/.em/index.json                     cache of newest heads for listings
     F/<name>/<op>/<key>                  the files of an upload
     F/<name>/<op>/.em/manifest-<sha256>.json.gz    its list of files, when too long for the head
+
+What lies under `.em/parts/` and `.em/grown/` of an upload is written down in `parts` and `growing`.
 """
 
 from __future__ import annotations
