@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from t9k.em.errors import (
     MissingExtra,
 )
 from t9k.em.server.accounts import Accounts
-from t9k.em.server.accounts.tables import metadata
+from t9k.em.server.accounts.tables import ByteWise, metadata
 
 
 def test_the_migrations_make_the_tables_that_the_code_expects(accounts: Accounts) -> None:
@@ -194,3 +195,34 @@ def test_without_a_library_the_extra_is_named(library: str) -> None:
     code = f"import sys; sys.modules[{library!r}] = None; import t9k.em.server.accounts"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "MissingExtra: the server needs a few more libraries: pip install 't9k-em[server]'" in ran.stderr
+
+
+def test_postgresql_compares_names_and_paths_byte_by_byte_whatever_its_locale(postgresql: str) -> None:
+    with closing(Accounts(postgresql)) as accounts:
+        accounts.migrate()
+        query = text(
+            "SELECT attrelid::regclass::text, attname FROM pg_attribute WHERE attcollation = '\"C\"'::regcollation "
+            "AND attrelid IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace)"
+        )
+        found = accounts._read(lambda connection: {tuple(row) for row in connection.execute(query)})
+    expected = {(table.name, column.name) for table in metadata.sorted_tables for column in table.c}
+    assert found == {(table, column) for table, column in expected if metadata.tables[table].c[column].type is ByteWise}
+    assert {("parties", "name"), ("shares", "path")} <= found
+
+
+def test_a_file_that_somebody_is_writing_to_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        closing(sqlite3.connect(tmp_path / "server.db", isolation_level=None)) as other,
+        closing(Accounts(f"sqlite:///{tmp_path}/server.db")) as accounts,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        waited = []
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            other.execute("COMMIT")
+
+        monkeypatch.setattr("t9k.em.server.accounts.schema.time.sleep", sleep)
+        accounts.migrate()
+        assert len(waited) == 1
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
