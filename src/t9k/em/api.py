@@ -11,10 +11,11 @@ from t9k.em.artifact import Artifact
 from t9k.em.capture import Capture
 from t9k.em.errors import EMError, InvalidInput, NotALocalNode, UploadFailed
 from t9k.em.fetching import fetch_artifact, fetch_run
+from t9k.em.live.source import Destination
 from t9k.em.local import layout
 from t9k.em.names import check_strategy
 from t9k.em.records import ARTIFACT, RUN
-from t9k.em.run import Destination, Run
+from t9k.em.run import Run
 from t9k.em.run_config import read_run_config
 from t9k.em.uris import is_same_root, is_uri, parse
 
@@ -48,8 +49,8 @@ def create_run(
         hparams: Initial hyperparameters of the Run.
         labels: Labels of the Run.
         description: Description of the Run.
-        auto_upload: Whether to upload the Run by itself, in this version when it finishes. If False, all of the following
-            args will not be used.
+        auto_upload: Whether to upload the Run by itself, while it goes on; a thread does it, and nothing of it raises or waits in
+            the training. If False, all of the following args will not be used.
         folder: Path of the Folder to which the Run is uploaded; see `Run.upload`.
         make_folder: If True and the Folder does not exist, make it and parent Folders as needed.
         conflict_strategy: 'skip', 'error', 'new' or 'replace'; see `Run.upload`.
@@ -87,7 +88,8 @@ def create_run(
     destination = _destination(given) if given["auto_upload"] else None
     run = Run({key: given[key] for key in ("name", "labels", "description")}, hparams=given["hparams"])
     run.record(Capture())
-    run.destination = destination
+    if destination is not None:
+        run.go_live(destination)
     return run
 
 
@@ -106,8 +108,8 @@ def load_run(
         path: Local directory of the Run, or path of the Run in server. A remote path that does not start with '/' has
             `/<current-user>/` prepended to it; 'path@3' is its third version. A URI with a fragment names another backend:
             `file:///data/em#/alice/default/mnist`.
-        auto_upload: Whether to upload the Run by itself, in this version when it finishes. If False, all of the following
-            args will not be used.
+        auto_upload: Whether to upload the Run by itself, while it goes on; a thread does it, and nothing of it raises or waits in
+            the training. If False, all of the following args will not be used.
         folder: Path of the Folder to which the Run is uploaded; see `Run.upload`.
         make_folder: If True and the Folder does not exist, make it and parent Folders as needed.
         conflict_strategy: 'skip', 'error', 'new' or 'replace'; see `Run.upload`.
@@ -125,8 +127,8 @@ def load_run(
     run = Run.open_directory(local) if local else fetch_run(*session.locate(path))
     run.resume_with(Capture())
     if auto_upload:
-        run.destination = _destination(
-            {"folder": folder, "make_folder": make_folder, "conflict_strategy": conflict_strategy}
+        run.go_live(
+            _destination({"folder": folder, "make_folder": make_folder, "conflict_strategy": conflict_strategy})
         )
     return run
 

@@ -20,6 +20,7 @@ from t9k.em.names import check_name, random_text, split_version
 from t9k.em.records import ARTIFACT, FOLDER, RUN
 from t9k.em.run import Run
 from t9k.em.transfer.downloading import download_files
+from t9k.em.transfer.growth import add_grown
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -85,6 +86,8 @@ def _fetch(
     try:
         is_newest = split_version(path)[1] is None
         read = download_files(backend, node, staging, keys=keys, or_newest=is_newest, progress=progress)
+        if keys is None:
+            add_grown(backend, read, staging)
         try:
             check_name(name, what="alternative name")
             (Run if kind == RUN else Artifact).open_directory(staging)

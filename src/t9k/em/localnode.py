@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,12 @@ class LocalNode(ABC):
         Returns:
             What became of it, and the node.
         """
+        with self._sending:  # a run may be uploaded by itself at the same time
+            return self._send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
+
+    def _send(
+        self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
+    ) -> tuple[Outcome, Node]:
         self._prepare(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
         self._save_metadata()
         draft = Draft(
@@ -144,6 +151,7 @@ class LocalNode(ABC):
         self._directory = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would follow links
         self._state = LocalState(self._directory)
         self._on_disk = None
+        self._sending = threading.RLock()
         self.alternative_name = self.alternative_name or directory.name
         self.local = str(directory)
 

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
 from t9k.em import history, lineage
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params
 from t9k.em.errors import IncompleteWarning, NotFound
+from t9k.em.live.following import GrowingFile
 from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PLATFORM
@@ -36,19 +35,11 @@ if TYPE_CHECKING:
     from t9k.ah.core import Branch, Commit, Dataset, Model, Tag
     from t9k.em.backend import Backend
     from t9k.em.capture import Capture
+    from t9k.em.live.source import Destination
+    from t9k.em.live.uploading import LiveUpload
     from t9k.em.transfer.progress import Progress
 
 RUNNING, COMPLETE, FAILED = "Running", "Complete", "Failed"
-MAX_LOG_IN_MEMORY_BYTES = 64 << 20
-
-
-@frozen(kw_only=True)
-class Destination:
-    """Where a run is uploaded by itself; the arguments of `upload`."""
-
-    folder: str
-    make_folder: bool
-    conflict_strategy: str
 
 
 class Run(LocalNode):
@@ -90,7 +81,9 @@ class Run(LocalNode):
     kind = RUN
 
     associations: dict[str, list[dict[str, str]]]
+    destination: Destination | None
     _capture: Capture | None
+    _live: LiveUpload | None
 
     def __init__(
         self,
@@ -230,18 +223,20 @@ class Run(LocalNode):
         """
         self._mark(lineage.OUTPUT, resource)
 
-    def finish(self, *args: Any, **kwargs: Any) -> None:
+    def finish(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> None:
         """Ends the Run: its status becomes 'Complete' and everything is on disk.
 
-        May be called more than once. With `auto_upload` the run is uploaded; if that fails a warning says how to do it
-        later, and nothing raises.
+        May be called more than once. With `auto_upload` the rest of the run is uploaded; if that does not end in time, a
+        warning says what remains and the command that sends it, and nothing raises.
 
         Args:
             args: Not used; the reference allows any.
+            timeout: How many seconds to wait for the upload; by default what the environment variable
+                `EM_FINISH_TIMEOUT` says, else as long as something is sent, and a minute more.
             kwargs: Not used.
         """
         del args, kwargs
-        self._end(COMPLETE)
+        self._end(COMPLETE, timeout)
 
     # The whole.
 
@@ -319,7 +314,52 @@ class Run(LocalNode):
         """
         self._capture = capture
 
+    def go_live(self, to: Destination) -> None:
+        """Uploads the run from now on while it goes on, in a thread of its own; nothing of that ever raises here.
+
+        Args:
+            to: Where to.
+        """
+        from t9k.em.live.source import RunSource  # noqa: PLC0415 - few runs need it
+        from t9k.em.live.uploading import LiveUpload, Steps, warn  # noqa: PLC0415 - likewise
+
+        self.destination = to
+        steps = Steps()
+        self._live = LiveUpload(RunSource(self, to, steps), steps, lambda fault: warn(f"the run {self.name!r} {fault}"))
+        self._live.start()
+
+    def fingerprint(self) -> Any:
+        """All of the run but what grows, to be compared with what it was; where its artifacts are does not count."""
+        metadata = self._metadata()
+        associations = metadata.pop("associations")
+        marked = {side: [record.get("id", record) for record in associations[side]] for side in associations}
+        files = [artifact.directory / INDEX for artifact in list(self._artifacts.values())]
+        changed = [path.stat().st_mtime_ns for path in files if path.is_file()]
+        return metadata, marked, self._hparams.as_dict(), changed
+
+    def growing(self) -> list[GrowingFile]:
+        """The files that are appended to, with how far they reach by now."""
+        files = [(f"{METRICS}/{name}", self._directory / METRICS / name) for name in self._metrics.names().values()]
+        found = [GrowingFile(key=key, path=path, end=path.stat().st_size) for key, path in files]
+        log = self._directory / LOG
+        if log.is_file():
+            found.append(GrowingFile(key=LOG, path=log, end=self._finished_output(log)))
+        return found
+
+    def sync(self) -> None:
+        """Waits until everything logged so far would survive a power cut.
+
+        Raises:
+            LocalError: The disk is full or refuses.
+        """
+        self._metrics.sync()
+
     # Inside.
+
+    def _finished_output(self, log: Path) -> int:
+        """How many bytes of the log never change any more: its last lines are written anew while they are printed."""
+        size = log.stat().st_size
+        return size if self._capture is None else min(size, self._capture.finished_output(size))
 
     def _take(self, metadata: Mapping[str, Any]) -> None:
         associations = associations_of(mapping_of(metadata, "metadata"), (lineage.INPUT, lineage.OUTPUT))
@@ -340,7 +380,8 @@ class Run(LocalNode):
         self._lock = threading.RLock()
         self._capture = None
         self._resumable = False
-        self.destination: Destination | None = None
+        self.destination = None
+        self._live = None
 
     def _metadata(self) -> dict[str, Any]:
         return {
@@ -489,14 +530,10 @@ class Run(LocalNode):
             bodies[f"{METRICS}/{name}"] = growing_body(self._directory / METRICS / name, whole_lines=True)
         log = self._directory / LOG
         if log.is_file():
-            # Its last lines are rewritten while they grow, so that a second look would see something else.
-            is_small = log.stat().st_size <= MAX_LOG_IN_MEMORY_BYTES
-            bodies[LOG] = (
-                Body.of(log.read_bytes()) if is_small else growing_body(log, whole_lines=self.status == RUNNING)
-            )
+            bodies[LOG] = growing_body(log, whole_lines=False, end=self._finished_output(log))
         return bodies
 
-    def _end(self, status: str) -> None:
+    def _end(self, status: str, timeout_s: float | None = None) -> None:
         with self._lock, contextlib.ExitStack() as steps:
             # Each step is taken whatever happens in those before it.
             steps.callback(self._save_metadata)
@@ -509,8 +546,24 @@ class Run(LocalNode):
                 self.status, self.end_timestamp = status, utc_text()
             elif status == FAILED:
                 self.status = FAILED
-        if self.destination is not None:
+        if self.destination is None:
+            return
+        if self._live is None:
             self._upload_at_end(self.destination)
+        else:
+            self._finish_live(self._live, self.destination, timeout_s)
+
+    def _finish_live(self, live: LiveUpload, to: Destination, timeout_s: float | None) -> None:
+        from t9k.em.live import leaving  # noqa: PLC0415 - loaded already
+
+        trouble = live.finish(leaving.timeout_s() if timeout_s is None else timeout_s)
+        if trouble is None:
+            self._live = None  # what is logged after the end is uploaded as a whole by the next `finish`
+        else:
+            _warn(
+                f"the run {self.name!r} is not uploaded completely: {trouble}. All of it is in {self.local}; "
+                f"send what remains with: em upload {self.local} --folder {to.folder}"
+            )
 
     def _upload_at_end(self, to: Destination) -> None:
         try:

@@ -55,6 +55,15 @@ class Capture:
         self._output = OutputLog(directory / LOG)
         self._output.start()
 
+    def finished_output(self, size: int) -> int:
+        """How many bytes of the log never change any more.
+
+        Args:
+            size: How many it has now; all of them, when this process does not write it.
+        """
+        output = self._output
+        return size if output is None else output.finished
+
     def wait(self) -> None:
         """Waits until what is collected is written, at most 3 s."""
         deadline = time.monotonic() + WAIT_S

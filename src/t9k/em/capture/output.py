@@ -39,6 +39,7 @@ class OutputLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = -1
+        self._committed = 0
         self._taps: list[tee.Tap] = []
         self._unlock()
 
@@ -47,6 +48,12 @@ class OutputLog:
         self._lock = threading.RLock()
         self._writing = False
         self._queue: deque[tuple[str, str]] = deque()
+
+    @property
+    def finished(self) -> int:
+        """How many bytes of the file are finished lines, which stay as they are."""
+        with self._lock:
+            return self._committed
 
     def start(self) -> None:
         """Open the file and begin to take what is printed; again is fine.

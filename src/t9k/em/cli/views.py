@@ -20,6 +20,7 @@ from t9k.em.local.state import LocalState
 from t9k.em.names import split_version
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
 from t9k.em.transfer.downloading import download_files
+from t9k.em.transfer.growth import add_grown
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -178,7 +179,8 @@ def _fetch(backend: Backend, node: Node, target: Path, *, only_metrics: bool) ->
     """
     is_shown = partial(_is_shown, only_metrics=only_metrics)
     try:
-        download_files(backend, node, target, keys=is_shown, durable=False)
+        read = download_files(backend, node, target, keys=is_shown, durable=False)
+        add_grown(backend, read, target, metrics_only=True)
     except EMError:
         return list(_fetch_each(backend, node, target, is_shown))
     return []

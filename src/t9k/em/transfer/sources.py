@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -27,23 +28,26 @@ def local_body(path: str | os.PathLike[str], size: int, sha256: str) -> Body:
     return Body(size=size, sha256=sha256, open=partial(_open, path, size), path=path, what=str(path))
 
 
-def growing_body(path: Path, *, whole_lines: bool) -> Body:
+def growing_body(path: Path, *, whole_lines: bool, end: int | None = None) -> Body:
     """The present content of a file that may be appended to meanwhile: what it holds now, and no more.
 
     Args:
         path: The file.
         whole_lines: Whether to leave out what follows the last newline.
+        end: Up to where it counts, in bytes; None for all of it.
     """
     with _open(path, None) as file:
         digest = hashlib.sha256()
         size = 0
         tail = b""
-        while chunk := file.read(CHUNK_BYTES):
-            end = chunk.rfind(b"\n") + 1 if whole_lines else len(chunk)
-            if end:
-                digest.update(tail + chunk[:end])
-                size += len(tail) + end
-                tail = chunk[end:]
+        left = sys.maxsize if end is None else end
+        while left and (chunk := file.read(min(CHUNK_BYTES, left))):
+            left -= len(chunk)
+            cut = chunk.rfind(b"\n") + 1 if whole_lines else len(chunk)
+            if cut:
+                digest.update(tail + chunk[:cut])
+                size += len(tail) + cut
+                tail = chunk[cut:]
             else:
                 tail += chunk
     return Body(size=size, sha256=digest.hexdigest(), open=partial(_open, path, None), what=str(path))

@@ -1,0 +1,122 @@
+"""What follows a published run to its backend: the whole lines that are appended to its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import define, frozen
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Grows
+    from t9k.em.records import Node
+
+SEGMENT_BYTES = 4 << 20
+"""The most that one segment holds."""
+
+FOLD_AFTER = 16
+"""So many segments are followed by one that holds what they hold, so that readers have few to read."""
+
+HEARTBEAT = "heartbeat"
+"""A file that never grows: its one byte is appended again and again to say that the run is alive."""
+
+
+@frozen(kw_only=True)
+class GrowingFile:
+    """A file of a run that is appended to.
+
+    Attributes:
+        key: Its key within the node.
+        path: The local file.
+        end: Up to where it may be sent: what lies before never changes any more.
+    """
+
+    key: str
+    path: Path
+    end: int
+
+
+@define
+class _Sent:
+    """How far a file was sent.
+
+    Attributes:
+        end: Up to where.
+        folded: Where the segment begins that the next fold makes.
+        segments: How many lie between `folded` and `end`.
+    """
+
+    end: int
+    folded: int
+    segments: int = 0
+
+
+class Follower:
+    """Appends to one published generation.
+
+    Args:
+        backend: Where the run is.
+        node: The generation.
+        published: How many bytes of each growing file the generation has itself.
+    """
+
+    def __init__(self, backend: Grows, node: Node, published: Mapping[str, int]) -> None:
+        self._backend = backend
+        self._node = node
+        self._sent = {key: _Sent(size, size) for key, size in published.items()}
+
+    def pending(self, files: Sequence[GrowingFile]) -> int:
+        """How many bytes are to be sent."""
+        return sum(max(0, file.end - self._of(file).end) for file in files)
+
+    def send(self, files: Sequence[GrowingFile]) -> int:
+        """Appends what is new, whole lines only.
+
+        Args:
+            files: As they are now.
+
+        Returns:
+            How many objects were written.
+
+        Raises:
+            NotFound: The generation is not the newest any more.
+            BackendError: Something could not be sent; it is sent the next time.
+        """
+        return sum(self._send(file) for file in files)
+
+    def show_life(self) -> int:
+        """Lets readers see that the run is alive although nothing is new; returns how many objects that wrote."""
+        self._backend.append(self._node, HEARTBEAT, 0, b"\n")
+        return 1
+
+    def _send(self, file: GrowingFile) -> int:
+        sent = self._of(file)
+        writes = 0
+        while sent.end < file.end:
+            is_fold = sent.segments >= FOLD_AFTER and file.end - sent.folded <= SEGMENT_BYTES
+            start = sent.folded if is_fold else sent.end
+            data = _lines(file.path, start, min(file.end, start + SEGMENT_BYTES))
+            if start + len(data) <= sent.end:
+                break
+            self._backend.append(self._node, file.key, start, data)
+            writes += 1
+            sent.end = start + len(data)
+            sent.segments = 1 if is_fold else sent.segments + 1
+            if sent.end - sent.folded > SEGMENT_BYTES // 2:
+                sent.folded, sent.segments = sent.end, 0
+        return writes
+
+    def _of(self, file: GrowingFile) -> _Sent:
+        return self._sent.setdefault(file.key, _Sent(0, 0))
+
+
+def _lines(path: Path, start: int, end: int) -> bytes:
+    """The bytes of a file from `start` up to the end of the last line that ends before `end`; of a longer line a part."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        data = b""
+        while len(data) < end - start and (more := file.read(end - start - len(data))):
+            data += more
+    cut = data.rfind(b"\n") + 1
+    return data[: cut or (len(data) if len(data) == SEGMENT_BYTES else 0)]

@@ -1,0 +1,132 @@
+"""One round after the other: publish the run when something about it changed, else send what was appended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from t9k.em.backend import Grows
+from t9k.em.errors import NotFound
+from t9k.em.live.following import Follower, GrowingFile
+from t9k.em.live.pace import Pace
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+    from t9k.em.records import Node
+
+HURRY_BYTES = 1 << 20
+"""So much that was logged is sent before its time."""
+
+HEARTBEAT_S = 60.0
+_OTHER_FILES = 4
+"""What a new version of a run writes beside what grows: index, metadata, hyperparameters, and its record."""
+
+
+class Source(Protocol):
+    """A run that is uploaded while it goes on."""
+
+    def publish(self) -> tuple[Backend, Node]:
+        """Uploads all of it as it is now, its artifacts first."""
+
+    def state(self) -> Any:
+        """All but what grows, to be compared with what it was."""
+
+    def growing(self) -> Sequence[GrowingFile]:
+        """The files that grow, as they are now."""
+
+    def sync(self) -> None:
+        """Carries what was logged to the disk, so that no backend has what a power cut takes here."""
+
+
+class Rounds:
+    """What is done to keep a backend up to date, without a thread of its own.
+
+    Args:
+        source: The run.
+        clock: Seconds from any beginning.
+    """
+
+    def __init__(self, source: Source, clock: Callable[[], float]) -> None:
+        self._source = source
+        self._clock = clock
+        self._pace = Pace(clock())
+        self._state: Any = None
+        self._follower: Follower | None = None
+        self._is_published = False
+        self._alive = clock()
+        self._ends: dict[str, int] = {}
+
+    @property
+    def writes(self) -> int:
+        """How many objects of the run itself were written, as far as is known here."""
+        return self._pace.writes
+
+    def wait_s(self) -> float:
+        """How long there is nothing to do; 0 when it is time, or when much was logged."""
+        now = self._clock()
+        if now >= self._pace.next or not self._is_published:
+            return 0.0
+        if (
+            self._follower is not None
+            and self._pace.may_hurry(now)
+            and self._follower.pending(self._source.growing()) >= HURRY_BYTES
+        ):
+            return 0.0
+        return self._pace.next - now
+
+    def round(self) -> None:
+        """Does what is to be done now.
+
+        Raises:
+            EMError, OSError: It could not be done, and is done in the next round.
+        """
+        state = self._source.state()
+        if not self._is_published or state != self._state:
+            self._publish(state)
+        else:
+            self._follow()
+
+    def publish(self) -> None:
+        """Uploads all of the run as it is now.
+
+        Raises:
+            EMError, OSError: It could not be uploaded.
+        """
+        self._publish(self._source.state())
+
+    def _publish(self, state: Any) -> None:
+        growing = self._source.growing()
+        backend, node = self._source.publish()
+        self._state, self._is_published = state, True
+        if isinstance(backend, Grows):
+            self._follower = Follower(backend, node, {file.key: file.size for file in backend.files(node)})
+        self._ends = _ends(growing)
+        self._wrote(len(growing) + _OTHER_FILES)
+
+    def _follow(self) -> None:
+        growing = self._source.growing()
+        if self._follower is None:  # the backend knows no growing files: all of the run once more
+            if _ends(growing) == self._ends:
+                self._wrote(0)
+            else:
+                self._publish(self._state)
+            return
+        self._source.sync()
+        try:
+            writes = self._follower.send(growing)
+            if not writes and self._clock() - self._alive >= HEARTBEAT_S:
+                writes = self._follower.show_life()
+        except NotFound:  # somebody published the run anew, or deleted it
+            self._is_published = False
+            raise
+        self._wrote(writes)
+
+    def _wrote(self, writes: int) -> None:
+        now = self._clock()
+        if writes:
+            self._alive = now
+        self._pace.wrote(now, writes)
+
+
+def _ends(files: Sequence[GrowingFile]) -> dict[str, int]:
+    return {file.key: file.end for file in files}

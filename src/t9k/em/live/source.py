@@ -1,0 +1,82 @@
+"""A run as what is uploaded while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import frozen
+
+from t9k.em import session
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+    from t9k.em.live.following import GrowingFile
+    from t9k.em.records import Node, Outcome
+    from t9k.em.transfer.progress import Progress
+
+
+@frozen(kw_only=True)
+class Destination:
+    """Where a run is uploaded by itself; the arguments of `upload`."""
+
+    folder: str
+    make_folder: bool
+    conflict_strategy: str
+
+
+class Recorded(Protocol):
+    """What is asked of a run."""
+
+    def send(
+        self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
+    ) -> tuple[Outcome, Node]:
+        """See `t9k.em.localnode.LocalNode`."""
+
+    def fingerprint(self) -> Any:
+        """See `t9k.em.run.Run`."""
+
+    def growing(self) -> Sequence[GrowingFile]:
+        """See `t9k.em.run.Run`."""
+
+    def sync(self) -> None:
+        """See `t9k.em.run.Run`."""
+
+
+@frozen
+class RunSource:
+    """See `t9k.em.live.rounds.Source`.
+
+    Attributes:
+        run: The run.
+        to: Where it goes.
+        progress: Told what is sent.
+    """
+
+    run: Recorded
+    to: Destination
+    progress: Progress
+
+    def publish(self) -> tuple[Backend, Node]:
+        """See `Source`; the backend is looked for each time, for `login` may come later."""
+        backend, folder = session.resolve(self.to.folder)
+        _, node = self.run.send(
+            backend,
+            folder,
+            make_folder=self.to.make_folder,
+            strategy=self.to.conflict_strategy,
+            progress=self.progress,
+        )
+        return backend, node
+
+    def state(self) -> Any:
+        """See `Source`."""
+        return self.run.fingerprint()
+
+    def growing(self) -> Sequence[GrowingFile]:
+        """See `Source`."""
+        return self.run.growing()
+
+    def sync(self) -> None:
+        """See `Source`."""
+        self.run.sync()

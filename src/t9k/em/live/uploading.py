@@ -1,0 +1,211 @@
+"""The thread that uploads a run while it goes on; what happens to it never reaches the training."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable
+
+from t9k.em.errors import EMError, IncompleteWarning
+from t9k.em.live.rounds import Rounds, Source
+
+POLL_S = 1.0
+"""How often the thread looks whether much was logged."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+"""After a round that failed; twice as long after each further one."""
+
+STALLED_S = 60.0
+"""How long `finish` waits without anything being sent, unless it is told how long to wait."""
+
+_log = logging.getLogger(__name__)
+
+
+class Steps:
+    """Remembers when something was sent last; a `t9k.em.transfer.progress.Progress`."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def start(self, what: str, files: int, size: int) -> None:
+        """See `Progress`."""
+        del what, files, size
+        self.last = time.monotonic()
+
+    def advance(self, files: int, size: int) -> None:
+        """See `Progress`."""
+        del files, size
+        self.last = time.monotonic()
+
+
+class LiveUpload:
+    """Uploads one run from its own thread until it is finished.
+
+    Args:
+        source: The run.
+        steps: Told by the source what it sends.
+        tell: Takes a warning for the user; called once for each kind of fault until it has ended.
+    """
+
+    def __init__(self, source: Source, steps: Steps, tell: Callable[[str], None]) -> None:
+        self._rounds = Rounds(source, time.monotonic)
+        self._steps = steps
+        self._tell = tell
+        self._pid = os.getpid()
+        self._changed = threading.Condition()
+        self._asked = 0
+        self._done = 0
+        self._is_ending = False
+        self._has_ended = False
+        self._fault: Exception | None = None
+        self._told: set[type[Exception]] = set()
+        self._thread = threading.Thread(target=self._run, name="em-live", daemon=True)
+
+    def start(self) -> None:
+        """Begins; what is there already is uploaded at once."""
+        _remember(self)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no new threads while the interpreter shuts down
+            self._tell("is not uploaded while it goes on: the system allows no new thread")
+
+    def flush(self, timeout_s: float) -> bool:
+        """Sends what was logged until now, without ending; says whether all of it was sent in time.
+
+        Args:
+            timeout_s: How long to wait, in seconds.
+        """
+        return self._ask(time.monotonic() + timeout_s)
+
+    def finish(self, timeout_s: float | None = None) -> Exception | None:
+        """Uploads the run as it is now, whole, and ends.
+
+        Args:
+            timeout_s: How long to wait, in seconds; None to wait as long as something is sent, and `STALLED_S` more.
+
+        Returns:
+            None when all was uploaded; otherwise what prevents it. The thread goes on trying as long as the process lives.
+        """
+        if os.getpid() != self._pid or not self._thread.is_alive():
+            return self._fault
+        with self._changed:
+            self._is_ending = True
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        if self._ask(deadline):
+            return None
+        return self._fault or TimeoutError("it takes longer than there is time")
+
+    def _ask(self, deadline: float | None) -> bool:
+        """Lets the thread do a round now and waits for it."""
+        if os.getpid() != self._pid or not self._thread.is_alive():
+            return False
+        self._steps.last = time.monotonic()
+        with self._changed:
+            self._asked += 1
+            mine = self._asked
+            self._changed.notify_all()
+            while self._done < mine and self._thread.is_alive():
+                end = self._steps.last + STALLED_S if deadline is None else deadline
+                left = end - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(min(left, POLL_S))
+            return self._done >= mine
+
+    # In the thread.
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._has_ended:
+            asked = self._wait(failures)
+            try:
+                self._round()
+            except (EMError, OSError) as error:
+                failures += 1
+                self._failed(error)
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the uploads of a run
+                failures += 1
+                _log.exception("a round of uploading a run failed")
+                self._failed(error)
+                continue
+            failures = 0
+            self._succeeded(asked)
+
+    def _round(self) -> None:
+        if self._is_ending:
+            self._rounds.publish()
+        else:
+            self._rounds.round()
+
+    def _wait(self, failures: int) -> int:
+        """Waits until there is something to do; returns the number of the last request to do it at once."""
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (failures - 1)) if failures else 0.0
+        until = time.monotonic() + pause
+        with self._changed:
+            before = self._asked
+            while True:
+                # A request that came in a pause ends it, but one that has failed waits for the next try.
+                if self._asked > before or (self._asked > self._done and not failures):
+                    return self._asked
+                left = until - time.monotonic() if failures else self._left()
+                if left <= 0:
+                    return self._asked
+                self._changed.wait(min(left, POLL_S))
+
+    def _left(self) -> float:
+        try:
+            return self._rounds.wait_s()
+        except OSError:  # the run's directory is gone; the round tells
+            return 0.0
+
+    def _failed(self, error: Exception) -> None:
+        self._fault = error
+        if type(error) not in self._told:
+            self._told.add(type(error))
+            self._tell(f"is not uploaded at present: {error}. It goes on, and is uploaded when that has ended")
+        _log.info("a round of uploading a run failed: %s", error)
+
+    def _succeeded(self, asked: int) -> None:
+        if self._fault is not None:
+            _log.info("the run is uploaded again")
+        self._fault = None
+        self._told.clear()
+        with self._changed:
+            self._done = max(self._done, asked)
+            # An end that was asked for during the round is for the next one.
+            self._has_ended = self._is_ending and self._asked == asked
+            self._changed.notify_all()
+
+
+_all: weakref.WeakSet[LiveUpload] = weakref.WeakSet()
+_registered = False
+
+
+def _remember(upload: LiveUpload) -> None:
+    global _registered  # noqa: PLW0603 - one set of handlers for the process
+    _all.add(upload)
+    if not _registered:
+        _registered = True
+        from t9k.em.live import leaving  # noqa: PLC0415 - imports this module
+
+        leaving.install()
+
+
+def flush_all(timeout_s: float) -> None:
+    """Sends what all runs of the process have logged, in at most so many seconds together."""
+    end = time.monotonic() + timeout_s
+    for upload in list(_all):
+        with contextlib.suppress(IncompleteWarning):
+            upload.flush(max(0.0, end - time.monotonic()))
+
+
+def warn(message: str) -> None:
+    """Warns, from any thread; where warnings are errors, nothing breaks."""
+    with contextlib.suppress(IncompleteWarning):
+        warnings.warn(message, IncompleteWarning, stacklevel=2)

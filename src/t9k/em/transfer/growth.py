@@ -1,0 +1,73 @@
+"""Reads what a run that goes on has logged since it was published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from t9k.em.backend import Grows
+from t9k.em.errors import EMError
+from t9k.em.local.files import make_safe_parents
+from t9k.em.local.layout import LOG, METRICS
+from t9k.em.names import check_key
+from t9k.em.records import RUN, Node
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
+
+MAX_KEYS = 1000
+
+
+def add_grown(backend: Backend, node: Node, directory: Path, *, metrics_only: bool = False) -> None:
+    """Adds to the files of a run that goes on, which were downloaded, the whole lines that were appended to them since.
+
+    Args:
+        backend: Where the run is.
+        node: The generation that was downloaded.
+        directory: Where its files are.
+        metrics_only: Whether to leave out what it printed.
+
+    Raises:
+        BackendError: Something cannot be read.
+        InvalidKey: A key cannot be one; the backend is damaged or hostile.
+    """
+    if not _goes_on(node) or not isinstance(backend, Grows):
+        return
+    for key in sorted({segment.key for segment in backend.grown(node)})[:MAX_KEYS]:
+        if not (check_key(key).startswith(f"{METRICS}/") or (key == LOG and not metrics_only)):
+            continue
+        path = directory / key
+        make_safe_parents(directory, path)
+        with path.open("ab") as file:
+            start = file.tell()
+            for lines in _whole_lines(backend.read_grown(node, key, start)):
+                file.write(lines)
+
+
+def last_sign(backend: Backend, node: Node) -> float | None:
+    """When a run that goes on was last heard of, POSIX time in seconds by the store's clock; None when that is not known.
+
+    Args:
+        backend: Where the run is.
+        node: Its newest generation.
+    """
+    if not _goes_on(node) or not isinstance(backend, Grows):
+        return None
+    try:
+        return max((segment.modified for segment in backend.grown(node)), default=None)
+    except EMError:
+        return None
+
+
+def _goes_on(node: Node) -> bool:
+    return node.kind == RUN and node.metadata.get("status") == "Running"
+
+
+def _whole_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        data = rest + bytes(chunk)
+        end = data.rfind(b"\n") + 1
+        yield data[:end]
+        rest = data[end:]
