@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import pytest
@@ -14,6 +15,7 @@ from botocore.config import Config
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from t9k.em.budget import Budget
 from t9k.em.errors import (
     BackendError,
     BackendPermissionError,
@@ -141,6 +143,23 @@ class TestReading:
                     next(chunks)
                 chunks.close()
             assert store._budget.taken_bytes == 0
+
+
+def test_files_joined_at_once_do_not_wait_for_room_that_the_others_hold(s3):
+    data = bytes(MULTIPART_FROM_BYTES)
+    contents = {str(number): data for number in range(3)}
+    with open_backend(f"{s3.new_root()}?driver=obstore") as backend:
+        backend.store._budget = Budget(PART_BYTES * 2)
+        backend.close()  # what opens again uses it
+        begun = backend.begin(make_request(HOME, "m", contents))
+        files = [*begun.missing]
+        for file in files:
+            for start in (0, PART_BYTES):
+                begun.put_part(file, start, Body.of(data[start : start + PART_BYTES]))
+        with ThreadPoolExecutor(len(files)) as pool:
+            for joined in [pool.submit(begun.join_parts, file) for file in files]:
+                joined.result(timeout=60)
+        assert list(begun.missing) == []
 
 
 class TestProcesses:

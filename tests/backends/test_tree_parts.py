@@ -153,7 +153,7 @@ def test_a_file_that_another_process_joined_is_found_where_the_store_keeps_no_ch
 def test_a_part_that_the_store_cuts_makes_no_file(store) -> None:
     class Cutting(MemoryStore):
         def get(self, key, start=0, end=None):
-            return super().get(key, start, 3 if "/.em/parts/" in key else end)
+            return super().get(key, start, start + 3 if "/.em/parts/" in key else end)
 
     backend = MemoryBackend(Cutting(), "memory://test")
     begun = backend.begin(make_request("/alice/f", "m", FILES))

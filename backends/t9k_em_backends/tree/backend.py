@@ -323,7 +323,6 @@ class TreeBackend(Backend):
 
     def append(self, node: Node, key: str, start: int, data: bytes) -> int:
         """See `t9k.em.backend.Grows`; a request that lists the generations, one that puts, and one that lists segments."""
-        self._require_safe_store()
         return Growing(self, node, self._head(node)).append(key, start, data)
 
     def grown(self, node: Node) -> Sequence[Segment]:

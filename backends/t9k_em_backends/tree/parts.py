@@ -141,9 +141,11 @@ class PartObjects:
                 found.append((Part(start=int(name[1]), size=info.size), info.key))
         return sorted(found, key=lambda item: (item[0].start, item[0].size))
 
-    def _read(self, pieces: Sequence[tuple[str, int, int]]) -> Iterator[bytes]:
-        for there, start, end in pieces:
-            yield from self._store.get(there, start, end)
+    def _read(self, pieces: Sequence[tuple[str, int]]) -> Iterator[bytes]:
+        for there, start in pieces:
+            # To its end, which is not said: a store that is told how much comes waits for room in memory, and several
+            # that put what they read from each other's room would wait for ever.
+            yield from self._store.get(there, start)
 
 
 def _sha256(chunks: Iterable[bytes]) -> str:
@@ -153,13 +155,13 @@ def _sha256(chunks: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _cover(listed: Sequence[tuple[Part, str]], size: int) -> list[tuple[str, int, int]] | None:
-    """Which bytes of which objects are the bytes [0, size) in order; None if some are in none."""
+def _cover(listed: Sequence[tuple[Part, str]], size: int) -> list[tuple[str, int]] | None:
+    """From where on which objects hold the bytes [0, size) in order; None if some are in none."""
     at = 0
     pieces = []
     for part, there in listed:
         if part.start <= at < part.start + part.size:
-            pieces.append((there, at - part.start, part.size))
+            pieces.append((there, at - part.start))
             at = part.start + part.size
     return pieces if at >= size else None
 
