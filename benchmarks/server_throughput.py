@@ -27,12 +27,9 @@ from urllib.parse import quote, urlsplit
 
 from attrs import define, field
 from measuring import report, seconds
-from serving import MIB, AIStorePlace, Someone, Watch, aistore
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from tests.server.sending import document  # noqa: E402 - found by the line above
-from tests.services.processes import free_port  # noqa: E402
+from serving import MIB, AIStorePlace, Someone, Watch, aistore, cpu_s, group
+from tests.server.sending import document
+from tests.services.processes import free_port
 
 GOAL = 0.60
 GOAL_MIB = 300
@@ -49,12 +46,20 @@ http {{
 }}
 """
 
+_EM_MAKE = """
+import sys
+from t9k import em
+artifact = em.create_artifact(name="bench")
+artifact.add_file(sys.argv[1], "data")
+print(artifact.local)
+"""
+
 _EM_UPLOAD = """
 import sys
-import t9k.em as em
-url, key, source, folder = sys.argv[1:]
+from t9k import em
+url, key, artifact, folder = sys.argv[1:]
 em.login(url, api_key=key)
-em.load_artifact(source).upload(folder=folder)
+em.load_artifact(artifact).upload(folder=folder, make_folder=True)
 """
 
 
@@ -68,23 +73,42 @@ class Way:
         stored: The file on the disk after that.
         answered: Seconds until it was answered, one for each round.
         synced: Likewise with a sync of the file after that.
+        server: Leader of the process group of the server.
+        cpu: Processor time of the server, likewise.
     """
 
     name: str
     send: Callable[[int], object]
     stored: Callable[[], Path]
+    server: int
     answered: list[float] = field(factory=list)
     synced: list[float] = field(factory=list)
+    cpu: list[float] = field(factory=list)
 
-    def measure(self, number: int, size: int) -> None:
-        os.sync()
+    def measure(self, number: int, size: int, directory: Path) -> None:
+        touch_memory(directory / "scratch", 2 * size)
+        before = cpu_s(group(self.server))
         took = seconds(lambda: self.send(number))
         stored = self.stored()
         if stored.stat().st_size != size:
             raise SystemExit(f"{self.name}: {stored} has {stored.stat().st_size} bytes and not {size}")
+        self.cpu.append(cpu_s(group(self.server)) - before)
         self.answered.append(took)
         self.synced.append(took + seconds(lambda: _sync(stored)))
         stored.unlink()
+
+
+def touch_memory(scratch: Path, size: int) -> None:
+    """Gives every way the same start: nothing left to sync, and free pages that the machine really has.
+
+    A hypervisor takes back pages that were free for some seconds, and the first write to each is ten times as slow then.
+    """
+    os.sync()
+    block = bytes(MIB)
+    with scratch.open("wb", buffering=0) as file:
+        for _ in range(0, size, MIB):
+            file.write(block)
+    scratch.unlink()
 
 
 def _sync(path: Path) -> None:
@@ -96,17 +120,18 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def nginx(program: Path, home: Path) -> Iterator[int]:
-    """A bare nginx with one worker that takes PUT; gives its port."""
+def nginx(program: Path, home: Path) -> Iterator[tuple[int, int]]:
+    """A bare nginx with one worker that takes PUT; gives its port and process."""
     for name in ("files", "body"):
         (home / name).mkdir(parents=True)
     port = free_port()
     user = "user root;" if os.getuid() == 0 else ""
     (home / "conf").write_text(_CONFIG.format(home=home, port=port, user=user))
-    with subprocess.Popen([program, "-p", home, "-c", home / "conf", "-e", home / "error.log"]) as process:
+    command = [program, "-p", home, "-c", home / "conf", "-e", home / "error.log"]
+    with subprocess.Popen(command, start_new_session=True) as process:
         try:
             _wait(port, process)
-            yield port
+            yield port, process.pid
         finally:
             process.terminate()
             process.wait()
@@ -165,16 +190,14 @@ def raw_upload(someone: Someone, source: Path, sha256: str, connections: int, nu
 
 def em_artifact(source: Path, home: Path) -> Path:
     """An artifact on the disk that consists of the file."""
-    script = (
-        "import sys, t9k.em as em\n"
-        "artifact = em.create_artifact('bench', folder=sys.argv[2])\n"
-        "artifact.add_file(sys.argv[1], 'data')\n"
-        "print(artifact.local_path)\n"
-    )
     made = subprocess.run(
-        [sys.executable, "-c", script, source, home], check=True, capture_output=True, text=True, cwd=home
+        [sys.executable, "-c", _EM_MAKE, source], check=True, capture_output=True, text=True, cwd=home, env=_own(home)
     )
-    return Path(made.stdout.split()[-1])
+    return home / made.stdout.split()[-1]
+
+
+def _own(home: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home)}
 
 
 def find_stored(root: Path, size: int) -> Path:
@@ -222,19 +245,21 @@ def main() -> None:
         if os.getuid() == 0:
             directory.chmod(0o755)
         source, sha256 = make_source(directory, size)
-        port = stack.enter_context(nginx(options.nginx.resolve(), directory / "nginx"))
+        peer = stack.enter_context(nginx(options.nginx.resolve(), directory / "nginx"))
         place = stack.enter_context(aistore(directory / "server", workers=options.workers))
-        ways = make_ways(options, directory, source, sha256, port, place)
+        ways = make_ways(options, directory, source, sha256, peer, place)
         watch = stack.enter_context(Watch(place))
         for number in range(options.rounds):
             for way in ways:
-                way.measure(number, size)
+                way.measure(number, size, directory)
         show(ways, size, watch, as_json=options.json)
 
 
 def make_ways(
-    options: argparse.Namespace, directory: Path, source: Path, sha256: str, port: int, place: AIStorePlace
+    options: argparse.Namespace, directory: Path, source: Path, sha256: str, peer: tuple[int, int], place: AIStorePlace
 ) -> list[Way]:
+    port, nginx_process = peer
+    server = place.process.pid
     someone = place.someone()
     root, size = place.directory / "root", source.stat().st_size
     put = directory / "nginx" / "files" / "data"
@@ -245,18 +270,23 @@ def make_ways(
         return find_stored(root, size)
 
     ways = [
-        Way("nginx, curl -T", lambda _: subprocess.run(curl, check=True), lambda: put),
-        Way("server, plain client", lambda n: raw_upload(someone, source, sha256, options.connections, n), stored),
-        Way("copy and fsync", lambda _: copy_and_sync(source, copy), lambda: copy),
+        Way("nginx, curl -T", lambda _: subprocess.run(curl, check=True), lambda: put, nginx_process),
+        Way(
+            "server, plain client",
+            lambda n: raw_upload(someone, source, sha256, options.connections, n),
+            stored,
+            server,
+        ),
+        Way("copy and fsync", lambda _: copy_and_sync(source, copy), lambda: copy, 0),
     ]
     if not options.no_em:
         artifact = em_artifact(source, directory)
 
         def em_upload(number: int) -> None:
-            script = [sys.executable, "-c", _EM_UPLOAD, place.url, someone.key, artifact, f"bench{number}"]
-            subprocess.run(script, check=True, stdout=subprocess.DEVNULL, cwd=directory)
+            script = [sys.executable, "-c", _EM_UPLOAD, place.url, someone.key, artifact, f"bench/{number}"]
+            subprocess.run(script, check=True, stdout=subprocess.DEVNULL, cwd=directory, env=_own(directory))
 
-        ways.insert(2, Way("server, em upload", em_upload, stored))
+        ways.insert(2, Way("server, em upload", em_upload, stored, server))
     return ways
 
 
@@ -274,7 +304,11 @@ def show(ways: Sequence[Way], size: int, watch: Watch, *, as_json: bool) -> None
     peer = medians["nginx, curl -T"]
     for name, mine in medians.items():
         ratios = f"{mine[0] / peer[0]:5.2f} and {mine[1] / peer[1]:5.2f} of nginx"
-        print(f"{name:<26} {mine[0]:7.0f} MiB/s answered, {mine[1]:7.0f} MiB/s synced   {ratios}")
+        print(f"{name:<22} {mine[0]:6.0f} MiB/s answered, {mine[1]:6.0f} synced   {ratios}")
+    for way in ways:
+        if way.server:
+            cpu = sorted(way.cpu)[len(way.cpu) // 2]
+            print(f"{way.name:<22} {cpu:6.2f} s of processor time in the server")
     print(f"goal: the server at least {GOAL:.2f} of nginx")
     print(f"peak RSS of all server processes {watch.peak_bytes / MIB:.0f} MiB   (goal: below {GOAL_MIB})")
 

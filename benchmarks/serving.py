@@ -38,10 +38,10 @@ def database(kind: str, directory: Path) -> Iterator[dict[str, str]]:
 def group(leader: int) -> list[int]:
     """The processes of a process group; a server and its workers are one."""
     found = []
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError, ValueError):
-            if entry.isdigit() and os.getpgid(int(entry)) == leader:
-                found.append(int(entry))
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and os.getpgid(int(entry.name)) == leader:
+                found.append(int(entry.name))
     return found
 
 
@@ -79,7 +79,7 @@ class Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Watch:  # noqa: PYI034 - Self is not in Python 3.10
         self._started_cpu = cpu_s(self._processes())
         self._thread.start()
         return self
