@@ -27,8 +27,7 @@ from urllib.parse import quote, urlsplit
 
 from attrs import define, field
 from measuring import report, seconds
-from serving import MIB, AIStorePlace, Someone, Watch, aistore, cpu_s, group
-from tests.server.sending import document
+from serving import MIB, AIStorePlace, Someone, Watch, aistore, cpu_s, document, group
 from tests.services.processes import free_port
 
 GOAL = 0.60

@@ -6,14 +6,18 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.services.aistore import AIStorePlace, Someone, aistore  # noqa: E402, F401 - found by the line above
+from tests.server.sending import document  # noqa: E402, F401 - found by the line above
+from tests.services.aistore import AIStorePlace, Someone, aistore  # noqa: E402, F401
 from tests.services.postgresql import postgresql_in  # noqa: E402
+
+from t9k.em.records import FileSpec  # noqa: E402
+from t9k.em.wire import frame  # noqa: E402
 
 MIB = 1 << 20
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -107,3 +111,8 @@ class Watch:
         if now < self._before:  # others, after a restart
             self.cpu_s += self._before
         self._before = now
+
+
+def batch(contents: Mapping[str, bytes]) -> bytes:
+    """The body that brings several small files."""
+    return b"".join(frame(FileSpec(key=key, size=len(data), sha256="0" * 64)) + data for key, data in contents.items())
