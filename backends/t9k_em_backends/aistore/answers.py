@@ -8,11 +8,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-import urllib3
 
 from t9k.em import errors, wire
 from t9k.em.errors import EMError
 from t9k_em_backends.aistore.failures import WRONG_PLACE, Trouble, failure
+from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, of_connection
 
 BUSY = (
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -25,6 +25,7 @@ BUSY = (
 _MOST_TEXT = 2000
 _MOST_BYTES = 64 << 10
 _LONGEST_NUMBER = 9
+_HTTP_1_1 = 11
 
 
 def of_answer(response: requests.Response, where: str) -> Trouble:
@@ -35,7 +36,12 @@ def of_answer(response: requests.Response, where: str) -> Trouble:
         where: The address of the server.
     """
     status, after_s = response.status_code, _after(response)
-    told = _told(response)
+    try:
+        told = _told(response.raw.read(_MOST_BYTES, decode_content=True))
+    except DRIVER_ERRORS as error:
+        return of_connection(error, where)
+    finally:
+        response.close()
     kind, message, details = _of_others(response, where) if told is None else _of_ours(*told, status, where)
     if kind is errors.RateLimited:
         details = {"retry_after_s": 1.0 if after_s is None else after_s}
@@ -58,15 +64,24 @@ def _of_ours(code: str, message: str, status: int, where: str) -> _Meaning:
     return kind, f"{where}: {message}", {}
 
 
-def _told(response: requests.Response) -> tuple[str, str] | None:
+def is_cut(response: requests.Response) -> bool:
+    """Whether the head of an answer ends before its end, which http.client takes for the whole.
+
+    An AIStore says how long its answers are.
+    """
+    headers = response.headers
+    is_framed = "Content-Length" in headers or "Transfer-Encoding" in headers
+    is_closing = headers.get("Connection", "").lower() == "close" or response.raw.version < _HTTP_1_1
+    return not is_framed and not is_closing and response.status_code != HTTPStatus.NO_CONTENT
+
+
+def _told(body: bytes) -> tuple[str, str] | None:
     """Code and message of an error of the contract; None for what is none."""
     try:
-        told = json.loads(response.raw.read(_MOST_BYTES, decode_content=True))["error"]
+        told = json.loads(body)["error"]
         code, message = told["code"], told["message"]
-    except (ValueError, LookupError, TypeError, RecursionError, urllib3.exceptions.HTTPError, OSError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    finally:
-        response.close()
     if not isinstance(code, str) or not isinstance(message, str):
         return None
     return code, "".join(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +11,15 @@ import requests
 from t9k.em import wire
 from t9k.em.backend import Backend
 from t9k.em.budget import Budget
-from t9k.em.errors import CorruptData, NotFound, RequestRefused
-from t9k.em.names import check_path
+from t9k.em.errors import CorruptData, InvalidInput, NotFound, RequestRefused
+from t9k.em.names import check_key, check_path
 from t9k_em_backends.aistore.address import Address, address_of
 from t9k_em_backends.aistore.direct import DIRECT_BYTES, Direct
-from t9k_em_backends.aistore.failures import failure
+from t9k_em_backends.aistore.failures import Failed, failure
 from t9k_em_backends.aistore.reading import stream
 from t9k_em_backends.aistore.retries import Retries
-from t9k_em_backends.aistore.server import Server, check_key, configured_key
+from t9k_em_backends.aistore.server import Server, check_api_key, configured_key
+from t9k_em_backends.aistore.unreachable import broken_off
 from t9k_em_backends.aistore.upload import AIStoreUpload
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class AIStoreBackend(Backend):
     def open(self) -> None:
         """Asks whether an AIStore is there and who asks; see the port."""
         if self._api_key:
-            check_key(self._api_key, self._address.url)
+            check_api_key(self._api_key, self._address.url)
         self._server.ready()
         self.whoami()
 
@@ -114,9 +115,11 @@ class AIStoreBackend(Backend):
         whole = (start, end) == (0, file.size)
 
         def begin(at: int) -> requests.Response:
-            response = self._content("/nodes/content", params, None if whole and at == 0 else f"bytes={at}-{end - 1}")
-            self._check(response, file, partial=not whole or at > 0)
-            return response
+            partial = not whole or at > 0
+            range_ = f"bytes={at}-{end - 1}" if partial else None
+            return self._content(
+                "/nodes/content", params, range_, lambda reply: self._check(reply, file, partial=partial)
+            )
 
         source = self._direct.source(params, end, begin) if end - start >= DIRECT_BYTES else begin
         return stream(source, start, end, self._address.url, self._retries)
@@ -139,14 +142,20 @@ class AIStoreBackend(Backend):
         try:
             self._server.ask("DELETE", "/nodes", params, patience=patience)
         except NotFound:
-            if not patience.doubt:  # else an earlier try deleted it, and its answer was lost
+            if not patience.doubt:
                 raise
+            self.versions(path)  # an earlier try, whose answer was lost, has deleted it, unless the name was never used
 
     # Runs in progress.
 
     def append(self, node: Node, key: str, start: int, data: bytes) -> int:
         """See `t9k.em.backend.Grows`."""
         most = self._grows()
+        check_key(key)
+        if start < 0:
+            raise InvalidInput(
+                f"a file has nothing before its first byte; append to {key!r} from 0 on, not from {start}"
+            )
         end = start
         for at in range(0, max(len(data), 1), most):
             params = {**_of(node), "key": key, "start": start + at}
@@ -196,24 +205,45 @@ class AIStoreBackend(Backend):
         limit = self._server.ready().page
         return list(self._server.pages(address, {"path": check_path(path)}, limit, wire.node_of))
 
-    def _content(self, path: str, params: Mapping[str, Any], range_: str | None = None) -> requests.Response:
+    def _content(
+        self,
+        path: str,
+        params: Mapping[str, Any],
+        range_: str | None = None,
+        check: Callable[[requests.Response], None] = lambda _: None,
+    ) -> requests.Response:
+        """Asks for bytes, and leaves them to be read.
+
+        Args:
+            path: After the prefix of the API.
+            params: Of the query.
+            range_: Which bytes; None for all.
+            check: Raises when an answer is not the right one.
+        """
         connection = self._server.connection
         headers = {} if range_ is None else {"Range": range_}
-        response: requests.Response = connection.repeat(
-            lambda: connection.send("GET", f"{wire.PREFIX}{path}", params, headers=headers)
-        )
-        return response
+
+        def once() -> requests.Response:
+            response = connection.send("GET", f"{wire.PREFIX}{path}", params, headers=headers)
+            check(response)
+            return response
+
+        found: requests.Response = connection.repeat(once)
+        return found
 
     def _check(self, response: requests.Response, file: FileEntry, *, partial: bool) -> None:
         """Looks whether an answer brings what was asked for.
 
         Raises:
             CorruptData: It brings something else.
+            Failed: It may have lost what tells.
         """
         tag = response.headers.get("ETag", "").removeprefix("W/").strip('"')
         if response.status_code == (206 if partial else 200) and tag == file.sha256:
             return
         response.close()
+        if "X-Request-Id" not in response.headers:  # of each answer; perhaps its head was cut before the end
+            raise Failed(broken_off(self._address.url))
         raise failure(
             CorruptData,
             f"{self._address.url} answers with other bytes than those of {file.key!r}; a proxy on the way may change them",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Any
 
@@ -12,10 +13,10 @@ import requests
 from attrs import define
 from requests.adapters import HTTPAdapter
 
-from t9k_em_backends.aistore.answers import of_answer
+from t9k_em_backends.aistore.answers import is_cut, of_answer
 from t9k_em_backends.aistore.failures import Failed, stranger
 from t9k_em_backends.aistore.retries import Patience, Retries
-from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, of_connection
+from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, broken_off, of_connection
 
 CONNECTIONS = 64
 CONNECT_S = 10.0
@@ -54,22 +55,80 @@ class Sessions:
     """
 
     def __init__(self) -> None:
-        self._process = 0
-        self._session: requests.Session | None = None
+        self._of_process: _Session | None = None
 
-    def get(self) -> requests.Session:
-        """The session of this process."""
-        session = self._session
-        if session is None or self._process != os.getpid():
-            session = _new_session()
-            self._session, self._process = session, os.getpid()  # two threads may do this at once: one of the two stays
-        return session
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: Bearer,
+        timeout: tuple[float, float],
+    ) -> requests.Response:
+        """Makes a request once; its answer is left to be read, and a redirect is an answer.
+
+        Args:
+            method: Of HTTP.
+            url: Where to.
+            params: Of the query.
+            data: The body.
+            headers: More of them.
+            auth: Who asks.
+            timeout: For the connection and for each piece of data, in seconds.
+
+        Raises:
+            requests.RequestException, urllib3.exceptions.HTTPError, OSError: There was no answer.
+        """
+        own = self._of_process
+        if own is None or own.process != os.getpid():
+            own = self._of_process = _Session()  # two threads may do this at once: one of the two stays
+        request = requests.Request(method, url, params=params, data=data, headers=headers, auth=auth)
+        prepared = own.session.prepare_request(request)
+        return own.session.send(prepared, timeout=timeout, allow_redirects=False, **own.settings(url))
 
     def close(self) -> None:
         """Closes idle connections; the next use makes new ones."""
-        session, self._session = self._session, None
-        if session is not None and self._process == os.getpid():
-            session.close()
+        own, self._of_process = self._of_process, None
+        if own is not None and own.process == os.getpid():
+            own.session.close()
+
+
+class _Straight(requests.Session):
+    """Goes nowhere else: even where redirects are not followed, requests reads their body and prepares for them."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """See requests; there is none."""
+
+
+class _Session:
+    """The session of this process, and what the environment says about proxies and certificates.
+
+    That is looked up once for each host: doing it for every request would take longer than the request itself.
+    """
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.session = _Straight()
+        adapter = HTTPAdapter(pool_connections=8, pool_maxsize=CONNECTIONS, max_retries=0)
+        self.session.mount("https://", adapter)
+        self.session.mount("http://", adapter)
+        self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        agent = f"t9k-em/{version('t9k-em')} {requests.utils.default_user_agent()}"
+        # Bytes arrive as they are kept, and ranges of them.
+        self.session.headers.update({"User-Agent": agent, "Accept-Encoding": "identity"})
+        self._settings: dict[str, Any] = {}
+
+    def settings(self, url: str) -> dict[str, Any]:
+        """What `Session.send` takes beside the request."""
+        host = url.partition("?")[0].split("/", 3)[2]
+        found: dict[str, Any] | None = self._settings.get(host)
+        if found is None:
+            found = dict(self.session.merge_environment_settings(url, {}, True, None, None))
+            self._settings[host] = found
+        return found
 
 
 @define
@@ -175,7 +234,7 @@ class Connection:
         """
         auth = NOBODY if anonymous else Bearer(self._key())  # which may raise, and errors of ours are OSErrors as well
         try:
-            response = self._sessions.get().request(
+            response = self._sessions.send(
                 method,
                 f"{self.url}{path}",
                 params=params,
@@ -183,11 +242,12 @@ class Connection:
                 headers=headers,
                 auth=auth,
                 timeout=(min(CONNECT_S, self.timeout_s), self.timeout_s + wait_s),
-                allow_redirects=False,
-                stream=True,
             )
         except DRIVER_ERRORS as error:
             raise Failed(of_connection(error, self.url)) from None
+        if is_cut(response):
+            response.close()
+            raise Failed(broken_off(self.url))
         if not 200 <= response.status_code < 300:  # noqa: PLR2004 - success
             raise Failed(of_answer(response, self.url))
         return response
@@ -204,13 +264,3 @@ class Connection:
             return json.loads(content)
         except (ValueError, RecursionError):
             raise stranger(self.url, response.status_code, "broken JSON") from None
-
-
-def _new_session() -> requests.Session:
-    session = requests.Session()
-    adapter = HTTPAdapter(pool_connections=8, pool_maxsize=CONNECTIONS, max_retries=0)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    session.headers["User-Agent"] = f"t9k-em/{version('t9k-em')} {requests.utils.default_user_agent()}"
-    session.headers["Accept-Encoding"] = "identity"  # bytes arrive as they are kept, and ranges of them
-    return session

@@ -6,8 +6,10 @@ this is not tried again until the backend is closed.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,7 +17,7 @@ import requests
 from attrs import evolve
 
 from t9k.em import wire
-from t9k.em.errors import BackendUnavailable, CorruptData, NotFound, RequestRefused
+from t9k.em.errors import BackendUnavailable, CorruptData, NotFound, RequestRefused, SourceChanged
 from t9k_em_backends.aistore.connection import CONNECT_S, NOBODY, Sessions
 from t9k_em_backends.aistore.failures import failure
 from t9k_em_backends.aistore.logs import keep_signatures_out
@@ -41,6 +43,10 @@ _log = logging.getLogger(__name__)
 
 class Refused(Exception):
     """The store did not take a signed request; never leaves this package."""
+
+
+class _NotOursError(Exception):
+    """Somebody else has sent parts of a file, of which nothing is known; never leaves this module."""
 
 
 class Direct:
@@ -75,11 +81,11 @@ class Direct:
         self._sessions.close()
         self._works = None
 
-    def put(self, sign: Callable[[], SignedUpload], complete: Callable[[str], None], body: Body) -> bool:
+    def put(self, sign: Callable[[], SignedUpload | None], complete: Callable[[str], None], body: Body) -> bool:
         """Sends a file.
 
         Args:
-            sign: Signs what is missing of it.
+            sign: Signs what is missing of it; None where nothing is signed.
             complete: Tells the server that it was sent.
             body: Its bytes.
 
@@ -89,15 +95,17 @@ class Direct:
         Raises:
             SourceChanged: The bytes are not those that were announced; the server was not told.
         """
+        sent: dict[int, tuple[int, bytes]] = {}
         for _ in range(ROUNDS):
-            try:
-                signed = sign()
-            except RequestRefused:
+            signed = sign()
+            if signed is None:
                 self._give_up("the server signs nothing for it")
                 return False
             proven = self._works
             try:
-                self._send(signed, body)
+                self._send(signed, body, sent)
+            except _NotOursError:
+                return False
             except Refused as refused:
                 if proven:  # a signature ends after a while
                     continue
@@ -130,7 +138,7 @@ class Direct:
             if not self.is_on:
                 return through(at)
             why = ""
-            for fresh in (signed is None, True):
+            for fresh in (True,) if signed is None else (False, True):  # a signature ends after a while
                 try:
                     if fresh or signed is None:
                         signed = self._sign_read(params)
@@ -164,21 +172,48 @@ class Direct:
         said = self._server.ask("GET", "/nodes/content/signed", params)
         return self._server.understood(lambda: wire.signed_of(said))
 
-    def _send(self, signed: SignedUpload, body: Body) -> None:
+    def _send(self, signed: SignedUpload, body: Body, sent: dict[int, tuple[int, bytes]]) -> None:
+        """Sends what is missing of a file.
+
+        Nobody compares the whole but this client, so that it has to know every part: one that is there already and was
+        not sent by it a moment ago, but perhaps by a process that read a file which changed, is not built upon.
+
+        Args:
+            signed: What is missing.
+            body: The bytes.
+            sent: Start -> size and SHA-256 of the parts that were sent; added to.
+
+        Raises:
+            Refused: The store does not take them.
+            _NotOursError: It has parts of which nothing is known.
+            SourceChanged: They are not what was planned.
+        """
         if any(request.size > MOST_BYTES for request in signed.requests):
             raise Refused(f"it wants more than {MOST_BYTES} bytes at once")
-        by_start = {request.start: request for request in signed.requests}
-        if len(by_start) == 1 and signed.requests[0].size == body.size:
+        missing = {request.start: request for request in signed.requests}
+        if len(missing) == 1 and signed.requests[0].size == body.size:
             with self._budget.holding(body.size):
                 self._reply(signed.requests[0], data=body.read()).close()
             return
-        pieces = [(start, by_start[start].size) for start in sorted(by_start)]
+        sizes = {start: size for start, (size, _) in sent.items()}
+        sizes |= {start: request.size for start, request in missing.items()}
+        pieces = sorted(sizes.items())
+        if [start for start, _ in pieces] != [0, *accumulate(size for _, size in pieces)][:-1] or (
+            sum(sizes.values()) != body.size
+        ):
+            raise _NotOursError
 
         def send(start: int, data: bytes) -> None:
-            self._reply(by_start[start], data=data).close()
+            known = len(data), hashlib.sha256(data).digest()
+            if start in missing:
+                self._reply(missing[start], data=data).close()
+                sent[start] = known
+            elif sent[start] != known:
+                raise SourceChanged(
+                    f"{body.what} changed while it was uploaded; upload again when nothing writes to it"
+                )
 
-        if pieces:
-            send_pieces(body, pieces, send, self._budget, check=True)
+        send_pieces(body, pieces, send, self._budget, check=True)
 
     def _reply(
         self, signed: SignedRequest, *, data: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -200,15 +235,13 @@ class Direct:
         keep_signatures_out()
         while True:
             try:
-                response = self._sessions.get().request(
+                response = self._sessions.send(
                     signed.method,
                     signed.url,
                     data=data,
                     headers={**signed.headers, **(headers or {})},
                     auth=NOBODY,
                     timeout=(min(CONNECT_S, timeout_s), timeout_s),
-                    allow_redirects=False,
-                    stream=True,
                 )
             except DRIVER_ERRORS as error:
                 trouble = of_connection(error, place)

@@ -57,7 +57,7 @@ def failure(
     """
     if (kind, is_connection) not in _made:  # a second class of that kind, made by another thread, does no harm
         base = _Connecting if is_connection else OverHTTP
-        names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "kind": kind}
+        names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "kind": kind, "__reduce__": base.__reduce__}
         _made[kind, is_connection] = type(kind.__name__, (kind, base), names)
     error = _made[kind, is_connection](message, **(details or {}))
     assert isinstance(error, OverHTTP)  # noqa: S101 - see above

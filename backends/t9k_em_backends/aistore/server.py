@@ -170,11 +170,11 @@ class Server:
                 f"{url} needs an API key; log in with: em login {url}, or pass api_key=...",
                 details={"reason": "key_missing"},
             )
-        check_key(key, url)
+        check_api_key(key, url)
         return key
 
 
-def check_key(key: str, url: str) -> None:
+def check_api_key(key: str, url: str) -> None:
     """Refuses, before anything is sent, what cannot be an API key.
 
     Raises:
@@ -183,7 +183,7 @@ def check_key(key: str, url: str) -> None:
     if not is_key(key):
         raise failure(
             NotAuthenticated,
-            f"the API key for {url} is malformed: it has to be a UUID, like 0e8c6a5e-7a3b-4f4e-9c8d-1234567890ab, as it "
+            f"the API key for {url} is malformed: it has to be a UUID, 32 hexadecimal digits in five groups, as it "
             "was printed when it was made; log in with it again",
             details={"reason": "key_malformed"},
         )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from t9k.em.errors import BackendError, BackendUnavailable, InvalidURI
+from t9k.em.errors import BackendError, BackendUnavailable
 from t9k_em_backends.aistore.failures import Trouble, failure
 
 DRIVER_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError)
@@ -39,6 +39,15 @@ def _find(causes: Sequence[BaseException], where: str) -> Trouble:
         for cause in causes:
             if isinstance(cause, kinds) and (trouble := explain(cause, where, host)):
                 return trouble
+    return broken_off(where)
+
+
+def broken_off(where: str) -> Trouble:
+    """What a connection that ended too early means.
+
+    Args:
+        where: The address of the server.
+    """
     return _down(f"{where} broke the connection off; try again", doubt=True, dropped=True)
 
 
@@ -111,7 +120,11 @@ def _bundle(cause: BaseException, where: str, _: str) -> Trouble | None:
 
 
 def _address(_: BaseException, where: str, __: str) -> Trouble:
-    return Trouble(error=failure(InvalidURI, f"{where} is no address of a server; correct it"))
+    return Trouble(
+        error=failure(
+            BackendError, f"{where}, or a proxy that the environment names (HTTPS_PROXY), is no address; correct it"
+        )
+    )
 
 
 _Explain = Callable[[BaseException, str, str], Trouble | None]

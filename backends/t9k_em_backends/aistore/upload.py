@@ -5,21 +5,29 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
 
 from t9k.em import wire
 from t9k.em.backend import Upload
-from t9k.em.errors import BackendUnavailable, CommitUnknown, NotFound, RequestRefused, UploadForgotten
-from t9k.em.records import Body, FileSpec, Node, Outcome, UploadRequest
+from t9k.em.errors import (
+    BackendUnavailable,
+    CommitUnknown,
+    InvalidInput,
+    NotFound,
+    RequestRefused,
+    SourceChanged,
+    UploadForgotten,
+)
+from t9k.em.records import Body, FileSpec, Node, Outcome, Part, SignedUpload, UploadRequest
 from t9k_em_backends.aistore.direct import DIRECT_BYTES
 from t9k_em_backends.aistore.failures import failure
 from t9k_em_backends.aistore.pieces import Piece, send_pieces
 
 if TYPE_CHECKING:
     from t9k.em.budget import Budget
-    from t9k.em.records import SignedUpload
     from t9k_em_backends.aistore.direct import Direct
     from t9k_em_backends.aistore.server import Server
 
@@ -65,6 +73,8 @@ class AIStoreUpload(Upload):
         batch: list[tuple[FileSpec, Body]] = []
         size = 0
         for file, body in items:
+            if self.outcome is not None:  # it was finished before the server forgot it
+                return
             if file.size > SMALL_BYTES:
                 self._put_large(file, body)
                 continue
@@ -95,6 +105,44 @@ class AIStoreUpload(Upload):
         if said is not None:
             self._take(said)
         return self.node
+
+    # Parts and signatures, for who sends them elsewhere.
+
+    def put_part(self, file: FileSpec, start: int, body: Body) -> None:
+        """See `t9k.em.backend.TakesParts`."""
+        if start < 0 or start + body.size > file.size:
+            raise InvalidInput(f"{file.key!r} has {file.size} bytes, and the part is not within them")
+        with self._budget.holding(body.size):
+            data = body.read() if body.sha256 else _read(body)
+            for at in range(0, len(data), self._most):
+                self._send_part(file, start + at, data[at : at + self._most])
+
+    def parts(self, file: FileSpec) -> Sequence[Part]:
+        """See `t9k.em.backend.TakesParts`."""
+        said = self._call(lambda: self._ask("GET", "parts", {"key": file.key}))
+        if said is None:
+            return []
+        return self._server.understood(lambda: [wire.part_of(item) for item in said["items"]])
+
+    def join_parts(self, file: FileSpec) -> None:
+        """See `t9k.em.backend.TakesParts`."""
+        self._call(lambda: self._ask("POST", "join", document={"key": file.key}, wait_s=_hashing(file)))
+        self._missing.discard(file.key)
+
+    def sign(self, file: FileSpec, *, lifetime_s: float) -> SignedUpload | None:
+        """See `t9k.em.backend.SendsDirect`; the server says for how long."""
+        del lifetime_s
+        try:
+            said = self._call(lambda: self._ask("POST", "sign", document={"key": file.key}))
+        except RequestRefused:
+            return None
+        return None if said is None else self._server.understood(lambda: wire.signed_upload_of(said))
+
+    def complete_signed(self, file: FileSpec, token: str) -> None:
+        """See `t9k.em.backend.SendsDirect`."""
+        document = {"key": file.key, "token": token}
+        self._call(lambda: self._ask("POST", "signed", document=document, wait_s=_hashing(file)))
+        self._missing.discard(file.key)
 
     # How the upload stands.
 
@@ -148,9 +196,6 @@ class AIStoreUpload(Upload):
         address = f"/uploads/{self._request.op}/{what}"
         return self._server.ask(method, address, {**(params or {}), "round": self._round}, **options)
 
-    def _sent(self, file: FileSpec) -> None:
-        self._missing.discard(file.key)
-
     # Sending.
 
     def _put_batch(self, batch: Sequence[tuple[FileSpec, Body]]) -> None:
@@ -161,37 +206,26 @@ class AIStoreUpload(Upload):
             data = b"".join(part for file, body in batch for part in (wire.frame(file), body.read()))
             self._call(lambda: self._ask("POST", "batch", data=data, kind=wire.BATCH_TYPE))
         for file, _ in batch:
-            self._sent(file)
+            self._missing.discard(file.key)
 
     def _put_whole(self, file: FileSpec, body: Body) -> None:
         with self._budget.holding(file.size):
             data = body.read()
             self._call(lambda: self._ask("PUT", "file", {"key": file.key}, data=data))
-        self._sent(file)
+        self._missing.discard(file.key)
 
     def _put_large(self, file: FileSpec, body: Body) -> None:
         if file.size >= DIRECT_BYTES and self._direct.is_on and self._put_direct(file, body):
-            self._sent(file)
-        elif file.size <= self._most:
+            return
+        if file.size <= self._most:
             self._put_whole(file, body)
         else:
             self._put_parts(file, body)
 
     def _put_direct(self, file: FileSpec, body: Body) -> bool:
-        def sign() -> SignedUpload:
-            said = self._call(lambda: self._ask("POST", "sign", document={"key": file.key}))
-            if said is None:
-                raise _Finished
-            return self._server.understood(lambda: wire.signed_upload_of(said))
-
-        def complete(token: str) -> None:
-            document = {"key": file.key, "token": token}
-            self._call(lambda: self._ask("POST", "signed", document=document, wait_s=_hashing(file)))
-
-        try:
-            return self._direct.put(sign, complete, body)
-        except _Finished:
-            return True
+        return self._direct.put(
+            lambda: self.sign(file, lifetime_s=0), lambda token: self.complete_signed(file, token), body
+        )
 
     def _put_parts(self, file: FileSpec, body: Body) -> None:
         if "parts" not in self._server.ready().abilities:
@@ -200,35 +234,35 @@ class AIStoreUpload(Upload):
                 f"{self._server.address.url} takes {self._most} bytes at once and no parts, and {file.key!r} has "
                 f"{file.size}; let who runs it raise --body-bytes",
             )
-        key = {"key": file.key}
-
-        def send(start: int, data: bytes) -> None:
-            self._call(lambda: self._ask("PUT", "part", {**key, "start": start}, data=data))
-
-        resumed = self._request.resumed or self._begun > 1
-        for last in range(ROUNDS, 0, -1):
-            there = self._parts(file) if resumed else []
-            send_pieces(body, _cut(_gaps(there, file.size), self._most), send, self._budget, check=False)
+        for left in range(ROUNDS, 0, -1):
+            is_first = left == ROUNDS and not self._request.resumed
+            there = [] if is_first else [(part.start, part.size) for part in self.parts(file)]
+            pieces = _cut(_gaps(there, file.size), self._most)
+            send_pieces(body, pieces, partial(self._send_part, file), self._budget, check=False)
             try:
-                self._call(lambda: self._ask("POST", "join", document=key, wait_s=_hashing(file)))
+                self.join_parts(file)
             except NotFound:  # some part is not there any more
-                if last == 1:
+                if left == 1:
                     raise
-                resumed = True
             else:
-                self._sent(file)
                 return
 
-    def _parts(self, file: FileSpec) -> list[Piece]:
-        said = self._call(lambda: self._ask("GET", "parts", {"key": file.key}))
-        if said is None:
-            return [(0, file.size)]
-        parts = self._server.understood(lambda: [wire.part_of(item) for item in said["items"]])
-        return [(part.start, part.size) for part in parts]
+    def _send_part(self, file: FileSpec, start: int, data: bytes) -> None:
+        # The server compares the whole when it is joined, so that no part is hashed twice.
+        self._call(lambda: self._ask("PUT", "part", {"key": file.key, "start": start}, data=data))
 
 
-class _Finished(Exception):
-    """The upload turned out to be finished; never leaves this module."""
+def _read(body: Body) -> bytes:
+    """All bytes of a body whose checksum nobody knows.
+
+    Raises:
+        SourceChanged: There are fewer.
+    """
+    with body.open() as stream:
+        data = stream.read(body.size)
+    if len(data) != body.size:
+        raise SourceChanged(f"{body.what} changed while it was uploaded; upload again when nothing writes to it")
+    return data
 
 
 def _hashing(file: FileSpec) -> float:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from tests.backends.aistore.clients import Clients
 from tests.services.aistore import AIStorePlace, Someone, aistore
 from tests.services.places import S3Place
-
-from t9k.em.registry import open_backend
-from t9k_em_backends.aistore import AIStoreBackend
-
-Client = Callable[..., AIStoreBackend]
 
 
 @pytest.fixture(scope="session")
 def over_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AIStorePlace]:
     """A server over a directory."""
-    with aistore(tmp_path_factory.mktemp("aistore-file")) as place:
+    with aistore(tmp_path_factory.mktemp("aistore-file"), body_bytes=5 << 20) as place:
         yield place
 
 
@@ -43,16 +39,7 @@ def alice(over_files: AIStorePlace) -> Someone:
 
 
 @pytest.fixture
-def client() -> Iterator[Client]:
+def client() -> Iterator[Clients]:
     """Makes backends, and closes them in the end."""
-    made: list[AIStoreBackend] = []
-
-    def make(someone: Someone, options: str = "", **arguments: object) -> AIStoreBackend:
-        backend = open_backend(f"{someone.url}{options}", **{"api_key": someone.key, **arguments})
-        assert isinstance(backend, AIStoreBackend)
-        made.append(backend)
-        return backend
-
-    yield make
-    for backend in made:
-        backend.close()
+    with Clients() as clients:
+        yield clients
