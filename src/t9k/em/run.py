@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from t9k.em import history, lineage
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params
-from t9k.em.errors import IncompleteWarning, NotFound
+from t9k.em.errors import IncompleteWarning, LocalError, NotFound
 from t9k.em.live.following import GrowingFile
 from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
@@ -183,7 +183,10 @@ class Run(LocalNode):
     def log(self, type: str, metrics: Mapping[str, float], step: int, epoch: int | None = None) -> None:
         """Logs a set of metrics of Run.
 
-        When this returns, the metrics survive the end of the process; a power cut loses at most the last second.
+        When this returns, the metrics survive the end of the process; a power cut loses at most the last second. What a full
+        or failing disk does not take is lost, and the training goes on: an `IncompleteWarning` says so once, another one how
+        much was lost when the disk takes metrics again, and `finish` says it again. Threads, children made by fork, and other
+        processes that loaded the run on this machine may log at the same time.
 
         Args:
             type: Type of the metrics: 'train' (or 'training'), 'val' (or 'validate', 'validation'), 'test' (or
@@ -195,7 +198,6 @@ class Run(LocalNode):
 
         Raises:
             InvalidMetric: A metric is no number, or `type`, a name, `step` or `epoch` cannot be used; nothing was logged.
-            LocalError: The disk is full or refuses.
         """
         if self._resumable:
             self._resume()
@@ -444,7 +446,10 @@ class Run(LocalNode):
             self._resumable = False
             if self.status != RUNNING:
                 self.status, self.end_timestamp = RUNNING, ""
-                self._save_metadata()
+                try:
+                    self._save_metadata()
+                except (LocalError, OSError) as error:
+                    _warn_only(f"the run {self.name!r} goes on, but on the disk it still has ended: {error}")
             if self._capture is not None:
                 self._capture.start_output(self._directory)
 
@@ -573,6 +578,12 @@ class Run(LocalNode):
                 f"the run {self.name!r} was not uploaded: {error}. All of it is in {self.local}; "
                 f"upload it later with: em upload {self.local}"
             )
+
+
+def _warn_only(message: str) -> None:
+    """Like `_warn`, where nothing may be raised even if warnings are errors."""
+    with contextlib.suppress(IncompleteWarning):
+        warnings.warn(message, IncompleteWarning, stacklevel=5)
 
 
 def _warn(message: str) -> None:

@@ -13,9 +13,11 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 from t9k.em.errors import RecoveredDataWarning
+from t9k.em.local import forks
 from t9k.em.local.disk import explain, explained, sync_dir
 
 try:
@@ -31,11 +33,12 @@ _flush_to_disk = getattr(os, "fdatasync", os.fsync)
 class LineAppender:
     """A file that lines are appended to.
 
-    All methods are thread safe. A child made by `os.fork` may go on appending; other processes should not append to
-    the same file, but do no harm as long as the disk does not fill up.
+    All methods are thread safe. Several processes may append to one file, children made by `os.fork` among them, since a line
+    is one write at the end of the file. One that is killed, or meets a full disk, in the middle of a line may leave a piece of
+    it; as long as others are writing it stays, before a line of theirs, and readers find the line (see `metrics`).
 
     The first append opens the file (0600) and repairs it: what follows the last complete line, left by a power cut or a full
-    disk, is cut off with a `RecoveredDataWarning`.
+    disk, is cut off with a `RecoveredDataWarning`, unless another process has the file open.
 
     Args:
         path: The file; its directory must exist, the file need not.
@@ -44,10 +47,9 @@ class LineAppender:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._closed = False
-        self._failure: OSError | None = None
-        self._forget_threads()
         self._fd = -1
         self._release: weakref.finalize[[int], LineAppender] | None = None
+        self._reset()
 
     def __enter__(self) -> LineAppender:  # noqa: PYI034 - `Self` needs Python 3.11
         return self
@@ -55,7 +57,13 @@ class LineAppender:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _forget_threads(self) -> None:
+    def forget_parent(self) -> None:
+        """See `t9k.em.local.forks`: a child opens the file for itself, so that by its lock it counts as another process."""
+        self._reset()
+        self._drop()
+
+    def _reset(self) -> None:
+        self._failure: OSError | None = None
         self._dirty = False
         self._lock = threading.Lock()
         # Held while the disk works, which appends do not wait for. Taken before _lock.
@@ -90,6 +98,15 @@ class LineAppender:
             self._dirty = True
         _SYNCER.watch(self)
 
+    def reopen(self) -> None:
+        """Open the file anew at the next append: it may have been deleted, or its disk taken away and put back."""
+        if self._sync_lock.acquire(blocking=False):  # the disk works on it: another time
+            try:
+                with self._lock:
+                    self._drop()
+            finally:
+                self._sync_lock.release()
+
     def sync(self) -> None:
         """Wait until everything appended so far would survive a power cut.
 
@@ -112,10 +129,13 @@ class LineAppender:
             self._sync()
             with self._lock:
                 self._closed = True
-                self._fd = -1
-                if self._release is not None:
-                    self._release()
+                self._drop()
                 self._raise_failure()
+
+    def _drop(self) -> None:
+        self._fd = -1
+        if self._release is not None:
+            self._release()
 
     def _sync_in_background(self) -> None:
         with self._sync_lock:
@@ -129,8 +149,11 @@ class LineAppender:
             return
         try:
             _flush_to_disk(fd)
-            if os.fstat(fd).st_nlink == 0:
-                raise FileNotFoundError(errno.ENOENT, "it was deleted while it was written to", str(self.path))
+            if os.fstat(fd).st_nlink:
+                return
+            with self._lock:
+                self._drop()
+            raise FileNotFoundError(errno.ENOENT, "it was deleted while it was written to", str(self.path))
         except OSError as error:
             self._failure = error
 
@@ -154,42 +177,63 @@ class LineAppender:
                 raise
         self._fd = fd
         self._release = weakref.finalize(self, os.close, fd)
-        _SYNCER.remember(self)
+        forks.watch(_SYNCER)
+        forks.watch(self)
         if dropped_bytes:
             msg = f"{self.path}: dropped an incomplete last line of {dropped_bytes} bytes, left by a crash"
             warnings.warn(msg, RecoveredDataWarning, stacklevel=4)
 
     def _write_rest(self, line: bytes, written: int) -> None:
         """Finish a line that the system took only a part of, or take the part back."""
-        try:
-            while written < len(line):
-                written += os.write(self._fd, line[written:])
-        except OSError:
-            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
-            raise
+        with _alone(self._fd) as is_alone:
+            if not is_alone:
+                # Others may have written after the part. It stays; the line follows as a whole.
+                if os.write(self._fd, line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                return
+            try:
+                while written < len(line):
+                    written += os.write(self._fd, line[written:])
+            except OSError:
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+                raise
+
+
+@contextlib.contextmanager
+def _alone(fd: int) -> Iterator[bool]:
+    """Keep other processes from opening a file to append to it, and tell whether none had it open already.
+
+    Whoever has it open holds a shared lock; a file system without locks tells nothing about others.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(fd, fcntl.LOCK_SH)  # before anything is appended: who has the other lock may cut
+        yield False
+        return
+    except (AttributeError, OSError):  # Windows, or a file system without locks
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_SH)
 
 
 def _repair(fd: int) -> int:
-    """Cut off what follows the last complete line, unless another process is appending; return how much."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            # What looks torn may be a line that the other process is about to finish. It repaired the file before.
-            fcntl.flock(fd, fcntl.LOCK_SH)
+    """Cut off what follows the last complete line, unless another process is appending; return how much.
+
+    What looks torn may be a line that the other process is about to finish. It repaired the file before.
+    """
+    with _alone(fd) as is_alone:
+        if not is_alone:
             return 0
-        except OSError:
-            pass  # A file system without locks: nothing can be learned about others.
-    try:
         size_bytes = os.fstat(fd).st_size
         whole_bytes = _end_of_lines(fd, size_bytes)
         if whole_bytes != size_bytes:
             os.ftruncate(fd, whole_bytes)
         return size_bytes - whole_bytes
-    finally:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(fd, fcntl.LOCK_SH)
 
 
 def _end_of_lines(fd: int, size_bytes: int) -> int:
@@ -209,29 +253,14 @@ class _Syncer:
     """The thread that syncs what was appended, once a second, while there is something to sync."""
 
     def __init__(self) -> None:
-        self._known: weakref.WeakSet[LineAppender] = weakref.WeakSet()
-        self._registered = False
-        self._reset()
+        self.forget_parent()
 
-    def _reset(self) -> None:
+    def forget_parent(self) -> None:
+        """See `t9k.em.local.forks`."""
         self._lock = threading.Lock()
         self._waiting: list[LineAppender] = []
         self._work = threading.Event()
         self._thread: threading.Thread | None = None
-
-    def remember(self, appender: LineAppender) -> None:
-        """Care for an open appender in children made by fork."""
-        with self._lock:
-            self._known.add(appender)
-            if not self._registered and hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=self._after_fork)
-            self._registered = True
-
-    def _after_fork(self) -> None:
-        # Threads do not survive a fork, and a lock that one of them held would stay locked for ever.
-        self._reset()
-        for appender in list(self._known):
-            appender._forget_threads()  # noqa: SLF001 - one unit with it
 
     def watch(self, appender: LineAppender) -> None:
         """Sync `appender` within about a second."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from t9k.em.errors import LocalError
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_SPACE = "free some space there, or choose another directory"
 _NO_PERMISSION = "check who owns it and its permissions, or choose another directory"
 _ADVICE = {

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from t9k.em.errors import InvalidInput
-from t9k.em.local import metrics
+from t9k.em.errors import InvalidInput, LocalError
+from t9k.em.local import forks, metrics
 from t9k.em.local.appender import LineAppender
-from t9k.em.local.disk import explained, sync_dir
+from t9k.em.local.disk import NO_SPACE, explained, sync_dir
+from t9k.em.local.losses import Losses
 from t9k.em.local.metrictypes import canonical_type, file_name, type_of
 from t9k.em.metadata import mapping_of, text_of
 from t9k.em.records import utc_text
@@ -18,6 +19,9 @@ from t9k.em.records import utc_text
 
 class MetricFiles:
     """The directory `metrics/` of one run.
+
+    Threads and processes may append at the same time, children made by fork included: all share the file of a type, since each
+    line is one write at its end. So the order of a file is the order of logging.
 
     Args:
         directory: Where the files lie; it exists when something is appended.
@@ -29,31 +33,69 @@ class MetricFiles:
         self._directory = directory
         self._types = {file_name(known): canonical_type(known) for known in types}
         self._on_new_type = on_new_type
-        self._appenders: dict[str, LineAppender] = {}
+        self._is_untold = False
+        self._appenders: dict[str, LineAppender] = {}  # by any alias; empty during a fault
+        self._by_type: dict[str, LineAppender] = {}
+        self._losses = Losses(directory)
+        self.forget_parent()
+        forks.watch(self)
+
+    def forget_parent(self) -> None:
+        """See `t9k.em.local.forks`."""
         self._lock = threading.Lock()
+        self._losses.forget_parent()
 
     def append(self, type: str, line: bytes) -> None:
         """Adds a line; it survives the end of the process when this returns.
 
+        What the disk refuses is lost, with a warning; see `Losses`.
+
         Args:
             type: Any alias of the type.
             line: What `metrics.encode` made.
+
+        Raises:
+            InvalidMetric: `type` is none.
         """
         try:
             self._appenders[type].append(line)
         except (KeyError, TypeError, ValueError):  # the first of its type, or another thread closed the files meanwhile
             self._append_anew(type, line)
+        except (LocalError, OSError) as error:
+            self._failed(error)
+            self._append_anew(type, line)
 
     def _append_anew(self, type: str, line: bytes) -> None:
+        kind = canonical_type(type)
+        is_again = False
         while True:
-            appender = (self._appenders.get(type) if isinstance(type, str) else None) or self._open(type)
+            appender = self._appender(kind)
             try:
+                self._make_file(appender)
                 appender.append(line)
             except ValueError:
-                if appender in self._appenders.values():
+                if appender is self._by_type.get(kind):
                     raise
+            except (LocalError, OSError) as error:
+                # The first error may be what the last sync met, which says nothing about this line.
+                self._failed(error, kind if is_again else None)
+                if is_again:
+                    return
+                is_again = True
             else:
-                return
+                break
+        if self._losses.is_faulty:
+            self._losses.written()
+        else:
+            self._appenders[type] = appender
+
+    def _failed(self, error: Exception, lost: str | None = None) -> None:
+        self._losses.failed(error, lost)
+        self._appenders = {}
+        cause = error.__cause__ if isinstance(error, LocalError) else error
+        if not isinstance(cause, OSError) or cause.errno not in NO_SPACE:
+            for appender in list(self._by_type.values()):
+                appender.reopen()
 
     def append_all(self, lines: Mapping[str, list[bytes]]) -> None:
         """Adds lines to several types."""
@@ -78,27 +120,49 @@ class MetricFiles:
         """All entries, by type, in the order of logging."""
         return {kind: metrics.read(self._directory / name) for kind, name in self.names().items()}
 
-    def close(self) -> None:
-        """Syncs and closes the files; appending opens them again."""
-        with self._lock:
-            appenders, self._appenders = set(self._appenders.values()), {}
-            for appender in appenders:
-                appender.close()
+    def sync(self) -> None:
+        """Waits until everything appended so far would survive a power cut.
 
-    def _open(self, type: str) -> LineAppender:
-        canonical = canonical_type(type)
-        path = self._directory / file_name(canonical)
+        Raises:
+            LocalError: The disk is full or refuses.
+        """
+        for appender in list(self._by_type.values()):
+            appender.sync()
+
+    def close(self) -> None:
+        """Syncs and closes the files, and tells what was lost; appending opens them again."""
         with self._lock:
-            appender = self._appenders.get(canonical) or LineAppender(path)
-            self._appenders[canonical] = self._appenders[type] = appender
-            self._types[path.name] = canonical
-            if not path.exists():
-                with explained("make", path):
-                    path.touch(0o600)
+            appenders, self._by_type, self._appenders = list(self._by_type.values()), {}, {}
+        for appender in appenders:
+            try:
+                appender.close()
+            except (LocalError, OSError) as error:
+                self._losses.failed(error)
+        self._losses.ended()
+
+    def _appender(self, kind: str) -> LineAppender:
+        with self._lock:
+            appender = self._by_type.get(kind)
+            if appender is None:
+                appender = self._by_type[kind] = LineAppender(self._directory / file_name(kind))
+                self._types[appender.path.name] = kind
+            return appender
+
+    def _make_file(self, appender: LineAppender) -> None:
+        with self._lock:
+            if not appender.path.exists():
+                with explained("make", appender.path):
+                    appender.path.touch(0o600)
                 sync_dir(self._directory)
+                appender.reopen()
+                self._is_untold = True
+            if self._is_untold:
                 # Under the lock, so that an index written last names every type.
-                self._on_new_type()
-        return appender
+                try:
+                    self._on_new_type()
+                    self._is_untold = False
+                except (LocalError, OSError) as error:
+                    self._losses.failed(error)
 
 
 def encode_all(given: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[bytes]]:
