@@ -31,6 +31,9 @@ _STORE_ABILITIES = (
 )
 
 
+_BACKEND_ABILITIES = ("append", "grown", "read_grown")
+
+
 class StoreWrapper(ObjectStore):
     """An object store that asks another one; it has the abilities of that, see the protocols in `t9k.em.backend`.
 
@@ -103,7 +106,7 @@ class StoreWrapper(ObjectStore):
 
 
 class BackendWrapper(Backend):
-    """A backend that asks another one, uploads included; it collects where that does.
+    """A backend that asks another one, uploads included; it collects, and takes files that grow, where that does.
 
     Args:
         inner: The backend to ask.
@@ -114,6 +117,9 @@ class BackendWrapper(Backend):
         self.uri = inner.uri
         if hasattr(inner, "collect"):
             self.collect = self._collect
+        for ability in _BACKEND_ABILITIES:
+            if hasattr(inner, ability):
+                setattr(self, ability, partial(self._use, ability))
 
     @property
     def parallelism(self) -> int:  # type: ignore[override]  # what is wrapped may adapt it
@@ -184,6 +190,9 @@ class BackendWrapper(Backend):
     def delete(self, path: str, *, recursive: bool = False) -> None:
         """See the port."""
         self.around(f"delete {path}", lambda: self.inner.delete(path, recursive=recursive))
+
+    def _use(self, ability: str, node: Node, *arguments: Any, **options: Any) -> Any:
+        return self.around(f"{ability} {node.path}", lambda: getattr(self.inner, ability)(node, *arguments, **options))
 
     def _collect(self, path: str = "/", **options: Any) -> Garbage:
         found: Garbage = self.around(f"collect {path}", lambda: self.inner.collect(path, **options))  # type: ignore[attr-defined]

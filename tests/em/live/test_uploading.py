@@ -1,0 +1,300 @@
+"""A run that is uploaded from its own thread: what goes wrong there never reaches the training."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+from t9k import em
+from t9k.em import session
+from t9k.em.errors import BackendFull, BackendPermissionError, BackendUnavailable, IncompleteWarning, NotAuthenticated
+from t9k.em.live import uploading
+from t9k.em.testing.wrappers import BackendWrapper
+
+FOLDER = "/alice/live"
+DEADLINE_S = 30
+
+
+class Breakable(BackendWrapper):
+    """A backend that raises, or hangs, while it is broken."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.trouble = None
+        self.calls = 0
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def around(self, what, call):
+        self.calls += 1
+        assert self.go_on.wait(DEADLINE_S)
+        if self.trouble is not None:
+            raise self.trouble
+        return call()
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr("t9k.em.live.pace.FIRST_S", 0.02)
+    monkeypatch.setattr(uploading, "POLL_S", 0.02)
+    monkeypatch.setattr(uploading, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(uploading, "LONGEST_PAUSE_S", 0.1)
+
+
+@pytest.fixture
+def backend():
+    em.login("store")
+    session._current = Breakable(session.current())
+    return session._current
+
+
+def start(name="live", **more):
+    return em.create_run(name=name, hparams={"lr": 0.1}, auto_upload=True, folder=FOLDER, make_folder=True, **more)
+
+
+def there(name="live"):
+    """The run as somebody else finds it now; None when it is not there."""
+    try:
+        return em.load_run(f"{Path('store').absolute().as_uri()}#{FOLDER}/{name}")
+    except LookupError:
+        return None
+
+
+def eventually(is_so):
+    until = time.monotonic() + DEADLINE_S
+    while time.monotonic() < until:
+        if is_so():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come to pass")
+
+
+def steps_of(run):
+    return [entry["sequence"]["step"] for entry in run.metrics.get("train", [])]
+
+
+def test_a_run_is_visible_at_once_and_grows(backend):
+    run = start()
+    eventually(there)
+    first = there()
+    assert (first.status, dict(first.hparams)) == ("Running", {"lr": 0.1})
+    for step in range(50):
+        run.log("train", {"loss": 1.0}, step=step)
+    eventually(lambda: len(steps_of(there())) == 50)
+    assert there().status == "Running"
+    run.finish()
+    last = there()
+    assert (last.status, last.metrics) == ("Complete", run.metrics)
+
+
+FAULTS = [
+    BackendUnavailable("the server is away"),
+    BackendFull("the bucket is full"),
+    BackendPermissionError("it refuses"),
+    NotAuthenticated("the key was revoked"),
+    OSError(-3, "the name is unknown"),
+    ValueError("a defect"),
+]
+
+
+@pytest.mark.parametrize("trouble", FAULTS, ids=lambda trouble: type(trouble).__name__)
+def test_a_fault_is_told_once_and_nothing_is_lost(backend, trouble):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        backend.trouble = trouble
+        run = start()
+        for step in range(20):
+            run.log("train", {"loss": 1.0}, step=step)
+        before = backend.calls
+        eventually(lambda: backend.calls > before + 3)
+        backend.trouble = None
+        eventually(lambda: there() is not None and len(steps_of(there())) == 20)
+        run.finish()
+    told = [str(warning.message) for warning in caught if warning.category is IncompleteWarning]
+    assert len(told) == 1, told
+    assert str(trouble) in told[0]
+    assert there().metrics == run.metrics
+
+
+def test_a_login_that_comes_later_is_in_time(monkeypatch):
+    with pytest.warns(IncompleteWarning, match="no backend is chosen"):  # noqa: PT031 - from another thread
+        run = start()
+        run.log("train", {"loss": 1.0}, step=0)
+        eventually(lambda: run._live._fault is not None)
+    em.login("store")
+    eventually(there)
+    run.finish()
+    assert there().status == "Complete"
+
+
+def test_a_backend_that_hangs_keeps_nobody_waiting(backend):
+    backend.go_on.clear()
+    run = start()
+    run.log("train", {"loss": 1.0}, step=0)
+    began = time.monotonic()
+    with pytest.warns(IncompleteWarning, match=r"not uploaded completely.*em upload .*live"):
+        run.finish(timeout=0.2)
+    assert time.monotonic() - began < 5
+    assert run.status == "Complete"
+    backend.go_on.set()
+    eventually(lambda: there() is not None and there().status == "Complete")
+
+
+def test_the_environment_says_how_long_to_wait(backend, monkeypatch):
+    monkeypatch.setenv("EM_FINISH_TIMEOUT", "0.1")
+    backend.trouble = BackendUnavailable("away")
+    with pytest.warns(IncompleteWarning) as told:  # noqa: PT031 - likewise
+        run = start()
+        run.finish()
+    assert "away" in str(told[-1].message)
+    assert "em upload" in str(told[-1].message)
+    backend.trouble = None
+    eventually(lambda: there() is not None and there().status == "Complete")
+
+
+def test_what_is_logged_after_the_end_is_uploaded_by_the_next_end(backend):
+    run = start()
+    run.log("train", {"loss": 1.0}, step=0)
+    run.finish()
+    run.log("train", {"loss": 1.0}, step=1)
+    run.finish()
+    assert steps_of(there()) == [0, 1]
+
+
+def test_a_loaded_run_goes_on(backend):
+    run = start()
+    run.log("train", {"loss": 1.0}, step=0)
+    run.finish()
+    again = em.load_run(run.local, auto_upload=True, folder=FOLDER)
+    again.log("train", {"loss": 1.0}, step=1)
+    eventually(lambda: there().status == "Running" and steps_of(there()) == [0, 1])
+    again.finish()
+    assert (there().status, steps_of(there())) == ("Complete", [0, 1])
+
+
+def test_an_upload_by_hand_at_the_same_time_is_fine(backend):
+    run = start()
+    for step in range(30):
+        run.log("train", {"loss": 1.0}, step=step)
+        if step % 10 == 0:
+            run.upload(folder=FOLDER, make_folder=True)
+    run.finish()
+    assert there().metrics == run.metrics
+    assert [node.name for node in session.current().list(FOLDER)] == ["live"]
+
+
+def test_several_runs_at_once(backend):
+    runs = [start(f"live{number}") for number in range(4)]
+    for step in range(20):
+        for run in runs:
+            run.log("train", {"loss": 1.0}, step=step)
+    for run in runs:
+        run.finish()
+    for number, run in enumerate(runs):
+        assert there(f"live{number}").metrics == run.metrics
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [("new", ["live", "live_"]), ("replace", ["live"]), ("skip", ["live"]), ("error", ["live"])],
+)
+def test_a_name_that_is_taken(backend, strategy, expected):
+    other = em.create_run(name="live")
+    other.upload(folder=FOLDER, make_folder=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = start(conflict_strategy=strategy)
+        run.log("train", {"loss": 1.0}, step=0)
+        run.finish(timeout=1)
+    names = [node.name for node in session.current().list(FOLDER)]
+    assert len(names) == len(expected)
+    assert all(name.startswith(start) for name, start in zip(sorted(names), expected, strict=True))
+    kept = there().id
+    assert kept == (run.id if strategy == "replace" else other.id)
+    assert any("is there already" in str(warning.message) for warning in caught) == (strategy == "error")
+
+
+SCRIPT = """
+import os, signal, sys, time
+from t9k import em
+from t9k.em.live import pace
+em.login(sys.argv[1])
+run = em.create_run(name="live", auto_upload=True, folder="/alice/live", make_folder=True)
+for step in range(100):
+    run.log("train", {"loss": 1.0}, step=step)
+while run._live._rounds.writes == 0:
+    time.sleep(0.01)
+for step in range(100, 200):
+    run.log("train", {"loss": 1.0}, step=step)
+ACT
+"""
+ENDS = {
+    "end": ("pass", 0),
+    "exit": ("sys.exit(3)", 3),
+    "error": ("raise ValueError('oh')", 1),
+    "terminated": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)", -signal.SIGTERM),
+    "interrupted": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(30)", -signal.SIGINT),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_process_that_ends_sends_what_was_logged(how):
+    act, code = ENDS[how]
+    root = Path("store").absolute()
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.replace("ACT", act), str(root)], timeout=60, check=False, capture_output=True
+    )
+    assert done.returncode == code, done.stderr.decode()
+    loaded = there()
+    assert (loaded.status, steps_of(loaded)) == ("Running", list(range(200)))
+
+
+def test_a_killed_process_is_finished_by_a_command_of_another_exactly_once():
+    root = Path("store").absolute()
+    act = "os.kill(os.getpid(), signal.SIGKILL)"
+    done = subprocess.run([sys.executable, "-c", SCRIPT.replace("ACT", act), str(root)], timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (directory,) = Path(".em/runs").iterdir()
+    assert len(steps_of(there())) <= 200
+    before = there().id
+    for _ in range(2):
+        subprocess.run(
+            [
+                Path(sys.executable).with_name("em"),
+                "--backend",
+                str(root),
+                "upload",
+                str(directory),
+                "--folder",
+                FOLDER,
+            ],
+            check=True,
+            timeout=60,
+        )
+    loaded = there()
+    assert (loaded.id, steps_of(loaded)) == (before, list(range(200)))
+    em.login(str(root))
+    assert [node.name for node in session.current().list(FOLDER)] == ["live"]
+
+
+def test_a_child_of_fork_uploads_nothing_and_waits_for_nothing(backend):
+    run = start()
+    run.log("train", {"loss": 1.0}, step=0)
+    eventually(there)
+    child = os.fork()
+    if child == 0:
+        began = time.monotonic()
+        run.finish()
+        os._exit(0 if time.monotonic() - began < 10 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    run.log("train", {"loss": 1.0}, step=1)
+    run.finish()
+    assert steps_of(there()) == [0, 1]
