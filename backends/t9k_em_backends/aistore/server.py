@@ -167,7 +167,8 @@ class Server:
         if not key:
             raise failure(
                 NotAuthenticated,
-                f"{url} needs an API key; log in with: em login {url}, or pass api_key=...",
+                f"{url} needs an API key; log in with: em login {url} (where there is no terminal, with --api-key and the "
+                "key on stdin), or in Python with em.login(..., api_key=...)",
                 details={"reason": "key_missing"},
             )
         check_api_key(key, url)

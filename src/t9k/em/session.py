@@ -134,6 +134,8 @@ def locate(path: str) -> tuple[Backend, str]:
 
 
 def _kept(uri: URI) -> Backend:
+    if _current is not None and root_of(uri) == _current_root:  # which may have been given a key
+        return _current
     key = f"{uri.text}?{sorted(uri.options.items())}"
     if key not in _by_uri:
         _by_uri[key] = open_backend(uri)

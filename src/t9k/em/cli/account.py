@@ -15,7 +15,7 @@ from t9k.em.cli.text import clean
 from t9k.em.errors import InvalidInput, InvalidURI
 from t9k.em.local import layout
 from t9k.em.records import ARTIFACT, RUN
-from t9k.em.uris import is_uri, parse
+from t9k.em.uris import is_same_root, is_uri, parse
 
 _SHOWN_OF_KEY = 4
 
@@ -26,9 +26,9 @@ _SHOWN_OF_KEY = 4
 def login(uri: str | None, *, api_key: bool) -> None:
     """Chooses the backend for paths without a URI, and keeps it in the T9k config file.
 
-    URI is for example file:///data/em; a plain path is a local directory, and https:// servers come with the AIStore
-    backend. Without it, the backend in the config file is logged in to again. The API key is never an argument, which
-    others could see.
+    URI is for example file:///data/em, or https://host/t9k/aistore/server for an AIStore server; a plain path is a local
+    directory. Without it, the backend in the config file is logged in to again. A server's API key is asked for, or
+    stays the saved one when none is typed; it is never an argument, which others could see.
     """
     host = uri if uri is not None else CONFIG["aistore_host"]
     if host is None:
@@ -37,6 +37,8 @@ def login(uri: str | None, *, api_key: bool) -> None:
         raise InvalidURI(f"{host} names a folder, and a login is to a whole store; leave out '#' and what follows")
     places.refuse_nested(host)
     key = _ask_for_key(host, asked=api_key)
+    if key is None and _is_server(host) and is_same_root(host, CONFIG["aistore_host"]):
+        key = CONFIG["api_key"]
     backend = session.login(host, api_key=key)
     saved = save_login(host, key)
     CONFIG.reload()
@@ -92,11 +94,14 @@ def masked(key: str) -> str:
     return "****" + (key[-_SHOWN_OF_KEY:] if len(key) >= 4 * _SHOWN_OF_KEY else "")
 
 
+def _is_server(host: str) -> bool:
+    return is_uri(host) and parse(host).scheme in ("http", "https")
+
+
 def _ask_for_key(host: str, *, asked: bool) -> str | None:
     """The key that somebody types, or that comes from a file; None for a backend without one."""
     on_terminal = sys.stdin.isatty()
-    is_server = is_uri(host) and parse(host).scheme in ("http", "https")
-    if on_terminal and (asked or is_server):
+    if on_terminal and (asked or _is_server(host)):
         typed: str = click.prompt("API key", hide_input=True, default="", show_default=False, err=True)
         return typed.strip() or None
     if asked:

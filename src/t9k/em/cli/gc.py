@@ -50,7 +50,9 @@ def gc(place: str | None, *, apply: bool, older_than: float, keep_versions: int,
     """
     backend, path = places.remote("/" if place is None else place)
     if not isinstance(backend, Collects):
-        raise InvalidInput(f"{backend.uri} collects by itself; there is nothing to do")
+        raise InvalidInput(
+            f"{backend.uri} is a server, which clients do not collect; who runs it runs em gc on the root that it serves"
+        )
     if apply:
         places.refuse_nested(backend.uri)
     with waiting(f"looking through {path} of {backend.uri}"):
