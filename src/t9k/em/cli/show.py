@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,9 +12,9 @@ from t9k.em.cli import places
 from t9k.em.cli.ls import node_dict, print_versions
 from t9k.em.cli.output import console, json_option, print_json, print_pairs, print_rows, text
 from t9k.em.cli.summary import Point, summarize
-from t9k.em.cli.text import clean, clean_lines, count, flatten, number, size, when
+from t9k.em.cli.text import clean, clean_lines, count, flatten, number, since, size, when
 from t9k.em.cli.views import View, look_at
-from t9k.em.records import ARTIFACT, RUN
+from t9k.em.records import ARTIFACT, RUN, utc_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,6 +58,8 @@ def view_dict(view: View) -> dict[str, Any]:
     if view.node is None:
         common["history"] = view.history
     else:
+        if view.heard is not None:
+            common["last_heard"] = utc_text(datetime.fromtimestamp(view.heard, timezone.utc))
         common["versions"] = [node_dict(view.place.partition("#")[0], node) for node in view.versions]
     return common | {"problems": view.problems, "recovered": view.recovered}
 
@@ -101,6 +104,8 @@ def _facts(view: View) -> dict[str, object]:
         "started" if view.kind == RUN else "made": when(start, seconds=True) if start else None,
         "ended": when(metadata["end_timestamp"], seconds=True) if metadata.get("end_timestamp") else None,
     }
+    if view.heard is not None:
+        facts["last heard"] = since(view.heard)
     if view.node is not None:
         facts["files"] = f"{count(view.node.file_count, 'file')}, {size(view.node.size)}"
     return {name: value for name, value in facts.items() if value not in (None, "", [])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -47,6 +48,9 @@ def _escape(character: str) -> str:
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004
 
 
+_LENGTHS = {"day": 86_400, "hour": 3600, "minute": 60}
+
+
 def number(value: float) -> str:
     """A metric in about five digits."""
     try:
@@ -79,6 +83,19 @@ def when(timestamp: object, *, seconds: bool = False) -> str:
         return f"{parse_utc(str(timestamp)).astimezone():{'%Y-%m-%d %H:%M:%S' if seconds else '%Y-%m-%d %H:%M'}}"
     except (ValueError, OverflowError):
         return clean(timestamp)
+
+
+def since(moment: float) -> str:
+    """How long ago something was, by this machine's clock: '12 seconds ago'.
+
+    Args:
+        moment: POSIX time in seconds.
+    """
+    seconds = max(0, int(time.time() - moment))
+    for unit, length in _LENGTHS.items():
+        if seconds >= 2 * length:
+            return f"{count(seconds // length, unit)} ago"
+    return f"{count(seconds, 'second')} ago"
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

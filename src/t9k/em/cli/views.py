@@ -20,7 +20,7 @@ from t9k.em.local.state import LocalState
 from t9k.em.names import split_version
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
 from t9k.em.transfer.downloading import download_files
-from t9k.em.transfer.growth import add_grown
+from t9k.em.transfer.growth import add_grown, last_sign
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -45,6 +45,7 @@ class View:
         history: Uploads and downloads of a local node; see `t9k.em.history`.
         node: What the backend says; None for a local one.
         versions: All generations in the backend, the newest first.
+        heard: When a run in the backend that goes on was last heard of, POSIX time in seconds by the clock of the store.
         problems: What cannot be read.
         recovered: What was read except for a damaged part.
     """
@@ -60,6 +61,7 @@ class View:
     history: list[dict[str, str]] = field(factory=list)
     node: Node | None = None
     versions: list[Node] = field(factory=list)
+    heard: float | None = None
     problems: list[str] = field(factory=list)
     recovered: list[str] = field(factory=list)
 
@@ -143,6 +145,7 @@ def look_at_remote(backend: Backend, path: str, *, only_metrics: bool = False) -
     view.metadata = view.metadata or node.metadata
     if not only_metrics:
         view.versions = view.read(lambda: list(backend.versions(split_version(path)[0])), [])
+        view.heard = view.read(lambda: last_sign(backend, node), None)
     return view
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t9k.em.backend import Grows
-from t9k.em.errors import EMError
 from t9k.em.local.files import make_safe_parents
 from t9k.em.local.layout import LOG, METRICS
 from t9k.em.names import check_key
@@ -51,13 +50,13 @@ def last_sign(backend: Backend, node: Node) -> float | None:
     Args:
         backend: Where the run is.
         node: Its newest generation.
+
+    Raises:
+        BackendError: It cannot be asked.
     """
     if not _goes_on(node) or not isinstance(backend, Grows):
         return None
-    try:
-        return max((segment.modified for segment in backend.grown(node)), default=None)
-    except EMError:
-        return None
+    return max((segment.modified for segment in backend.grown(node)), default=None)
 
 
 def _goes_on(node: Node) -> bool:
