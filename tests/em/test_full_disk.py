@@ -51,7 +51,7 @@ def test_metrics_that_do_not_fit_are_lost_whole_and_told_once(small, monkeypatch
     with pytest.warns(IncompleteWarning) as caught:
         log(run, range(1, 200), kinds=("train", "own"))
     (began,) = incomplete(caught)
-    assert "train.yaml: No space left on device; free some space there" in began
+    assert "No space left on device; free some space there" in began
     assert "The run goes on" in began
     kept = [entry["sequence"]["step"] for entry in run.metrics["train"]]
     assert kept == list(range(len(kept)))  # what fitted
@@ -62,7 +62,7 @@ def test_metrics_that_do_not_fit_are_lost_whole_and_told_once(small, monkeypatch
     monkeypatch.setattr(losses, "_CALM_S", 0.0)
     with pytest.warns(IncompleteWarning) as caught:
         log(run, range(200, 210))
-    lost = f"{200 - len(kept)} of type 'train', 199 of type 'own'"
+    lost = f"199 of type 'own', {200 - len(kept)} of type 'train'"
     there = Path(run.local).absolute() / "metrics"
     assert incomplete(caught) == [f"{there}: metrics are written again; lost were {lost}"]
     with pytest.warns(IncompleteWarning) as caught:

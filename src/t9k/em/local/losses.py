@@ -76,7 +76,7 @@ class Losses:
 
 
 def _counted(lost: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} of type {kind!r}" for kind, number in lost.items()) or "none"
+    return ", ".join(f"{number} of type {kind!r}" for kind, number in sorted(lost.items())) or "none"
 
 
 def _tell(message: str) -> None:

@@ -129,6 +129,12 @@ class MetricFiles:
         for appender in list(self._by_type.values()):
             appender.sync()
 
+    def paths(self, type: str | None = None) -> dict[str, Path]:
+        """The files, by type; with an alias of a type only its file, if there is one."""
+        wanted = None if type is None else canonical_type(type)
+        names = self.names()
+        return {kind: self._directory / name for kind, name in names.items() if wanted in (None, kind)}
+
     def close(self) -> None:
         """Syncs and closes the files, and tells what was lost; appending opens them again."""
         with self._lock:
