@@ -257,6 +257,8 @@ class Connection:
             content = response.content
         except DRIVER_ERRORS as error:
             raise Failed(of_connection(error, self.url)) from None
+        if len(content) < int(response.headers.get("Content-Length", 0)):  # which urllib3 before 2 does not compare
+            raise Failed(broken_off(self.url))
         if "json" not in response.headers.get("Content-Type", ""):
             what = "a web page" if "html" in response.headers.get("Content-Type", "") else "something that is no JSON"
             raise stranger(self.url, response.status_code, what)

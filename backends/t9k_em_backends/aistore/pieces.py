@@ -126,8 +126,11 @@ class _Crew:
         except RuntimeError:  # the system allows no more
             pass
         self._toil()
-        for thread in started:
-            thread.join()
+        try:
+            _join(started)
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C, raised when what is under way has ended
+            self._error = self._error or error
+            _join(started)
         if self._error is not None:
             raise self._error
 
@@ -145,3 +148,8 @@ class _Crew:
     def _take(self) -> tuple[int, bytes] | None:
         with self._reading:
             return None if self._error is not None else self._reader.next()
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()

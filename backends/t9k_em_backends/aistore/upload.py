@@ -75,7 +75,7 @@ class AIStoreUpload(Upload):
         for file, body in items:
             if self.outcome is not None:  # it was finished before the server forgot it
                 return
-            if file.size > SMALL_BYTES:
+            if file.size > min(SMALL_BYTES, self._most // 2):
                 self._put_large(file, body)
                 continue
             length = file.size + len(wire.frame(file))

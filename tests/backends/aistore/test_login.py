@@ -64,7 +64,8 @@ def test_a_key_that_was_given_is_used_for_uris_of_that_server_as_well(alice: Som
         run_.upload(f"{alice.url}#runs")
 
 
-def test_what_is_wrong_with_a_login_is_an_http_error(alice: Someone) -> None:
+def test_what_is_wrong_with_a_login_is_an_http_error(alice: Someone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("t9k_em_backends.aistore.server.FIRST_S", 0.1)
     for host, key, kind in (
         (alice.url, WRONG, NotAuthenticated),
         (alice.url, "nonsense", NotAuthenticated),

@@ -13,7 +13,7 @@ import pytest
 import requests
 from attrs import evolve
 from tests.backends.aistore.clients import AT_ONCE, Clients
-from tests.backends.aistore.scripted import DROP, Reply, Request, Scripted, an_error, as_json
+from tests.backends.aistore.scripted import DROP, VERSION, Reply, Request, Scripted, an_error, as_json
 from tests.services.aistore import Someone
 from tests.services.proxy import LOST, REFUSED, RESET, TRUNCATED, Proxy
 
@@ -318,6 +318,30 @@ def test_a_missing_file_is_told_before_the_first_chunk(server: Scripted, backend
         backend.read(NODE, FILE)
     with pytest.raises(NotFound):
         backend.read(NODE, evolve(FILE, size=0))
+
+
+def test_a_growing_file_that_breaks_goes_on_where_it_was(server: Scripted, backend: AIStoreBackend) -> None:
+    data = DATA[: 2 << 20]
+
+    def answer(request: Request) -> Reply:
+        rest = data[int(request.query["start"]) : int(request.query["end"])]
+        return Reply(body=rest[:300_000], announced=len(rest))
+
+    server.version = as_json({**VERSION, "abilities": ["parts", "grows"]})
+    server.answers = answer
+    assert b"".join(patient(server, AT_ONCE).read_grown(NODE, "log", 7, len(data))) == data[7:]
+    assert len(server.asked("/runs/content")) == 7
+
+
+def test_where_nothing_grows_nothing_is_asked(server: Scripted, backend: AIStoreBackend) -> None:
+    for use in (
+        lambda: backend.append(NODE, "log", 0, b"x"),
+        lambda: backend.grown(NODE),
+        lambda: backend.read_grown(NODE, "log"),
+    ):
+        with pytest.raises(RequestRefused, match="runs in progress"):
+            use()
+    assert [request.what for request in server.requests] == ["/version", "/user"]
 
 
 def test_what_is_not_read_to_its_end_leaves_no_connection_open(server: Scripted, backend: AIStoreBackend) -> None:

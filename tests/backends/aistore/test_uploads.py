@@ -154,7 +154,8 @@ def test_parts_of_one_file_go_at_the_same_time_and_need_bounded_memory() -> None
     assert WORKERS >= 3
 
 
-def test_what_stops_one_part_stops_them_all_and_gives_memory_back() -> None:
+@pytest.mark.parametrize("error", [CorruptData("as on purpose"), KeyboardInterrupt("as on purpose")])
+def test_what_stops_one_part_stops_them_all_and_gives_memory_back(error: BaseException) -> None:
     from t9k.em.budget import Budget
 
     budget = Budget()
@@ -163,9 +164,9 @@ def test_what_stops_one_part_stops_them_all_and_gives_memory_back() -> None:
 
     def send(start: int, piece: bytes) -> None:
         tried.append(start)
-        raise CorruptData("as on purpose")
+        raise error
 
-    with pytest.raises(CorruptData, match="on purpose"):
+    with pytest.raises(type(error), match="on purpose"):
         send_pieces(Body.of(data), [(start, 1000) for start in range(0, 20_000, 1000)], send, budget, check=False)
     assert len(tried) <= WORKERS
     assert budget.taken_bytes == 0
