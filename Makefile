@@ -21,10 +21,10 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
 CAN_VENV := import ensurepip, venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-server openapi test test-frameworks coverage coverage-report lint format docs bench-object-stores bench-memory lock clean distclean
+.PHONY: help demo demo-server openapi test test-frameworks coverage coverage-report lint format docs bench-object-stores bench-memory bench-server-load bench-server-throughput lock clean distclean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.has-demo ## train a small model, keep it, load it back and show it
 	$(BIN)/em demo
@@ -67,6 +67,12 @@ bench-object-stores: $(VENV)/.has-test $(PEERS)/.has-peers ## compare with s5cmd
 
 bench-memory: $(VENV)/.has-test $(PEERS)/.has-peers ## how much memory 5 GiB and 100,000 files take (needs 16 GiB of disk)
 	$(BIN)/python benchmarks/object_stores.py --peers $(PEERS)/bin --memory $(ARGS)
+
+bench-server-load: $(VENV)/.has-test ## 200 clients on the AIStore server for a minute; ARGS=--kill kills it in the middle
+	$(BIN)/python benchmarks/server_load.py $(ARGS)
+
+bench-server-throughput: $(VENV)/.has-test ## upload 1 GiB to the AIStore server and to nginx; ARGS="--nginx /usr/sbin/nginx"
+	$(BIN)/python benchmarks/server_throughput.py $(ARGS)
 
 lock: ## resolve every pin anew, whatever index this machine is set to (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }

@@ -10,6 +10,7 @@ import stat
 import subprocess
 from importlib.metadata import metadata, version
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -70,7 +71,7 @@ def test_the_image_starts_the_server_with_options_that_it_has():
 
 def test_the_image_installs_extras_that_there_are_and_copies_files_that_there_are():
     extras = found(r"t9k_em-\*\.whl\)\[([a-z0-9,]+)\]", text("Dockerfile")).split(",")
-    assert set(extras) <= set(metadata("t9k-em").get_all("Provides-Extra"))
+    assert set(extras) <= set(metadata("t9k-em").get_all("Provides-Extra") or ())
     assert {"server", "postgresql"} <= set(extras)
     copied = [name for line in re.findall(r"(?m)^COPY (?!--)(.+)$", text("Dockerfile")) for name in line.split()[:-1]]
     allowed = [line[1:] for line in text("Dockerfile.dockerignore").splitlines() if line.startswith("!")]
@@ -97,6 +98,13 @@ def test_images_have_versions(compose):
         assert re.search(r":\d+\.\d+", image), image
     assert compose["services"]["server"]["image"] == f"em-server:{version('t9k-em')}"
     assert f"em-server:{version('t9k-em')} " in text("Dockerfile")
+
+
+def test_the_bucket_that_is_made_is_the_one_that_is_served(compose):
+    root = urlsplit(compose["services"]["server"]["environment"]["EM_SERVER_ROOT"])
+    _, _, name, endpoint = compose["services"]["bucket"]["entrypoint"]
+    assert (name, [endpoint]) == (root.netloc, parse_qs(root.query)["endpoint"])
+    assert re.fullmatch(r"[a-z0-9-]{3,63}", name)
 
 
 def test_what_services_mount_and_wait_for_is_there(compose):
