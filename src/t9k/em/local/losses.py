@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from t9k.em.errors import IncompleteWarning
+from t9k.em.errors import IncompleteWarning, LocalError
 
 _CALM_S = 1.0  # on a disk that is nearly full a short line fits between two long ones; that ends no fault
 
@@ -52,9 +52,15 @@ class Losses:
             if self.is_faulty:
                 return
             self.is_faulty = True
+        reason = error if isinstance(error, LocalError) else self._explained(error)
         _tell(
-            f"{error}. The run goes on, and its metrics are written again when that is over; until then they are lost"
+            f"{reason}. The run goes on, and its metrics are written again when that is over; until then they are lost"
         )
+
+    def _explained(self, error: Exception) -> str:
+        if isinstance(error, OSError) and error.strerror:
+            return f"cannot write {error.filename or self._directory}: {error.strerror}"
+        return f"cannot write {self._directory}: {type(error).__name__}: {error}"
 
     def written(self) -> None:
         """Something was written while there was a fault."""
