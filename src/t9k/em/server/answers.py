@@ -73,6 +73,11 @@ def of_error(error: EMError, request_id: str) -> JSONResponse:
     return failure(code, str(error), request_id, headers)
 
 
+def unforeseen(request_id: str) -> str:
+    """The message for what only the log can tell."""
+    return f"something went wrong in the server; its log tells more under {request_id}"
+
+
 def install(app: FastAPI) -> None:
     """Makes an app answer every error in the one form."""
 
@@ -89,6 +94,11 @@ def install(app: FastAPI) -> None:
         code, message = _OF_STATUS.get(error.status_code, ("bad_request", str(error.detail)))
         return failure(code, message, request.state.id, error.headers)
 
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        del error  # raised again when it was told, for the log
+        return failure("internal", unforeseen(request.state.id), request.state.id, {"Connection": "close"})
+
+    app.add_exception_handler(Exception, unexpected)
     app.add_exception_handler(EMError, known)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)

@@ -65,7 +65,9 @@ def bare_app(**options: Any) -> FastAPI:
     Args:
         **options: Of `FastAPI`.
     """
-    app = FastAPI(title="AIStore", version=version("t9k-em"), docs_url=None, redoc_url=None, **options)
+    app = FastAPI(
+        title="AIStore", version=version("t9k-em"), docs_url=None, redoc_url=None, redirect_slashes=False, **options
+    )
     answers.install(app)
     routes.install(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # as FastAPI's documentation has it

@@ -52,10 +52,11 @@ class Guard:
         request_id = given if _SAFE_ID.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["id"] = request_id
         began = time.perf_counter()
-        status = 0
+        status, told = 0, False
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, told
+            told = message["type"] == "http.response.body" and not message.get("more_body", False)
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id.encode())]}
@@ -70,10 +71,8 @@ class Guard:
                 await failure(*refusal, request_id, {"Connection": "close"})(scope, receive, answer)
         except Exception:
             _log.exception("request %s failed", request_id)
-            if status:
+            if not told:
                 raise  # the connection is closed, so that nobody takes half an answer for a whole one
-            message = f"something went wrong in the server; its log tells more under {request_id}"
-            await failure("internal", message, request_id)(scope, receive, answer)
         finally:
             self._note(scope, request_id, status, time.perf_counter() - began)
 

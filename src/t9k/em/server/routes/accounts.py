@@ -39,11 +39,16 @@ def keys(caller: Authenticated) -> JSONResponse:
 def add_key(caller: Authenticated, body: models.NewKeyIn) -> JSONResponse:
     """Makes an API key; its text is told this once."""
     expires = body.expires
-    if expires is not None and expires.tzinfo is None:
-        raise InvalidInput("a time has to say its zone; write it like 2027-01-01T00:00:00Z")
-    info, text = caller.service.accounts.add_key(
-        caller.user, note=body.note, expires=None if expires is None else expires.astimezone(timezone.utc)
-    )
+    if expires is not None:
+        if expires.tzinfo is None:
+            raise InvalidInput("a time has to say its zone; write it like 2027-01-01T00:00:00Z")
+        try:
+            expires = expires.astimezone(timezone.utc)
+        except OverflowError as error:
+            raise InvalidInput(
+                "a time lies in the years 1 to 9999 of UTC; leave it out for a key that stays"
+            ) from error
+    info, text = caller.service.accounts.add_key(caller.user, note=body.note, expires=expires)
     return JSONResponse({**_key(info), "key": text}, 201)
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from t9k.em import wire
 from t9k.em.backend import SignsReads
-from t9k.em.errors import FolderNotFound, InvalidInput
+from t9k.em.errors import FolderNotFound, InvalidInput, NotFound
 from t9k.em.names import check_path, parent_and_name
 from t9k.em.records import FOLDER, FileEntry
 from t9k.em.server import models
@@ -35,7 +35,10 @@ def stat(caller: Authenticated, path: Path) -> JSONResponse:
     """A node, or with `@3` behind the path an older generation of it."""
     tree = caller.reading(path, PASS)
     node = tree.stat(path)
-    return JSONResponse(node_json(node, _permission(caller, node.path)))
+    permission = _permission(caller, node.path)
+    if permission == PASS and node.kind != FOLDER:  # what was there before the folder that one may pass
+        raise NotFound(f"there is no {path}")
+    return JSONResponse(node_json(node, permission))
 
 
 @router.get(f"{wire.PREFIX}/nodes/children", operation_id="children", response_model=models.Page[models.Node])

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 
 from t9k.em import wire
 from t9k.em.backend import SendsDirect, TakesParts
-from t9k.em.errors import InvalidInput, NotFound, SourceChanged
+from t9k.em.errors import EMError, InvalidInput, NotFound, SourceChanged
 from t9k.em.names import is_op, join
 from t9k.em.records import ARTIFACT, RUN, Body, FileSpec, UploadRequest
 from t9k.em.server import models
@@ -39,6 +39,8 @@ def begin(caller: Authenticated, body: models.UploadIn) -> JSONResponse:
     """Begins an upload, or goes on with it; conflicts that are there already are decided before any byte moves."""
     try:
         request = wire.request_of(body.model_dump(by_alias=True))
+    except EMError:
+        raise
     except (ValueError, TypeError, KeyError) as error:
         raise InvalidInput(str(error)) from error
     _check_place(request)
@@ -196,7 +198,8 @@ def _check(caller: Caller, request: UploadRequest) -> None:
     try:
         caller.access.require(request.folder, EDIT)
     except (NotFound, PermissionError):
-        if caller.access.permission(path) not in (EDIT, OWN) or request.strategy == "new":
+        # A home lies in '/', and nothing but a folder ever takes its place.
+        if request.folder == "/" or request.strategy == "new" or caller.access.permission(path) not in (EDIT, OWN):
             raise
         caller.service.tree_at(path, caller.user).stat(path)
 

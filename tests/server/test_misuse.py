@@ -1,0 +1,107 @@
+"""What somebody with a key, or with none, may try against others; each was possible once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from fastapi.responses import StreamingResponse
+from tests.server.scene import CONTENT, code
+from tests.server.sending import document, upload
+
+from t9k.em.server.app import bare_app
+from t9k.em.server.guard import Guard
+from t9k.em.server.metrics import Metrics
+from t9k.em.server.settings import Settings
+
+
+class TestHomes:
+    def test_nobody_publishes_over_the_home_that_is_shared_with_them(self, server, alice, bob):
+        server.accounts.share(f"/{alice.name}", "user", bob.name, "edit", alice.name)
+        for strategy in ("replace", "error", "skip", "new"):
+            answer = bob.ask("POST", "uploads", json=document("/", alice.name, CONTENT, strategy=strategy))
+            assert (answer.status_code, code(answer)) == (403, "forbidden")
+        assert alice.ask("GET", "nodes", params={"path": f"/{alice.name}"}).json()["type"] == "Folder"
+
+    def test_nobody_publishes_over_their_own_home(self, alice):
+        answer = alice.ask("POST", "uploads", json=document("/", alice.name, CONTENT, strategy="replace"))
+        assert (answer.status_code, code(answer)) == (403, "forbidden")
+
+
+class TestPassing:
+    def test_who_passes_a_folder_does_not_see_what_was_there_before(self, server, alice, bob):
+        secret = upload(alice, f"/{alice.name}", "p", CONTENT)
+        alice.ask("DELETE", "nodes", params={"path": secret["path"]})
+        inner = upload(alice, secret["path"], "x", CONTENT)
+        server.accounts.share(inner["path"], "user", bob.name, "view", alice.name)
+        assert bob.ask("GET", "nodes", params={"path": secret["path"]}).json()["permission"] == "pass"
+        older = bob.ask("GET", "nodes", params={"path": f"{secret['path']}@1"})
+        assert (older.status_code, code(older)) == (404, "not_found")
+        assert alice.ask("GET", "nodes", params={"path": f"{secret['path']}@1"}).json()["type"] == "Artifact"
+
+
+class TestCodes:
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({"files": ["a", "A"]}, "key_collision"),
+            ({"files": ["../a"]}, "invalid_key"),
+            ({"folder": "/x/.."}, "invalid_name"),
+        ],
+    )
+    def test_what_is_wrong_with_an_upload_has_the_code_of_the_table(self, alice, changes, expected):
+        begun = document(changes.get("folder", f"/{alice.name}/f"), "m", dict.fromkeys(changes.get("files", ()), b""))
+        answer = alice.ask("POST", "uploads", json=begun)
+        assert (answer.status_code, code(answer)) == (400, expected)
+
+    @pytest.mark.parametrize("expires", ["9999-12-31T23:59:59-10:00", "0001-01-01T00:00:00+10:00"])
+    def test_a_time_that_no_clock_shows_is_refused(self, alice, expires):
+        answer = alice.ask("POST", "keys", json={"expires": expires})
+        assert (answer.status_code, code(answer)) == (400, "invalid_input")
+
+    def test_no_answer_sends_a_client_to_another_host(self, alice):
+        answer = alice.session.get(
+            f"{alice.url}/health/", headers={"Host": "evil.example"}, allow_redirects=False, timeout=30
+        )
+        assert (answer.status_code, code(answer)) == (404, "not_found")
+
+
+class TestSurprises:
+    """What nobody foresaw, behind the guard and the routes, without a socket."""
+
+    @staticmethod
+    def ask(path: str) -> httpx.Response:
+        app = bare_app()
+
+        def fails() -> None:
+            raise RuntimeError("a secret of the server")
+
+        def half() -> StreamingResponse:
+            def pieces() -> Iterator[bytes]:
+                yield b"half"
+                raise RuntimeError("a secret of the server")
+
+            return StreamingResponse(pieces())
+
+        app.add_api_route("/fails", fails)
+        app.add_api_route("/half", half)
+        guard = Guard(app, Settings(root="memory://", database="sqlite:////nowhere"), Metrics())
+
+        async def asked() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://x") as client:
+                return await client.get(path)
+
+        return asyncio.run(asked())
+
+    def test_an_error_that_nobody_foresaw_has_the_one_form_too(self, caplog):
+        answer = self.ask("/fails")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+        assert "secret" not in answer.text
+        assert answer.json()["error"]["requestId"] == answer.headers["X-Request-Id"]
+        assert "a secret of the server" in caplog.text
+
+    def test_half_an_answer_is_never_ended_as_if_it_was_whole(self):
+        with pytest.raises(RuntimeError, match="a secret"):
+            self.ask("/half")
