@@ -15,11 +15,11 @@ ROLES = ("nobody", "stranger", "passing", "viewer", "member", "editor", "node_ed
 
 @define
 class Scene:
-    """Users, and the nodes `/<owner>/team/shared/{m,n}` with `/<owner>/team/shared/deep/d`.
+    """Users, the run `/<owner>/team/shared/r`, and the artifacts `/<owner>/team/shared/{m,n}` with `/<owner>/team/shared/deep/d`.
 
     Attributes:
         people: Role -> user: 'viewer' and 'editor' may view and edit the folder `shared`, 'member' views it as one of a
-            group, 'node_editor' edits `m` alone, and for 'passing' `deep` is on the way to a shared node.
+            group, 'node_editor' edits `m` and `r` alone, and for 'passing' `deep` is on the way to a shared node.
     """
 
     people: dict[str, Someone]
@@ -27,6 +27,7 @@ class Scene:
     group: str = ""
     node: dict[str, Any] = field(factory=dict)
     other: dict[str, Any] = field(factory=dict)
+    run: dict[str, Any] = field(factory=dict)
 
     def upload(self, role: str, **changes: Any) -> str:
         """Begins an upload to the shared folder as somebody who may; gives its op."""
@@ -46,6 +47,7 @@ def make_scene(server: AIStorePlace) -> Scene:
     scene = Scene(people, shared, f"g{owner.name}")
     scene.node = upload(owner, shared, "m", CONTENT)
     scene.other = upload(owner, shared, "n", CONTENT)
+    scene.run = upload(owner, shared, "r", CONTENT, kind="Run")
     deep = upload(owner, f"{shared}/deep", "d", CONTENT)
     accounts, by = server.accounts, owner.name
     accounts.add_group(scene.group)
@@ -53,7 +55,8 @@ def make_scene(server: AIStorePlace) -> Scene:
     accounts.share(shared, "user", people["viewer"].name, "view", by)
     accounts.share(shared, "group", scene.group, "view", by)
     accounts.share(shared, "user", people["editor"].name, "edit", by)
-    accounts.share(scene.node["path"], "user", people["node_editor"].name, "edit", by)
+    for node in (scene.node, scene.run):
+        accounts.share(node["path"], "user", people["node_editor"].name, "edit", by)
     accounts.share(deep["path"], "user", people["passing"].name, "view", by)
     return scene
 

@@ -14,13 +14,15 @@ from t9k.em.records import FileSpec
 from t9k.em.wire import frame
 
 
-def document(folder: str, name: str, contents: Mapping[str, bytes], **changes: Any) -> dict[str, Any]:
+def document(
+    folder: str, name: str, contents: Mapping[str, bytes], kind: str = "Artifact", **changes: Any
+) -> dict[str, Any]:
     """What begins an upload."""
     return {
         "op": new_op(),
         "folder": folder,
         "draft": {
-            "type": "Artifact",
+            "type": kind,
             "name": name,
             "alternativeName": f"{name}_{uuid4().hex}",
             "id": str(uuid4()),

@@ -65,6 +65,10 @@ def node(scene: Scene, **more: Any) -> dict[str, Any]:
     return {"path": scene.node["path"], "generation": scene.node["generation"], **more}
 
 
+def run(scene: Scene, **more: Any) -> dict[str, Any]:
+    return {"path": scene.run["path"], "generation": scene.run["generation"], **more}
+
+
 def begun(who: Someone, scene: Scene, role: str) -> str:
     """An upload of somebody: their own where they may, and else that of the owner."""
     del who
@@ -101,8 +105,8 @@ def own_key(who: Someone) -> str:
 
 
 def grow(who: Someone, scene: Scene) -> requests.Response:
-    scene.people["owner"].ask("POST", "runs/append", params=node(scene, key="log", start=0), data=b"x")
-    return who.ask("GET", "runs/content", params=node(scene, key="log"))
+    scene.people["owner"].ask("POST", "runs/append", params=run(scene, key="log", start=0), data=b"x")
+    return who.ask("GET", "runs/content", params=run(scene, key="log"))
 
 
 ROWS = [
@@ -221,9 +225,9 @@ ROWS = [
     Row(
         "append",
         editors(node_editor=200),
-        lambda who, scene, role: who.ask("POST", "runs/append", params=node(scene, key="log", start=0), data=b"x"),
+        lambda who, scene, role: who.ask("POST", "runs/append", params=run(scene, key="log", start=0), data=b"x"),
     ),
-    Row("grown", readers(node_editor=200), lambda who, scene, role: who.ask("GET", "runs/grown", params=node(scene))),
+    Row("grown", readers(node_editor=200), lambda who, scene, role: who.ask("GET", "runs/grown", params=run(scene))),
     Row("grownContent", readers(node_editor=200), lambda who, scene, role: grow(who, scene)),
     Row(
         "shares",
