@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from t9k.em.wire import frame  # noqa: E402
 MIB = 1 << 20
 _TICKS = os.sysconf("SC_CLK_TCK")
 _EVERY_S = 0.5
+_PEAK = re.compile(r"(?m)^VmHWM:\s+(\d+) kB$")
 
 
 @contextlib.contextmanager
@@ -59,32 +61,34 @@ def cpu_s(processes: list[int]) -> float:
     return total / _TICKS
 
 
-def rss_bytes(process: int) -> int:
-    """Memory of a process that is resident now."""
+def peak_bytes(process: int) -> int:
+    """The most memory of a process that was resident at any time."""
     try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        found = _PEAK.search(Path(f"/proc/{process}/status").read_text())
     except OSError:
         return 0
+    return int(found[1]) << 10 if found else 0
 
 
 class Watch:
-    """Notes how much memory the processes of a server take together, every half second, and their processor time.
+    """Notes how much memory the processes of a server have taken at most, every half second, for they may be killed.
 
     Args:
         place: The server, which may be ended and started again meanwhile.
+
+    Attributes:
+        peak_bytes: Of all together, each at its own time; pages that they share count for each.
+        largest_bytes: The most that one took.
     """
 
     def __init__(self, place: AIStorePlace) -> None:
         self.peak_bytes = 0
         self.largest_bytes = 0
-        self.cpu_s = 0.0
-        self._before = 0.0
         self._place = place
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Watch:  # noqa: PYI034 - Self is not in Python 3.10
-        self._started_cpu = cpu_s(self._processes())
         self._thread.start()
         return self
 
@@ -92,25 +96,16 @@ class Watch:
         self._over.set()
         self._thread.join()
         self._look()
-        self.cpu_s += self._before - self._started_cpu
 
     def _run(self) -> None:
         while not self._over.wait(_EVERY_S):
             self._look()
 
-    def _processes(self) -> list[int]:
-        process = self._place.process
-        return [] if process is None else group(process.pid)
-
     def _look(self) -> None:
-        processes = self._processes()
-        sizes = [rss_bytes(process) for process in processes]
+        leader = self._place.process
+        sizes = [] if leader is None else [peak_bytes(process) for process in group(leader.pid)]
         self.peak_bytes = max(self.peak_bytes, sum(sizes))
         self.largest_bytes = max([self.largest_bytes, *sizes])
-        now = cpu_s(processes)
-        if now < self._before:  # others, after a restart
-            self.cpu_s += self._before
-        self._before = now
 
 
 def batch(contents: Mapping[str, bytes]) -> bytes:
