@@ -94,6 +94,8 @@ def documented(function: ast.FunctionDef) -> list[tuple[str, Any, Any]]:
 
 def comparable(signature: inspect.Signature) -> list[tuple[str, Any, Any]]:
     parameters = without_self(list(signature.parameters.values()))
+    # What is added to the reference can be given by its name only, and so changes no call.
+    parameters = [parameter for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
     return [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
 
 

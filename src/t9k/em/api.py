@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ def create_run(
     folder: str = "default",
     make_folder: bool = False,
     conflict_strategy: str = "new",
+    *,
+    system_metrics: float | None = None,
 ) -> Run:
     """Creates and initializes a new Run.
 
@@ -50,10 +53,12 @@ def create_run(
         labels: Labels of the Run.
         description: Description of the Run.
         auto_upload: Whether to upload the Run by itself, while it goes on; a thread does it, and nothing of it raises or waits in
-            the training. If False, all of the following args will not be used.
+            the training. If False, `folder`, `make_folder` and `conflict_strategy` will not be used.
         folder: Path of the Folder to which the Run is uploaded; see `Run.upload`.
         make_folder: If True and the Folder does not exist, make it and parent Folders as needed.
         conflict_strategy: 'skip', 'error', 'new' or 'replace'; see `Run.upload`.
+        system_metrics: Seconds between two samples of processor, memory, disk, network and NVIDIA GPUs, which are
+            logged as metrics of type 'system'; None for none. Needs `pip install 't9k-em[system]'`.
 
     Returns:
         A Run instance created and initialized.
@@ -63,6 +68,7 @@ def create_run(
         InvalidName: `name` cannot be the name of a run.
         InvalidHparams: JSON cannot hold a hyperparameter.
         InvalidStrategy: The conflict strategy is unknown.
+        InvalidInput: `system_metrics` is no positive number.
         LocalError: The local directory cannot be made.
 
     Examples:
@@ -81,13 +87,16 @@ def create_run(
         "folder": folder,
         "make_folder": make_folder,
         "conflict_strategy": conflict_strategy,
+        "system_metrics": system_metrics,
     }
     if config_path is not None:
         given |= read_run_config(Path(config_path))
     check_strategy(given["conflict_strategy"])
     destination = _destination(given) if given["auto_upload"] else None
+    period_s = _period(given["system_metrics"])
     run = Run({key: given[key] for key in ("name", "labels", "description")}, hparams=given["hparams"])
     run.record(Capture())
+    run.sample(period_s)
     if destination is not None:
         run.go_live(destination)
     return run
@@ -99,6 +108,8 @@ def load_run(
     folder: str = "default",
     make_folder: bool = False,
     conflict_strategy: str = "new",
+    *,
+    system_metrics: float | None = None,
 ) -> Run:
     """Loads a Run from local or server.
 
@@ -109,10 +120,12 @@ def load_run(
             `/<current-user>/` prepended to it; 'path@3' is its third version. A URI with a fragment names another backend:
             `file:///data/em#/alice/default/mnist`.
         auto_upload: Whether to upload the Run by itself, while it goes on; a thread does it, and nothing of it raises or waits in
-            the training. If False, all of the following args will not be used.
+            the training. If False, `folder`, `make_folder` and `conflict_strategy` will not be used.
         folder: Path of the Folder to which the Run is uploaded; see `Run.upload`.
         make_folder: If True and the Folder does not exist, make it and parent Folders as needed.
         conflict_strategy: 'skip', 'error', 'new' or 'replace'; see `Run.upload`.
+        system_metrics: Seconds between two samples of processor, memory, disk, network and NVIDIA GPUs, from the next `log` on, which are
+            logged as metrics of type 'system'; None for none. Needs `pip install 't9k-em[system]'`.
 
     Returns:
         A Run instance loaded.
@@ -122,10 +135,12 @@ def load_run(
             what is there cannot be read (`LocalError`, `BackendError`).
     """
     check_strategy(conflict_strategy)
+    period_s = _period(system_metrics)
     path = session.text_of_place(path)
     local = _local_directory(path, RUN)
     run = Run.open_directory(local) if local else fetch_run(*session.locate(path))
     run.resume_with(Capture())
+    run.sample(period_s)
     if auto_upload:
         run.go_live(
             _destination({"folder": folder, "make_folder": make_folder, "conflict_strategy": conflict_strategy})
@@ -357,3 +372,13 @@ def _destination(given: Mapping[str, Any]) -> Destination:
         make_folder=given["make_folder"],
         conflict_strategy=given["conflict_strategy"],
     )
+
+
+def _period(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise InvalidInput(
+            f"system_metrics must be the seconds between two samples, such as 5.0, or None, not {value!r}"
+        )
+    return float(value)

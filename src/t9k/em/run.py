@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from t9k.ah.core import Branch, Commit, Dataset, Model, Tag
     from t9k.em.backend import Backend
     from t9k.em.capture import Capture
+    from t9k.em.capture.system import SystemMetrics
     from t9k.em.live.source import Destination
     from t9k.em.live.uploading import LiveUpload
     from t9k.em.transfer.progress import Progress
@@ -84,6 +85,7 @@ class Run(LocalNode):
     associations: dict[str, list[dict[str, str]]]
     destination: Destination | None
     _capture: Capture | None
+    _system: SystemMetrics | None
     _live: LiveUpload | None
 
     def __init__(
@@ -349,6 +351,25 @@ class Run(LocalNode):
         """
         self._capture = capture
 
+    def sample(self, period_s: float | None) -> None:
+        """Lets a thread log what the machine does, as metrics of type 'system', until the run finishes.
+
+        Args:
+            period_s: Seconds between two samples; None for none. A run that was loaded is sampled from the next `log` on.
+        """
+        if period_s is None:
+            return
+        from t9k.em.capture.system import TYPE, SystemMetrics  # noqa: PLC0415 - few runs need it
+
+        self._system = SystemMetrics(
+            period_s,
+            self._directory,
+            log=lambda values, step: self._metrics.append(TYPE, encode_now(values, step, None)),
+            first=lambda: self._metrics.count(TYPE),
+        )
+        if not self._resumable:
+            self._system.start()
+
     def go_live(self, to: Destination) -> None:
         """Uploads the run from now on while it goes on, in a thread of its own; nothing of that ever raises here.
 
@@ -414,6 +435,7 @@ class Run(LocalNode):
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._capture = None
+        self._system = None
         self._resumable = False
         self.destination = None
         self._live = None
@@ -485,6 +507,8 @@ class Run(LocalNode):
                     _warn_only(f"the run {self.name!r} goes on, but on the disk it still has ended: {error}")
             if self._capture is not None:
                 self._capture.start_output(self._directory)
+            if self._system is not None:
+                self._system.start()
 
     def _mark(self, side: str, resource: object) -> None:
         if isinstance(resource, Artifact):
@@ -579,6 +603,8 @@ class Run(LocalNode):
             steps.callback(self._metrics.close)
             if self._capture is not None:
                 steps.callback(self._capture.stop)
+            if self._system is not None:
+                steps.callback(self._system.stop)
             self._resumable = False
             if self.status == RUNNING:
                 self.status, self.end_timestamp = status, utc_text()

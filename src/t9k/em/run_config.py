@@ -15,6 +15,10 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (lambda value: isinstance(value, str), "a string"),
     "hparams": (lambda value: isinstance(value, dict), "a mapping"),
@@ -24,6 +28,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "folder": (lambda value: isinstance(value, str), "a string"),
     "make_folder": (lambda value: isinstance(value, bool), "true or false"),
     "conflict_strategy": (lambda value: isinstance(value, str), "a string"),
+    "system_metrics": (_is_number, "a number of seconds"),
 }
 
 

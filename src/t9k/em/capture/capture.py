@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,14 @@ def _guard_forks() -> None:
             after_in_parent=_imports.after_fork,
             after_in_child=_imports.after_fork_in_child,
         )
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """For what imports in a thread: no child is forked meanwhile, and nothing else imports like this."""
+    _guard_forks()
+    with _imports.lock:
+        yield
 
 
 def _platform() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from t9k.em.local import forks, metrics
 from t9k.em.local.appender import LineAppender
 from t9k.em.local.disk import NO_SPACE, explained, sync_dir
 from t9k.em.local.losses import Losses
+from t9k.em.local.metricreader import Reader
 from t9k.em.local.metrictypes import canonical_type, file_name, type_of
 from t9k.em.metadata import mapping_of, text_of
 from t9k.em.records import utc_text
@@ -119,6 +120,10 @@ class MetricFiles:
     def read(self) -> dict[str, list[dict[str, Any]]]:
         """All entries, by type, in the order of logging."""
         return {kind: metrics.read(self._directory / name) for kind, name in self.names().items()}
+
+    def count(self, type: str) -> int:
+        """How many lines there are of a type."""
+        return sum(block.count(b"\n") for path in self.paths(type).values() for block in Reader(path).blocks(1 << 20))
 
     def sync(self) -> None:
         """Waits until everything appended so far would survive a power cut.
