@@ -268,6 +268,7 @@ hosts = st.one_of(
         st.lists(segment, max_size=3),
         st.sampled_from(["", "/", "//"]),
     ),
+    st.sampled_from(["http://10.0.0.5:8000/t9k?insecure=true", "http://h/a/?insecure=true"]),
     st.sampled_from(["file:///data/em", "s3://bucket/root", "s3://b?region=x", "gs://b", "memory://m", "/data/em"]),
 )
 
@@ -364,7 +365,17 @@ class TestLogin:
         assert Config(real)["api_key"] == "k2"
 
     @pytest.mark.parametrize(
-        "host", ["", " https://h", "https://h\n", "https://", "https://h?x=1", "https://h#f", None]
+        "host",
+        [
+            "",
+            " https://h",
+            "https://h\n",
+            "https://",
+            "https://h?x=1",
+            "http://h?insecure=true&x=1",
+            "https://h#f",
+            None,
+        ],
     )
     def test_refuses_hosts_that_are_none(self, file: Path, host: Any) -> None:
         with pytest.raises(InvalidURI):

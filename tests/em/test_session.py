@@ -77,3 +77,12 @@ def test_the_root_of_a_place_opens_the_same_backend_elsewhere(tmp_path):
     session.login(str(tmp_path / "store"))
     assert session.root("a/b") == (tmp_path / "store").as_uri()
     assert session.root("memory://x?unsafe_single_writer=true#/a") == "memory://x?unsafe_single_writer=true"
+
+
+def test_a_uri_of_the_store_that_login_chose_is_that_backend(store):
+    backend = session.login(store)
+    assert session.resolve(f"{store}#/bob/x") == (backend, "/bob/x")
+    other, _ = session.resolve(f"{store}?unsafe_single_writer=true")
+    assert other is not backend
+    session.logout()
+    assert session.resolve(store)[0] is not backend

@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 
 from t9k.em import wire
 from t9k.em.errors import BackendError, NotAuthenticated
+from t9k.em.names import check_name
 from t9k.em.uris import is_same_root
 from t9k_em_backends.aistore.address import Address, is_key
 from t9k_em_backends.aistore.connection import Connection, Sessions
@@ -86,7 +87,7 @@ class Server:
         """
         if self._user is None:
             said = self.ask("GET", "/user")
-            self._user = self.understood(lambda: _text(said["name"]))
+            self._user = self.understood(lambda: check_name(said["name"], what="user"))
         return self._user
 
     def ask(self, method: str, path: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any:

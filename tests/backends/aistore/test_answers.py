@@ -171,6 +171,13 @@ def test_the_user_is_asked_for_once(server: Scripted) -> None:
     assert [request.what for request in server.requests] == ["/version", "/user"]
 
 
+@pytest.mark.parametrize("name", ["", "../bob", "a/b", None, 5])
+def test_a_user_who_cannot_be_is_refused(server: Scripted, name: object) -> None:
+    server.user = as_json({"name": name})
+    with pytest.raises(BackendError, match="upgrade"):
+        backend_at(server).open()
+
+
 def test_listings_go_through_all_pages(server: Scripted) -> None:
     from t9k.em.records import FileEntry, Node
 
