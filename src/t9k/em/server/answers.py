@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from t9k.em import wire
 from t9k.em.errors import EMError, NotAuthenticated, RateLimited
@@ -68,6 +69,8 @@ def of_error(error: EMError, request_id: str) -> JSONResponse:
     headers = {}
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, Refused) and error.code == "unavailable":
+        headers["Connection"] = "close"  # the rest of a body is on its way, and is not waited for
     if wire.CODES[code].status == 401:  # noqa: PLR2004 - Unauthorized, which has to say how to be authorized
         headers["WWW-Authenticate"] = "Bearer"
     return failure(code, str(error), request_id, headers)
@@ -98,6 +101,11 @@ def install(app: FastAPI) -> None:
         del error  # raised again when it was told, for the log
         return failure("internal", unforeseen(request.state.id), request.state.id, {"Connection": "close"})
 
+    async def gone(request: Request, error: Exception) -> JSONResponse:
+        del error  # nobody is there to read the answer, and the log is not to complain of it
+        return failure("bad_request", "the body ended before its end", request.state.id)
+
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(Exception, unexpected)
     app.add_exception_handler(EMError, known)
     app.add_exception_handler(RequestValidationError, invalid)

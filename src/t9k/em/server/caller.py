@@ -73,13 +73,27 @@ class Caller:
         return self.service.tree_at(bare, self.user)
 
 
-async def _authenticated(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
+async def authenticate(request: Request) -> Caller:
+    """Finds out who makes a request, once.
+
+    Raises:
+        NotAuthenticated: See `t9k.em.server.accounts.keys.Keys.authenticate`.
+        RateLimited: They ask too often.
+    """
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is not None:
+        return known
     service: Service = request.app.state.service
     key = _key(request, allow_query=service.settings.allow_query_keys)
     principal = await run_in_threadpool(service.accounts.authenticate, key)
     request.state.user = principal.user
     service.rates.take(principal.key_id)
-    return Caller(service, principal, Access(service.accounts, principal))
+    caller = request.state.caller = Caller(service, principal, Access(service.accounts, principal))
+    return caller
+
+
+async def _authenticated(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
+    return await authenticate(request)
 
 
 def _key(request: Request, *, allow_query: bool) -> str:

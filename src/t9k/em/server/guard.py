@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from t9k.em.server.answers import failure
+from t9k.em.server.limits import timely
 from t9k.em.server.metrics import Metrics
 from t9k.em.server.settings import Settings
 from t9k.em.wire import PREFIX
@@ -66,7 +67,7 @@ class Guard:
         try:
             refusal = self._refuse(scope, headers)
             if refusal is None:
-                await self._app(scope, receive, answer)
+                await self._app(scope, timely(receive, _size(headers)), answer)
             else:
                 await failure(*refusal, request_id, {"Connection": "close"})(scope, receive, answer)
         except Exception:
@@ -96,7 +97,7 @@ class Guard:
             return "unsupported_encoding", "bodies are taken as they are, without Content-Encoding"
         if b"transfer-encoding" in headers:
             return "length_required", "a body has to come with its Content-Length, not in chunks"
-        size, most = int(headers.get(b"content-length", b"0")), self._most_bytes(scope["path"])
+        size, most = _size(headers), self._most_bytes(scope["path"])
         if size > most:
             return "too_large", f"the body has {size} bytes, and {most} are taken here at once"
         return None
@@ -118,6 +119,10 @@ class Guard:
             "user": scope["state"].get("user", ""),
         }
         _log.info("request", extra={"fields": fields})
+
+
+def _size(headers: dict[bytes, bytes]) -> int:
+    return int(headers.get(b"content-length", b"0"))
 
 
 def _is_trick(raw: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""What keeps one client from taking all: requests a second for each key, and bytes in memory for all together."""
+"""What keeps one client from taking all: requests a second for each key, time for a body, and bytes in memory for all."""
 
 from __future__ import annotations
 
@@ -8,11 +8,23 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+import anyio
 
 from t9k.em.errors import RateLimited
+from t9k.em.server.answers import Refused
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive
 
 MOST_KEYS = 10_000
 BURST_S = 2.0
+STALLED_S = 30.0
+"""How long the next piece of a body may take."""
+
+SLOWEST_BYTES_S = 8 << 10
+"""How fast a whole body has to come."""
 
 
 class Rates:
@@ -48,6 +60,42 @@ class Rates:
             raise RateLimited(
                 f"this key may make {self._rate:g} requests a second; come back later", (1 - tokens) / self._rate
             )
+
+
+class TooSlow(Refused):
+    """A body comes so slowly that others wait for its room in vain."""
+
+
+def timely(receive: Receive, size_bytes: int) -> Receive:
+    """Receives a body, as long as it comes; afterwards waits for the end of the connection, however long that takes.
+
+    Args:
+        receive: Of ASGI.
+        size_bytes: What the client announced.
+
+    Returns:
+        What raises `TooSlow` instead of waiting any longer.
+    """
+    until: float | None = None
+    whole = False
+
+    async def receive_timely() -> Message:
+        nonlocal until, whole
+        if whole:
+            return await receive()
+        now = time.monotonic()
+        until = now + STALLED_S + size_bytes / SLOWEST_BYTES_S if until is None else until
+        try:
+            with anyio.fail_after(max(0.0, min(STALLED_S, until - now))):
+                message = await receive()
+        except TimeoutError as error:
+            raise TooSlow(
+                "unavailable", "the body came too slowly; send it again, over a slow network in smaller pieces"
+            ) from error
+        whole = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    return receive_timely
 
 
 class Room:

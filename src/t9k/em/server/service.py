@@ -37,6 +37,7 @@ class Service:
         metrics: What Prometheus is told.
         rates: Requests a second for each key.
         room: Bytes of requests in memory.
+        parsing: Bytes that large documents take besides when they are parsed.
         uploads: Those under way that this process has seen.
         published: Generations that this process has read.
     """
@@ -47,6 +48,7 @@ class Service:
     metrics: Metrics
     rates: Rates
     room: Room = field(factory=lambda: Room(ROOM_BYTES))
+    parsing: Room = field(factory=lambda: Room(ROOM_BYTES))
     uploads: OpenUploads
     published: Published = field(factory=lambda: Published())  # noqa: PLW0108 - defined below
     _checked: float = field(default=-CHECKED_FOR_S, init=False)

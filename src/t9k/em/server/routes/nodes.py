@@ -17,6 +17,7 @@ from t9k.em.records import FOLDER, FileEntry
 from t9k.em.server import models
 from t9k.em.server.answers import Refused
 from t9k.em.server.caller import Authenticated, Caller
+from t9k.em.server.documents import DocumentRoute
 from t9k.em.server.moving import move_node
 from t9k.em.server.routes.paging import FILES_PAGE, PAGE, After, FilesLimit, Generation, Key, Limit, Path, page
 from t9k.em.wire import EDIT, PASS, node_json
@@ -24,7 +25,7 @@ from t9k.em.wire import EDIT, PASS, node_json
 SIGNATURE_LIFETIME_S = 3600.0
 
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})|bytes=-(\d{1,18})")
-router = APIRouter(tags=["nodes"])
+router = APIRouter(tags=["nodes"], route_class=DocumentRoute)
 ANYTHING: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }

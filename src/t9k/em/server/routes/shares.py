@@ -13,10 +13,11 @@ from t9k.em.records import utc_text
 from t9k.em.server import models
 from t9k.em.server.accounts import Share
 from t9k.em.server.caller import Authenticated
+from t9k.em.server.documents import DocumentRoute
 from t9k.em.server.routes.paging import Path
 from t9k.em.wire import OWN
 
-router = APIRouter(prefix=f"{wire.PREFIX}/shares", tags=["shares"])
+router = APIRouter(prefix=f"{wire.PREFIX}/shares", tags=["shares"], route_class=DocumentRoute)
 
 
 @router.get("", operation_id="shares", response_model=models.Items[models.Share])

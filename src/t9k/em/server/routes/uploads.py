@@ -20,12 +20,13 @@ from t9k.em.server import models
 from t9k.em.server.answers import Refused
 from t9k.em.server.bodies import Received
 from t9k.em.server.caller import Authenticated, Caller, with_body
+from t9k.em.server.documents import DocumentRoute
 from t9k.em.server.routes.nodes import SIGNATURE_LIFETIME_S
 from t9k.em.server.routes.paging import Key, Offset
 from t9k.em.server.uploads import OpenUpload
 from t9k.em.wire import ASSET_HUB, EDIT, OWN, PASS
 
-router = APIRouter(prefix=f"{wire.PREFIX}/uploads", tags=["uploads"])
+router = APIRouter(prefix=f"{wire.PREFIX}/uploads", tags=["uploads"], route_class=DocumentRoute)
 
 Round = Annotated[int, Query(ge=0, le=2**31, description="The newest round that the client has seen.")]
 Digest = Annotated[str, Header(max_length=256, description="`sha-256=:<base64>:` (RFC 9530)")]

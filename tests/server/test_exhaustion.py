@@ -1,0 +1,103 @@
+"""What one client may take from all others: memory, time, connections."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+from tests.server.sending import document
+from tests.services.aistore import AIStorePlace
+
+from t9k.em.server import limits
+from t9k.em.server.limits import TooSlow, timely
+
+
+def connected(server: AIStorePlace) -> socket.socket:
+    parts = urlsplit(server.url)
+    connection = socket.create_connection((parts.hostname, parts.port), timeout=30)
+    connection.settimeout(30)
+    return connection
+
+
+def head(target: str, size: int, key: str = "", method: str = "POST") -> bytes:
+    authorization = f"Authorization: Bearer {key}\r\n" if key else ""
+    return (
+        f"{method} /apis/v1/{target} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"{authorization}Content-Length: {size}\r\n\r\n"
+    ).encode()
+
+
+def memory_bytes(server: AIStorePlace) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) << 10
+
+
+class TestDocuments:
+    @pytest.mark.parametrize("target", ["uploads", "folders", "nodes/move", "keys", "users", "groups"])
+    def test_who_has_no_key_is_told_so_before_the_body_is_read(self, server, target):
+        with connected(server) as connection:
+            connection.sendall(head(target, 1 << 20) + b"{")  # and no more
+            assert b" 401 " in connection.recv(65536)
+
+    def test_many_large_documents_wait_for_each_other(self, server, alice):
+        metadata = {"a": ["x" * 1000] * 14_000}
+        begun = document(f"/{alice.name}/f", "m", {})
+        begun["draft"]["metadata"] = metadata
+        body = json.dumps(begun).encode()
+        before = memory_bytes(server)
+        with ExitStack() as stack:
+            for _ in range(20):
+                connection = stack.enter_context(connected(server))
+                connection.sendall(head("uploads", len(body), alice.key))
+                threading.Thread(target=_send, args=(connection, body[:-1]), daemon=True).start()
+            time.sleep(2)  # whatever the server reads, it has read by then
+            assert memory_bytes(server) - before < 9 * len(body)
+        answer = alice.ask("POST", "uploads", json=document(f"/{alice.name}/f", "m", {}))
+        assert answer.status_code == 200
+
+
+def _send(connection: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):  # the test is over
+        connection.sendall(data)
+
+
+class TestSlowBodies:
+    @staticmethod
+    def receive(pauses_s, size=100):
+        """Receives a body in pieces of ten bytes, each after a pause."""
+
+        async def receiving():
+            left = iter(pauses_s)
+
+            async def receive():
+                await anyio.sleep(next(left))
+                return {"type": "http.request", "body": b"x" * 10, "more_body": left.__length_hint__() > 0}
+
+            timed, got = timely(receive, size), []
+            for _ in pauses_s:
+                message = await timed()
+                got.append(message["body"])
+            return b"".join(got)
+
+        return anyio.run(receiving)
+
+    def test_a_body_that_stalls_is_given_up(self, monkeypatch):
+        monkeypatch.setattr(limits, "STALLED_S", 0.1)
+        with pytest.raises(TooSlow):
+            self.receive([0, 0, 30])
+
+    def test_a_body_that_drips_is_given_up(self, monkeypatch):
+        monkeypatch.setattr(limits, "STALLED_S", 0.2)
+        with pytest.raises(TooSlow):
+            self.receive([0.05] * 1000)
+
+    def test_a_body_that_comes_is_taken(self):
+        assert self.receive([0] * 10) == b"x" * 100
