@@ -298,6 +298,7 @@ class Run(LocalNode):
         self._hparams = hparams
         self._metrics.replace_all(lines)
         self._save(platform=platform, git=git)
+        self._replaced += 1
 
     def to_dict(self) -> dict[str, Any]:
         """Gives the run as a dict of JSON types, but for NaN and infinite numbers: the arguments of the constructor.
@@ -391,12 +392,15 @@ class Run(LocalNode):
         marked = {side: [record.get("id", record) for record in associations[side]] for side in associations}
         files = [artifact.directory / INDEX for artifact in list(self._artifacts.values())]
         changed = [path.stat().st_mtime_ns for path in files if path.is_file()]
-        return metadata, marked, self._hparams.as_dict(), changed
+        return metadata, marked, self._hparams.as_dict(), changed, self._replaced
 
     def growing(self) -> list[GrowingFile]:
         """The files that are appended to, with how far they reach by now."""
-        files = [(f"{METRICS}/{name}", self._directory / METRICS / name) for name in self._metrics.names().values()]
-        found = [GrowingFile(key=key, path=path, end=path.stat().st_size) for key, path in files]
+        found = []
+        for name in self._metrics.names().values():
+            path = self._directory / METRICS / name
+            with contextlib.suppress(FileNotFoundError):  # all metrics are being replaced
+                found.append(GrowingFile(key=f"{METRICS}/{name}", path=path, end=path.stat().st_size))
         log = self._directory / LOG
         if log.is_file():
             found.append(GrowingFile(key=LOG, path=log, end=self._finished_output(log)))
@@ -437,6 +441,7 @@ class Run(LocalNode):
         self._capture = None
         self._system = None
         self._resumable = False
+        self._replaced = 0
         self.destination = None
         self._live = None
 

@@ -7,7 +7,6 @@ from collections import Counter
 import pytest
 
 from t9k import em
-from t9k.em.errors import NotFound
 from t9k.em.live.rounds import Rounds
 from t9k.em.live.source import Destination, RunSource
 from t9k.em.live.uploading import Steps
@@ -29,7 +28,7 @@ class Clock:
 
 
 class Counting(StoreWrapper):
-    """Counts what is written, by the hour of a clock."""
+    """Counts what is written but for artifacts, by the hour of a clock."""
 
     def __init__(self, inner, clock):
         super().__init__(inner)
@@ -37,12 +36,8 @@ class Counting(StoreWrapper):
         self.writes = Counter()
 
     def put(self, key, body, *, if_absent=False):
-        self.writes[int(self._clock() // HOUR_S)] += 1
+        self.writes[int(self._clock() // HOUR_S)] += "weights" not in key
         return super().put(key, body, if_absent=if_absent)
-
-    def put_many(self, items):
-        self.writes[int(self._clock() // HOUR_S)] += len(items)
-        return super().put_many(items)
 
 
 @pytest.fixture
@@ -95,7 +90,35 @@ def test_requests_are_bounded_while_three_types_are_logged_every_second(run, rou
         if rounds.wait_s() == 0:
             rounds.round()
     assert 100 < store.writes[0] <= 400
-    assert all(20 < store.writes[hour] <= 63 for hour in (1, 2)), store.writes
+    assert all(20 < store.writes[hour] <= 60 for hour in (1, 2)), store.writes
+
+
+def busy(run, second):
+    """Twenty types of metrics, changing hyperparameters, and an artifact now and then."""
+    for kind in range(20):
+        run.log(f"kind{kind}", {"loss": 1.0}, step=second)
+    run.hparams["seen"] = second
+    if second % 1000 < 10:
+        run.mark_output(em.create_artifact(f"weights{second}"))
+
+
+def quiet_then_busy(run, second):
+    if second > 2 * HOUR_S:
+        busy(run, second)
+
+
+@pytest.mark.parametrize("act", [busy, quiet_then_busy])
+@pytest.mark.parametrize("away", [(), range(HOUR_S, 2 * HOUR_S)], ids=["reached", "away for an hour"])
+def test_requests_are_bounded_whatever_the_run_does(run, rounds, clock, store, folder, act, away):
+    for second in range(0, 4 * HOUR_S, 10):
+        clock.now = float(second)
+        act(run, second)
+        if rounds.wait_s() == 0 and second not in away:
+            rounds.round()
+    assert store.writes[0] <= 400
+    assert all(store.writes[hour] <= 60 for hour in (1, 2, 3)), store.writes
+    rounds.publish()
+    assert load(folder).metrics == run.metrics
 
 
 def test_a_run_that_logs_nothing_still_shows_that_it_is_alive(rounds, clock, store, folder):
@@ -103,7 +126,7 @@ def test_a_run_that_logs_nothing_still_shows_that_it_is_alive(rounds, clock, sto
         clock.now = float(second)
         if rounds.wait_s() == 0:
             rounds.round()
-    assert 30 <= store.writes[1] <= 60
+    assert 30 <= store.writes[1] <= 60, store.writes
     backend, path = resolve(f"{folder}/live")
     assert last_sign(backend, backend.stat(path)) is not None
 
@@ -130,6 +153,7 @@ def test_a_reader_has_few_segments_to_read(run, rounds, clock, store, folder):
         clock.now += 60
         if rounds.wait_s() == 0:
             rounds.round()
+    catch_up(rounds, clock)
     backend, path = resolve(f"{folder}/live")
     key = "metrics/train.yaml"
     node = backend.stat(path)
@@ -195,10 +219,59 @@ def test_a_run_that_somebody_deleted_is_published_again(run, rounds, clock, stor
     backend.delete(path)
     run.log("train", {"loss": 1.0}, step=1)
     clock.now += 60
-    with pytest.raises(NotFound):
+    rounds.round()
+    assert load(folder).metrics == run.metrics
+
+
+def test_a_version_that_somebody_published_is_followed_by_another_without_an_error(run, rounds, clock, store, folder):
+    rounds.round()
+    for step in range(3):
+        run.log("train", {"loss": 1.0}, step=step)
+        run.upload(folder=folder)
+        run.log("train", {"loss": 2.0}, step=step)
+        clock.now += 60
         rounds.round()
+    assert load(folder).metrics == run.metrics
+
+
+def test_a_run_that_is_left_out_adds_nothing_to_the_one_that_has_its_name(run, clock, store, folder):
+    other = em.create_run(name="live")
+    other.log("train", {"loss": 1.0}, step=0)
+    other.upload(folder=folder, make_folder=True)
+    rounds = Rounds(
+        RunSource(run, Destination(folder=folder, make_folder=True, conflict_strategy="skip"), Steps()), clock
+    )
+    for step in range(5):
+        run.log("train", {"mine": 2.0}, step=step)
+        clock.now += 60
+        rounds.round()
+    assert load(folder).id == other.id
+    assert load(folder).metrics == other.metrics
+
+
+@pytest.mark.parametrize("steps", [3, 50, 80])
+def test_metrics_that_are_replaced_replace_those_that_were_sent(run, rounds, clock, store, folder, steps):
+    for step in range(50):
+        run.log("train", {"loss": 1.0}, step=step)
+    rounds.round()
+    entries = [{"value": {"other": 1.0}, "sequence": {"step": step}} for step in range(steps)]
+    run.parse_from_dict({**run.to_dict(), "metrics": {"train": entries}})
     catch_up(rounds, clock)
     assert load(folder).metrics == run.metrics
+
+
+def test_no_file_waits_for_another_when_few_may_be_written(run, rounds, clock, store, folder):
+    for kind in range(70):
+        run.log(f"kind{kind}", {"loss": 1.0}, step=0)
+    rounds.round()
+    for second in range(0, 5 * HOUR_S, 30):
+        clock.now = float(second)
+        for kind in range(70):
+            run.log(f"kind{kind}", {"loss": 1.0}, step=second)
+        if rounds.wait_s() == 0:
+            rounds.round()
+    assert all(store.writes[hour] <= 60 for hour in (1, 2, 3, 4)), store.writes
+    assert all(len(entries) > 100 for entries in load(folder).metrics.values())
 
 
 def test_a_backend_without_growing_files_gets_the_whole_run_again(run, rounds, clock, folder, monkeypatch):

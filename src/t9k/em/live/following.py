@@ -45,11 +45,13 @@ class _Sent:
         end: Up to where.
         folded: Where the segment begins that the next fold makes.
         segments: How many lie between `folded` and `end`.
+        turn: When it was sent last, counted in segments of all files.
     """
 
     end: int
     folded: int
     segments: int = 0
+    turn: int = 0
 
 
 class Follower:
@@ -65,16 +67,22 @@ class Follower:
         self._backend = backend
         self._node = node
         self._sent = {key: _Sent(size, size) for key, size in published.items()}
+        self._writes = 0
 
     def pending(self, files: Sequence[GrowingFile]) -> int:
         """How many bytes are to be sent."""
         return sum(max(0, file.end - self._of(file).end) for file in files)
 
-    def send(self, files: Sequence[GrowingFile]) -> int:
+    def is_replaced(self, files: Sequence[GrowingFile]) -> bool:
+        """Whether a file is shorter than what was sent of it, so that it is another one."""
+        return any(file.end < self._of(file).end for file in files)
+
+    def send(self, files: Sequence[GrowingFile], most: int | None = None) -> int:
         """Appends what is new, whole lines only.
 
         Args:
             files: As they are now.
+            most: How many objects may be written, None for all that is needed; those that waited longest come first.
 
         Returns:
             How many objects were written.
@@ -83,29 +91,31 @@ class Follower:
             NotFound: The generation is not the newest any more.
             BackendError: Something could not be sent; it is sent the next time.
         """
-        return sum(self._send(file) for file in files)
+        before = self._writes
+        for file in sorted(files, key=lambda file: self._of(file).turn):
+            self._send(file, None if most is None else before + most)
+        return self._writes - before
 
     def show_life(self) -> int:
         """Lets readers see that the run is alive although nothing is new; returns how many objects that wrote."""
         self._backend.append(self._node, HEARTBEAT, 0, b"\n")
         return 1
 
-    def _send(self, file: GrowingFile) -> int:
+    def _send(self, file: GrowingFile, last: int | None) -> None:
         sent = self._of(file)
-        writes = 0
-        while sent.end < file.end:
+        while sent.end < file.end and (last is None or self._writes < last):
             is_fold = sent.segments >= FOLD_AFTER and file.end - sent.folded <= SEGMENT_BYTES
             start = sent.folded if is_fold else sent.end
             data = _lines(file.path, start, min(file.end, start + SEGMENT_BYTES))
             if start + len(data) <= sent.end:
                 break
             self._backend.append(self._node, file.key, start, data)
-            writes += 1
+            self._writes += 1
+            sent.turn = self._writes
             sent.end = start + len(data)
             sent.segments = 1 if is_fold else sent.segments + 1
             if sent.end - sent.folded > SEGMENT_BYTES // 2:
                 sent.folded, sent.segments = sent.end, 0
-        return writes
 
     def _of(self, file: GrowingFile) -> _Sent:
         return self._sent.setdefault(file.key, _Sent(0, 0))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
-from attrs import define
+from attrs import define, field
 
-FIRST_S, LAST_S = 1.0, 60.0
+FIRST_S, LAST_S = 1.0, 66.0
 """Between two writes, of a new run and of an old one."""
 
 SLOW_FROM_S = 60.0
@@ -14,12 +15,16 @@ SLOW_FROM_S = 60.0
 
 SPARE = 40
 
+HOUR_S = 3600.0
+FIRST_HOUR, EACH_HOUR = 360, 54
+"""The most writes of a run in its first hour, and in any hour after it; what is left to 400 and 60 is for its end."""
+
 
 def interval_s(age_s: float) -> float:
     """How long one write has to last.
 
-    A second for a run of a minute, a minute for a run of an hour, and in between a sixtieth of its age: about 300 writes
-    in the first hour, and 60 in each hour after it.
+    A second for a run of a minute, about a minute for a run of an hour, and in between a sixtieth of its age: about 300 writes
+    in the first hour, and 54 in each hour after it.
 
     Args:
         age_s: Of the run, in seconds.
@@ -28,9 +33,8 @@ def interval_s(age_s: float) -> float:
 
 
 def allowance(age_s: float) -> float:
-    """How many writes the intervals up to an age allow, and some to spare for what is urgent."""
-    steady = SLOW_FROM_S * (1 + math.log(max(1.0, min(age_s, LAST_S * SLOW_FROM_S) / SLOW_FROM_S)))
-    return SPARE + min(age_s, steady) + max(0.0, age_s - LAST_S * SLOW_FROM_S) / LAST_S
+    """How many writes the intervals up to an age of at most an hour allow, and some to spare for what is urgent."""
+    return SPARE + min(age_s, SLOW_FROM_S * (1 + math.log(max(1.0, age_s / SLOW_FROM_S))))
 
 
 @define
@@ -46,6 +50,7 @@ class Pace:
     began: float
     writes: int = 0
     next: float = 0.0
+    _later: deque[tuple[float, int]] = field(factory=deque, init=False)
 
     def wrote(self, now: float, writes: int) -> None:
         """Takes note of a round; where there is nothing to spare any more, more writes make a longer pause.
@@ -55,8 +60,22 @@ class Pace:
             writes: How many objects it wrote.
         """
         self.writes += writes
+        if writes and now - self.began >= HOUR_S:
+            self._later.append((now, writes))
         self.next = now + (1 if self.may_hurry(now) else max(1, writes)) * interval_s(now - self.began)
 
     def may_hurry(self, now: float) -> bool:
-        """Whether there is something to spare."""
-        return self.writes < allowance(now - self.began)
+        """Whether there is something to spare; never after the first hour."""
+        return now - self.began < HOUR_S and self.writes < allowance(now - self.began)
+
+    def room(self, now: float) -> int:
+        """How many objects may be written now, whatever the pace says.
+
+        Args:
+            now: The present, in seconds of the clock.
+        """
+        if now - self.began < HOUR_S:
+            return max(0, FIRST_HOUR - self.writes)
+        while self._later and self._later[0][0] <= now - HOUR_S:
+            self._later.popleft()
+        return max(0, EACH_HOUR - sum(writes for _, writes in self._later))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from t9k.em.backend import Grows
 from t9k.em.errors import NotFound
 from t9k.em.live.following import Follower, GrowingFile
-from t9k.em.live.pace import Pace
+from t9k.em.live.pace import EACH_HOUR, Pace
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -25,8 +25,8 @@ _OTHER_FILES = 4
 class Source(Protocol):
     """A run that is uploaded while it goes on."""
 
-    def publish(self) -> tuple[Backend, Node]:
-        """Uploads all of it as it is now, its artifacts first."""
+    def publish(self) -> tuple[Backend, Node] | None:
+        """Uploads all of it as it is now, its artifacts first; None when the strategy leaves it out."""
 
     def state(self) -> Any:
         """All but what grows, to be compared with what it was."""
@@ -53,6 +53,7 @@ class Rounds:
         self._state: Any = None
         self._follower: Follower | None = None
         self._is_published = False
+        self._is_left_out = False
         self._alive = clock()
         self._ends: dict[str, int] = {}
 
@@ -74,17 +75,22 @@ class Rounds:
             return 0.0
         return self._pace.next - now
 
-    def round(self) -> None:
+    def round(self, *, is_urgent: bool = False) -> None:
         """Does what is to be done now.
+
+        Args:
+            is_urgent: Whether to do all of it, however much was written already.
 
         Raises:
             EMError, OSError: It could not be done, and is done in the next round.
         """
         state = self._source.state()
-        if not self._is_published or state != self._state:
+        if not self._is_published or (state != self._state and self._has_room(is_urgent)):
             self._publish(state)
+        elif self._follower is None:
+            self._repeat(is_urgent)
         else:
-            self._follow()
+            self._follow(self._follower, is_urgent)
 
     def publish(self) -> None:
         """Uploads all of the run as it is now.
@@ -96,30 +102,44 @@ class Rounds:
 
     def _publish(self, state: Any) -> None:
         growing = self._source.growing()
-        backend, node = self._source.publish()
-        self._state, self._is_published = state, True
-        if isinstance(backend, Grows):
-            self._follower = Follower(backend, node, {file.key: file.size for file in backend.files(node)})
-        self._ends = _ends(growing)
-        self._wrote(len(growing) + _OTHER_FILES)
-
-    def _follow(self) -> None:
-        growing = self._source.growing()
-        if self._follower is None:  # the backend knows no growing files: all of the run once more
-            if _ends(growing) == self._ends:
-                self._wrote(0)
-            else:
-                self._publish(self._state)
-            return
         self._source.sync()
+        published = self._source.publish()
+        self._follower, self._is_left_out = None, published is None
+        if published is not None:
+            backend, node = published
+            if isinstance(backend, Grows):
+                self._follower = Follower(backend, node, {file.key: file.size for file in backend.files(node)})
+        self._state, self._is_published = state, True
+        self._ends = _ends(growing)
+        self._wrote(0 if self._is_left_out else len(growing) + _OTHER_FILES)
+
+    def _repeat(self, is_urgent: bool) -> None:
+        """Sends all of the run once more, where the backend knows no growing files."""
+        if self._is_left_out or _ends(self._source.growing()) == self._ends or not self._has_room(is_urgent):
+            self._wrote(0)
+        else:
+            self._publish(self._state)
+
+    def _follow(self, follower: Follower, is_urgent: bool) -> None:
+        growing = self._source.growing()
+        self._source.sync()
+        most = None if is_urgent else self._pace.room(self._clock())
         try:
-            writes = self._follower.send(growing)
-            if not writes and self._clock() - self._alive >= HEARTBEAT_S:
-                writes = self._follower.show_life()
+            if follower.is_replaced(growing):
+                raise NotFound("what was published is another file")
+            writes = follower.send(growing, most)
+            if not writes and most != 0 and self._clock() - self._alive >= HEARTBEAT_S:
+                writes = follower.show_life()
         except NotFound:  # somebody published the run anew, or deleted it
             self._is_published = False
-            raise
-        self._wrote(writes)
+            self._publish(self._source.state())
+        else:
+            self._wrote(writes)
+
+    def _has_room(self, is_urgent: bool) -> bool:
+        """Whether a new version of the run may be written now."""
+        needed = len(self._source.growing()) + _OTHER_FILES
+        return is_urgent or self._pace.room(self._clock()) >= min(needed, EACH_HOUR)
 
     def _wrote(self, writes: int) -> None:
         now = self._clock()

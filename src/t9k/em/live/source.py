@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 
 from t9k.em import session
+from t9k.em.records import Outcome
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
     from t9k.em.live.following import GrowingFile
-    from t9k.em.records import Node, Outcome
+    from t9k.em.records import Node
     from t9k.em.transfer.progress import Progress
 
 
@@ -57,17 +58,17 @@ class RunSource:
     to: Destination
     progress: Progress
 
-    def publish(self) -> tuple[Backend, Node]:
+    def publish(self) -> tuple[Backend, Node] | None:
         """See `Source`; the backend is looked for each time, for `login` may come later."""
         backend, folder = session.resolve(self.to.folder)
-        _, node = self.run.send(
+        outcome, node = self.run.send(
             backend,
             folder,
             make_folder=self.to.make_folder,
             strategy=self.to.conflict_strategy,
             progress=self.progress,
         )
-        return backend, node
+        return None if outcome is Outcome.SKIPPED else (backend, node)
 
     def state(self) -> Any:
         """See `Source`."""
