@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from t9k.em.errors import RecoveredDataWarning
 from t9k.em.local import metrics
+from t9k.em.local.metricreader import column_name
 from t9k.em.records import parse_utc
 
 pa = pytest.importorskip("pyarrow")
@@ -48,7 +49,7 @@ def expected(path: Path) -> list[dict[str, Any]]:
         sequence: dict[str, Any] = {name: same(place[name]) for name in ("step", "epoch") if name in place}
         with contextlib.suppress(KeyError, ValueError):
             sequence["timestamp"] = parse_utc(str(place["timestamp"]))
-        value = {columns._column_name(name): same(number) for name, number in entry["value"].items()}
+        value = {column_name(name): same(number) for name, number in entry["value"].items()}
         found.append({"value": value, "sequence": sequence})
     return found
 

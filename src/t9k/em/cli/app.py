@@ -24,6 +24,7 @@ _COMMANDS = {
     "ls": "ls",
     "show": "show",
     "plot": "plot",
+    "export": "export",
     "upload": "upload",
     "download": "download",
     "cp": "cp",

@@ -90,14 +90,47 @@ def look_at(place: str, *, only_metrics: bool = False) -> View:
         NotFound: There is none.
         InvalidInput: It is a folder, or a local directory with several.
     """
-    directory = local_node(place) or node_called(place)
+    directory = _local_directory(place, hint=only_metrics)
     if directory is not None:
         return look_at_local(directory)
-    if several := local_nodes(place):
-        parents = {node.parent for node in several}
-        each = f", or {parents.pop()}/*" if only_metrics and len(parents) == 1 else ""
-        raise InvalidInput(f"{place} holds {counted(several)}; name one of them{each}")
     return look_at_remote(*located(place), only_metrics=only_metrics)
+
+
+def _local_directory(place: str, *, hint: bool = False) -> Path | None:
+    directory = local_node(place) or node_called(place)
+    if directory is None and (several := local_nodes(place)):
+        parents = {node.parent for node in several}
+        each = f", or {parents.pop()}/*" if hint and len(parents) == 1 else ""
+        raise InvalidInput(f"{place} holds {counted(several)}; name one of them{each}")
+    return directory
+
+
+@contextmanager
+def metric_paths(place: str) -> Iterator[dict[str, Path]]:
+    """The metrics files of a run by type, 'train', 'val' and 'test' first; fetched, they stay as long as the context.
+
+    Args:
+        place: Local directory, path in the backend, or URI.
+
+    Raises:
+        NotFound: There is none.
+        InvalidInput: It is no run, or a local directory with several.
+        BackendError: They cannot be fetched.
+    """
+    with tempfile.TemporaryDirectory(prefix="em-") as name:
+        directory = _local_directory(place)
+        if directory is None:
+            backend, path = located(place)
+            node = _found(backend, path)
+            kind, directory = node.kind, Path(name)
+            if kind == RUN:
+                keys = partial(_is_shown, only_metrics=True)
+                download_files(backend, node, directory, keys=keys, durable=False)
+        else:
+            kind = layout.kind_of(directory) or ""
+        if kind == ARTIFACT:
+            raise InvalidInput(f"{place} is an artifact; only runs have metrics")
+        yield {kind: directory / layout.METRICS / name for kind, name in _sorted(_metric_files(directory))}
 
 
 def look_at_local(directory: Path) -> View:
@@ -132,9 +165,7 @@ def look_at_remote(backend: Backend, path: str, *, only_metrics: bool = False) -
         NotFound: There is none.
         InvalidInput: It is a folder.
     """
-    node = backend.stat(path)
-    if node.kind == FOLDER:
-        raise InvalidInput(f"{path} in {backend.uri} is a folder; em ls lists what is in it")
+    node = _found(backend, path)
     place = node_uri(backend, node)
     with tempfile.TemporaryDirectory(prefix="em-") as name:
         problems = _fetch(backend, node, Path(name), only_metrics=only_metrics)
@@ -147,6 +178,13 @@ def look_at_remote(backend: Backend, path: str, *, only_metrics: bool = False) -
         view.versions = view.read(lambda: list(backend.versions(split_version(path)[0])), [])
         view.heard = view.read(lambda: last_sign(backend, node), None)
     return view
+
+
+def _found(backend: Backend, path: str) -> Node:
+    node = backend.stat(path)
+    if node.kind == FOLDER:
+        raise InvalidInput(f"{path} in {backend.uri} is a folder; em ls lists what is in it")
+    return node
 
 
 def _kind(view: View, directory: Path) -> str:
@@ -164,8 +202,12 @@ def _read_run(view: View, directory: Path) -> None:
     view.git = view.read(lambda: layout.read_mapping(directory / layout.GIT, "git information"), {})
     known: dict[str, str] = {}
     found = view.read(lambda: _metric_files(directory), known)
-    for kind, name in sorted(found.items(), key=lambda item: (_ORDER.get(item[0], len(_ORDER)), item[0])):
+    for kind, name in _sorted(found):
         view.metrics[kind] = view.read(partial(metrics.read, directory / layout.METRICS / name), [])
+
+
+def _sorted(files: Mapping[str, str]) -> list[tuple[str, str]]:
+    return sorted(files.items(), key=lambda item: (_ORDER.get(item[0], len(_ORDER)), item[0]))
 
 
 def _metric_files(directory: Path) -> dict[str, str]:

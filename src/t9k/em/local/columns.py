@@ -6,6 +6,7 @@ reader of lines takes it, so that the table holds what `metricreader.iterate` gi
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import MissingExtra
-from t9k.em.local.metricreader import FROM_STRING, Entry, Reader
+from t9k.em.local.metricreader import EPOCH, FROM_STRING, STEP, TIMESTAMP, TYPE, Entry, Reader, column_name
 
 try:
     import pyarrow as pa
@@ -22,16 +23,12 @@ try:
 except ImportError as error:
     raise MissingExtra("tables need pyarrow; install it: pip install 't9k-em[arrow]'") from error
 
-TYPE, STEP, EPOCH, TIMESTAMP = PLACE = ("type", "step", "epoch", "timestamp")
-"""The columns that every table has; the others are metrics."""
-
 _BLOCK_BYTES = 16 << 20
 _TIME = pa.timestamp("us", tz="UTC")
 _KIND = pa.dictionary(pa.int32(), pa.string())
 _SEQUENCE = pa.struct([(STEP, pa.int64()), (EPOCH, pa.int64()), (TIMESTAMP, pa.string())])
 _SCHEMA = pa.schema([("sequence", _SEQUENCE)])
 _BYTES_OF_OTHERS = (b"null", b"\0", b"\\u0000")
-_LIKE_A_PLACE = re.compile(rf"(value\.)*({'|'.join(PLACE)})")
 _UTC = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 # Numbers that stand for what JSON lacks while Arrow reads; a block that holds them already is read line by line.
 _STAND_INS = {
@@ -59,10 +56,19 @@ def read_table(files: Mapping[str, Path]) -> Any:
     return _join(parts)
 
 
-def iterate_tables(files: Mapping[str, Path]) -> Iterator[Any]:
-    """Give the same as `read_table` in pieces, whose columns differ in number and type."""
-    for kind, path in files.items():
-        yield from _parts(kind, path)
+def write_parquet(files: Mapping[str, Path], target: Path) -> None:
+    """Write metrics as a Parquet file.
+
+    Args:
+        files: Metrics file by type.
+        target: The file.
+
+    Raises:
+        OSError: A file cannot be read or written.
+    """
+    import pyarrow.parquet  # noqa: PLC0415 - slow to import, and reading needs none of it
+
+    pyarrow.parquet.write_table(read_table(files), os.fspath(target))
 
 
 def _parts(kind: str, path: Path) -> Iterator[Any]:
@@ -129,14 +135,8 @@ def _flatten(table: Any, stand_ins: Iterable[tuple[float, float]]) -> Any:
                 column = pc.if_else(pc.equal(column, number), meant, column)  # noqa: PLW2901
         elif not pa.types.is_int64(field.type):
             return None
-        columns[_column_name(field.name)] = column
+        columns[column_name(field.name)] = column
     return pa.table(columns)
-
-
-def _column_name(name: str) -> str:
-    if _LIKE_A_PLACE.fullmatch(name):
-        return f"value.{name}"
-    return name.encode("utf-8", "backslashreplace").decode()  # JSON may hold lone surrogates, Arrow not
 
 
 def _from_entries(entries: Iterable[Entry]) -> Any:
@@ -150,7 +150,7 @@ def _from_entries(entries: Iterable[Entry]) -> Any:
         epochs.append(sequence.get("epoch"))
         times.append(_moment(str(sequence.get("timestamp", ""))))
         for name, number in entry["value"].items():
-            column = values.setdefault(_column_name(name), [])
+            column = values.setdefault(column_name(name), [])
             column.extend([None] * (row - len(column)))
             column[row:] = [number]
     columns = {STEP: _numbers(steps), EPOCH: _numbers(epochs), TIMESTAMP: pa.array(times, _TIME)}

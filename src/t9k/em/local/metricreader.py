@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ Entry = dict[str, dict[str, int | float | str]]
 BLOCK_BYTES = 1 << 18
 FROM_STRING = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
+TYPE, STEP, EPOCH, TIMESTAMP = PLACE = ("type", "step", "epoch", "timestamp")
+"""The columns that every table of metrics has; the others are metrics."""
+
+_LIKE_A_PLACE = re.compile(rf"(value\.)*({'|'.join(PLACE)})")
 _BEGINNING = b'- {"value": {'  # of every line; a raw quote keeps it from being a part of a name
 _MAX_FOREIGN_BYTES = 16 << 20
 _WITHOUT_EPOCH, _WITH_EPOCH = 2, 3
@@ -47,6 +52,13 @@ def iterate(path: Path) -> Iterator[Entry]:
     reader = Reader(path)
     for block in reader.blocks(BLOCK_BYTES):
         yield from reader.entries(block)
+
+
+def column_name(metric: str) -> str:
+    """Return the column of a metric in a table: its name, with `value.` before it if that is the name of another column."""
+    if _LIKE_A_PLACE.fullmatch(metric):
+        return f"value.{metric}"
+    return metric.encode("utf-8", "backslashreplace").decode()  # JSON may hold lone surrogates, tables not
 
 
 class Reader:

@@ -1,0 +1,133 @@
+"""`em export`: metrics as a file that other tools read."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from t9k.em.cli import places
+from t9k.em.cli.output import note
+from t9k.em.cli.text import clean
+from t9k.em.errors import InvalidInput, NotFound, RecoveredDataWarning
+
+if TYPE_CHECKING:
+    from t9k.em.local.metricreader import Entry
+
+CSV, PARQUET = "csv", "parquet"
+
+
+@click.command(short_help="Write metrics as Parquet or CSV.")
+@click.argument("place", metavar="PLACE")
+@click.option("--format", "form", type=click.Choice((PARQUET, CSV)), help="By default what the name of FILE ends in.")
+@click.option("-o", "--output", metavar="FILE", help="Where to; CSV goes to stdout without it.")
+@click.option("--type", "kind", metavar="TYPE", help="Only metrics of this type, such as train.")
+@places.backend_option
+def export(place: str, *, form: str | None, output: str | None, kind: str | None) -> None:
+    """Writes the metrics of a run as one table: type, step, epoch, timestamp, and a column for each metric.
+
+    PLACE is a local directory, a path in the backend, or a URI. Parquet needs: pip install 't9k-em[arrow]'.
+    """
+    form = form or _form_of(output)
+    if form == PARQUET and output is None:
+        raise InvalidInput("Parquet is no text; say where it goes: -o metrics.parquet")
+    with _telling_damage(), _metric_files(place, kind) as files:
+        if output is None:
+            _print_csv(files, sys.stdout)
+        else:
+            _replace(Path(output), partial(_write_parquet if form == PARQUET else _write_csv, files))
+
+
+def _form_of(output: str | None) -> str:
+    if output is None:
+        return CSV
+    for form in (CSV, PARQUET):
+        if output.lower().endswith(f".{form}"):
+            return form
+    raise InvalidInput(f"{output} ends in neither .parquet nor .csv; say --format parquet or --format csv")
+
+
+@contextlib.contextmanager
+def _metric_files(place: str, kind: str | None) -> Iterator[Mapping[str, Path]]:
+    from t9k.em.cli.views import metric_paths
+    from t9k.em.local.metrictypes import canonical_type
+
+    with metric_paths(place) as files:
+        wanted = {name: path for name, path in files.items() if kind is None or name == canonical_type(kind)}
+        if not wanted:
+            there = f"there are {', '.join(files)}" if files else "run.log(type, metrics, step) logs them"
+            raise NotFound(f"{place} has no metrics{'' if kind is None else f' of type {kind!r}'}; {there}")
+        yield wanted
+
+
+def _write_parquet(files: Mapping[str, Path], target: Path) -> None:
+    from t9k.em.local.columns import write_parquet
+
+    write_parquet(files, target)
+
+
+def _write_csv(files: Mapping[str, Path], target: Path) -> None:
+    with target.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        _print_csv(files, file)
+
+
+def _print_csv(files: Mapping[str, Path], to: TextIO) -> None:
+    from t9k.em.local.metricreader import PLACE, column_name, iterate
+
+    # Twice through the files, so that the header is known and nothing is kept.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecoveredDataWarning)  # told the second time
+        names = dict.fromkeys(name for path in files.values() for entry in iterate(path) for name in entry["value"])
+    writer = csv.writer(to, lineterminator="\n")
+    writer.writerow([*PLACE, *map(column_name, names)])
+    for kind, path in files.items():
+        for entry in iterate(path):
+            writer.writerow(_row(kind, entry, names))
+
+
+def _row(kind: str, entry: Entry, names: Mapping[str, None]) -> list[object]:
+    value, sequence = entry["value"], entry["sequence"]
+    place = [kind, sequence["step"], sequence.get("epoch"), sequence.get("timestamp")]
+    return place + [_number(value[name]) if name in value else None for name in names]
+
+
+def _number(value: object) -> object:
+    return int(value) if isinstance(value, bool) else value
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes a file beside its place and moves it there, so that a half one is never found."""
+    try:
+        fd, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+        os.close(fd)
+        beside = Path(name)
+        try:
+            write(beside)
+            umask = os.umask(0)
+            os.umask(umask)
+            beside.chmod(0o666 & ~umask)
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InvalidInput(f"cannot write {path}: {error.strerror or error}; choose another file with -o") from error
+
+
+@contextlib.contextmanager
+def _telling_damage() -> Iterator[None]:
+    """Tells what was left out after everything else."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RecoveredDataWarning)
+        yield
+    for warning in caught:
+        note(f"em: warning: {clean(warning.message)}")
