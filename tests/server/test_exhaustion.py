@@ -7,16 +7,19 @@ import json
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
 import pytest
+import uvicorn
 from tests.server.sending import document
 from tests.services.aistore import AIStorePlace
 
-from t9k.em.server import limits
+from t9k.em.server import connections, limits
+from t9k.em.server.connections import BoundedConnection
 from t9k.em.server.limits import TooSlow, timely
 
 
@@ -101,3 +104,56 @@ class TestSlowBodies:
 
     def test_a_body_that_comes_is_taken(self):
         assert self.receive([0] * 10) == b"x" * 100
+
+
+class TestHeads:
+    @pytest.mark.parametrize("piece", [b"X-A: " + b"a" * 1000 + b"\r\n", b"a" * 1000], ids=["many", "one"])
+    def test_a_head_without_end_is_refused_and_takes_no_memory(self, server, piece):
+        with connected(server) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nX-Long: x")
+            before = memory_bytes(server)
+            with pytest.raises(ConnectionError):
+                connection.sendall(piece * (64 << 10))
+            assert memory_bytes(server) - before < 16 << 20
+        with connected(server) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 30_000 + b"\r\n\r\n")
+            assert b" 200 " in connection.recv(65536)
+
+    @pytest.mark.parametrize("sent", [b"", b"GET /hea", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /hea"])
+    def test_who_never_ends_a_head_loses_the_connection(self, monkeypatch, sent):
+        monkeypatch.setattr(connections, "HEAD_S", 0.5)
+        with serving() as port, socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(sent)
+            while connection.recv(65536):
+                pass
+
+    def test_a_connection_may_rest_between_requests_and_a_request_may_take_its_time(self, monkeypatch):
+        monkeypatch.setattr(connections, "HEAD_S", 0.5)
+        with serving(pause_s=1.0) as port, socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            for _ in range(2):
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b" 204 " in connection.recv(65536)
+                time.sleep(1.0)
+
+
+@contextmanager
+def serving(pause_s: float = 0.0) -> Iterator[int]:
+    """Runs an application that answers 204, in a thread; gives its port."""
+
+    async def app(scope, receive, send):
+        del scope, receive
+        await anyio.sleep(pause_s)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=BoundedConnection, ws="none", lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()

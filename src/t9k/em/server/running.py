@@ -41,6 +41,6 @@ def run(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=KEEP_ALIVE_S,
-        http="httptools",
+        http="t9k.em.server.connections:BoundedConnection",
         ws="none",
     )
