@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from fastapi.responses import StreamingResponse
 from tests.server.scene import CONTENT, code
-from tests.server.sending import document, upload
+from tests.server.sending import document, read, upload
+from tests.services.aistore import aistore
 
 from t9k.em.server.app import bare_app
 from t9k.em.server.guard import Guard
@@ -105,3 +108,51 @@ class TestSurprises:
     def test_half_an_answer_is_never_ended_as_if_it_was_whole(self):
         with pytest.raises(RuntimeError, match="a secret"):
             self.ask("/half")
+
+
+class TestWhatIsBehind:
+    """Where store and database are is told to the log, and to no client."""
+
+    def test_answers_do_not_tell_where_the_store_is(self, server, alice):
+        root = server.settings["root"]
+        node = upload(alice, f"/{alice.name}/f", "m", CONTENT)
+        taken = document(f"/{alice.name}/f", "m", CONTENT)
+        absent = [f"/{alice.name}/x", f"{node['path']}@7", f"/{alice.name}/F/m"]
+        answers = [
+            *(alice.ask("GET", "nodes", params={"path": path}) for path in absent),
+            alice.ask("GET", "nodes/children", params={"path": node["path"]}),
+            alice.ask("GET", "nodes/versions", params={"path": f"/{alice.name}/x"}),
+            alice.ask("GET", "nodes/files", params={"path": node["path"], "generation": 7}),
+            alice.ask("DELETE", "nodes", params={"path": f"/{alice.name}/x"}),
+            alice.ask("POST", "uploads", json=taken),
+            alice.ask("POST", "uploads", json=document(f"/{alice.name}/none", "m", CONTENT, makeFolder=False)),
+        ]
+        for answer in answers:
+            assert answer.status_code in (404, 409)
+            assert root not in answer.text
+            assert root.removeprefix("file://") not in answer.text
+            assert answer.json()["error"]["message"]
+        assert f"there is no /{alice.name}/x" in answers[0].json()["error"]["message"]
+
+    def test_bytes_that_are_gone_do_not_tell_where_they_were(self, tmp_path):
+        with aistore(tmp_path / "lossy") as lossy:
+            alice = lossy.someone()
+            node = upload(alice, f"/{alice.name}/f", "m", CONTENT)
+            for file in (tmp_path / "lossy" / "root").rglob("file.bin"):
+                file.unlink()
+            answer = read(alice, node, "file.bin")
+            assert (answer.status_code, code(answer)) == (404, "not_found")
+            assert str(tmp_path) not in answer.text
+
+    def test_a_database_that_fails_is_told_to_the_log_only_and_may_come_back(self, tmp_path):
+        with aistore(tmp_path / "torn") as torn:
+            alice = torn.someone()
+            with contextlib.closing(sqlite3.connect(tmp_path / "torn" / "server.db")) as database:
+                database.execute("ALTER TABLE keys RENAME TO away")
+                answer = alice.ask("GET", "user")
+                assert (answer.status_code, code(answer)) == (500, "internal")
+                assert str(tmp_path) not in answer.text
+                database.execute("ALTER TABLE away RENAME TO keys")
+            assert alice.ask("GET", "user").status_code == 200
+            told = [line for line in torn.log().splitlines() if answer.headers["X-Request-Id"] in line]
+            assert any("does not have the tables" in line for line in told)

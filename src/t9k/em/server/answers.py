@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -28,6 +28,16 @@ _OF_STATUS = {
 }
 _MOST_FLAWS = 5
 _OURS = ("store_refused", "internal", "corrupt_data", "corrupt_manifest", "unsafe_store")
+_BEHIND = {
+    "corrupt_data": "the stored data are damaged",
+    "corrupt_manifest": "the record of the node is damaged; upload it again",
+    "unsafe_store": "the store behind this server cannot keep records safely",
+    "store_refused": "the store or database behind this server refuses it",
+    "unavailable": "the store or database behind this server does not answer; try again",
+    "commit_unknown": "whether it was published is not known, for the store does not answer; commit again",
+    "full": "no space is left behind this server",
+}
+"""What a client is told of the server's own troubles; the rest of them is said to its log only."""
 
 
 class Refused(EMError):
@@ -61,11 +71,25 @@ def code_of(error: EMError) -> str:
     return wire.code_of(error)
 
 
-def of_error(error: EMError, request_id: str) -> JSONResponse:
-    """The answer to a request that met an error of this library."""
+def of_error(error: EMError, request_id: str, places: Sequence[str] = ()) -> JSONResponse:
+    """The answer to a request that met an error of this library.
+
+    Args:
+        error: What was raised.
+        request_id: Of the request.
+        places: Where store and database are, which is none of the client's business.
+    """
     code = code_of(error)
-    if code in _OURS:
-        _log.error("request %s: %s: %s", request_id, type(error).__name__, error)
+    message = str(error)
+    if wire.CODES[code].status >= 500 and not isinstance(error, Refused):  # noqa: PLR2004 - the server is to blame
+        level = logging.ERROR if code in _OURS else logging.WARNING
+        _log.log(level, "request %s: %s: %s", request_id, type(error).__name__, error)
+        known = _BEHIND.get(code)
+        message = unforeseen(request_id) if known is None else f"{known}; its log tells more under {request_id}"
+    for place in places:
+        message = message.replace(f" in {place}", "")
+        if "://" in place:
+            message = message.replace(place, "the server")
     headers = {}
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
@@ -73,7 +97,7 @@ def of_error(error: EMError, request_id: str) -> JSONResponse:
         headers["Connection"] = "close"  # the rest of a body is on its way, and is not waited for
     if wire.CODES[code].status == 401:  # noqa: PLR2004 - Unauthorized, which has to say how to be authorized
         headers["WWW-Authenticate"] = "Bearer"
-    return failure(code, str(error), request_id, headers)
+    return failure(code, message, request_id, headers)
 
 
 def unforeseen(request_id: str) -> str:
@@ -86,7 +110,7 @@ def install(app: FastAPI) -> None:
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, EMError)  # noqa: S101 - see add_exception_handler
-        return of_error(error, request.state.id)
+        return of_error(error, request.state.id, request.app.state.service.places)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - likewise

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
 
 from attrs import define, field
 
@@ -18,6 +20,7 @@ from t9k.em.server.limits import Rates, Room
 from t9k.em.server.metrics import Metrics
 from t9k.em.server.settings import Settings
 from t9k.em.server.uploads import OpenUploads
+from t9k.em.uris import parse as parse_uri
 
 ROOM_BYTES = 96 << 20
 CACHED_FILES = 200_000
@@ -26,7 +29,7 @@ PROBE = "em-server"
 """A user in whose home nothing lies; looking there costs the store one listing."""
 
 
-@define(kw_only=True)
+@define(kw_only=True, slots=False)
 class Service:
     """The backend, the accounts, and what is kept at hand.
 
@@ -97,6 +100,12 @@ class Service:
     def signs(self) -> bool:
         """Whether clients may get signed URLs of the store."""
         return self.settings.direct and _signs(self.backend)
+
+    @cached_property
+    def places(self) -> Sequence[str]:
+        """How errors call the store and the database: URIs, and the path of a directory."""
+        root = parse_uri(self.backend.uri)
+        return [self.backend.uri, root.text, self.accounts.url, *([root.path] if root.scheme == "file" else [])]
 
     def abilities(self) -> list[str]:
         """What this deployment can do beyond what every one can."""
