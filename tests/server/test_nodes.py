@@ -38,9 +38,9 @@ class TestShares:
         assert names(passing, home) == {"team": "pass"}
         assert names(passing, scene.shared) == {"deep": "pass"}
         assert names(passing, f"{scene.shared}/deep") == {"d": "view"}
-        assert names(scene.people["node_editor"], scene.shared) == {"m": "edit"}
-        assert names(scene.people["viewer"], scene.shared) == {"m": "view", "n": "view", "deep": "view"}
-        assert names(scene.people["editor"], scene.shared) == {"m": "edit", "n": "edit", "deep": "edit"}
+        assert names(scene.people["node_editor"], scene.shared) == {"m": "edit", "r": "edit"}
+        assert names(scene.people["viewer"], scene.shared) == dict.fromkeys(("m", "n", "r", "deep"), "view")
+        assert names(scene.people["editor"], scene.shared) == dict.fromkeys(("m", "n", "r", "deep"), "edit")
 
     def test_a_share_reaches_what_is_made_later(self, alice, bob, home):
         upload(alice, f"{home}/f", "m", CONTENT)
