@@ -245,6 +245,25 @@ ENDS = {
 }
 
 
+POOL = """
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from t9k.em import session
+from t9k.em.testing.wrappers import BackendWrapper
+class Pooled(BackendWrapper):
+    def around(self, what, call):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(call).result()
+session._current = Pooled(session.current())
+artifact = em.create_artifact("weights")
+for number in range(200):
+    Path(f"{number}").write_bytes(b"w")
+    artifact.add_file(f"{number}")
+run.mark_output(artifact)
+"""
+ENDS["with a backend that needs threads"] = POOL, 0
+
+
 @pytest.mark.parametrize("how", ENDS)
 def test_a_process_that_ends_sends_what_was_logged(how):
     act, code = ENDS[how]
@@ -283,6 +302,61 @@ def test_a_killed_process_is_finished_by_a_command_of_another_exactly_once():
     assert (loaded.id, steps_of(loaded)) == (before, list(range(200)))
     em.login(str(root))
     assert [node.name for node in session.current().list(FOLDER)] == ["live"]
+
+
+class Changing:
+    """A run that is never as it was, and takes a while to upload."""
+
+    def __init__(self, publish=lambda: time.sleep(0.1)):
+        self._publish = publish
+        self.published = 0
+
+    def publish(self):
+        self._publish()
+        self.published += 1
+
+    def state(self):
+        return object()
+
+    def growing(self):
+        return []
+
+    def sync(self):
+        pass
+
+
+def live(source, told):
+    upload = uploading.LiveUpload(source, uploading.Steps(), told.append)
+    upload.start()
+    return upload
+
+
+def test_a_run_that_hangs_keeps_no_other_from_being_sent_at_the_end(monkeypatch):
+    monkeypatch.setattr("t9k.em.live.pace.FIRST_S", 60)
+    go_on, source, told = threading.Event(), Changing(), []
+    hanging, other = live(Changing(go_on.wait), told), live(source, told)
+    eventually(lambda: source.published == 1 and other._rounds._is_published)
+    monkeypatch.setattr(uploading, "_all", [hanging, other])
+    uploading.flush_all(0.5)
+    assert source.published == 2
+    go_on.set()
+    assert (hanging.finish(), other.finish(), told) == (None, None, [])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_of_fork_ends_at_once_by_a_signal(backend):
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        run = start()
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        child = os.fork()
+        if child == 0:
+            os._exit(signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        run.finish()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_child_of_fork_uploads_nothing_and_waits_for_nothing(backend):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import threading
+from functools import cache
 from types import FrameType
 
 from t9k.em.live.uploading import flush_all
@@ -26,10 +28,32 @@ def timeout_s() -> float | None:
 
 
 def install() -> None:
-    """Flushes at the end of the interpreter, and on SIGTERM where nobody else handles that."""
-    atexit.register(_flush)
+    """Flushes at the end of the interpreter, and on SIGTERM where nobody else handles that; again is fine."""
+    _install_once()
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _terminate)
+        with contextlib.suppress(ValueError):  # an interpreter inside of another
+            signal.signal(signal.SIGTERM, _terminate)
+
+
+@cache
+def _install_once() -> None:
+    # When handlers of atexit run, the pools of concurrent.futures have ended, and Python 3.12 starts no thread any more: a
+    # backend may need both. What is registered here runs before; the last one first, so that the pools come before.
+    import concurrent.futures.thread  # noqa: F401, PLC0415 - for what it registers
+
+    register = getattr(threading, "_register_atexit", atexit.register)
+    try:
+        register(_flush)
+    except RuntimeError:  # the end has begun
+        atexit.register(_flush)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forget_parent)
+
+
+def _forget_parent() -> None:
+    """A child has nothing to flush, and must end at once even where it never comes back to the interpreter."""
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _flush() -> None:
@@ -45,7 +69,12 @@ def _terminate(number: int, _: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
 
     def leave() -> None:
-        _flush()
-        os.kill(os.getpid(), number)
+        try:
+            _flush()
+        finally:
+            os.kill(os.getpid(), number)
 
-    threading.Thread(target=leave, name="em-leave", daemon=True).start()
+    try:
+        threading.Thread(target=leave, name="em-leave", daemon=True).start()
+    except RuntimeError:  # the system allows no new thread
+        os.kill(os.getpid(), number)

@@ -184,25 +184,23 @@ class LiveUpload:
 
 
 _all: weakref.WeakSet[LiveUpload] = weakref.WeakSet()
-_registered = False
 
 
 def _remember(upload: LiveUpload) -> None:
-    global _registered  # noqa: PLW0603 - one set of handlers for the process
-    _all.add(upload)
-    if not _registered:
-        _registered = True
-        from t9k.em.live import leaving  # noqa: PLC0415 - imports this module
+    from t9k.em.live import leaving  # noqa: PLC0415 - imports this module
 
-        leaving.install()
+    _all.add(upload)
+    leaving.install()
 
 
 def flush_all(timeout_s: float) -> None:
     """Sends what all runs of the process have logged, in at most so many seconds together."""
     end = time.monotonic() + timeout_s
-    for upload in list(_all):
-        with contextlib.suppress(IncompleteWarning):
-            upload.flush(max(0.0, end - time.monotonic()))
+    uploads = list(_all)
+    for upload in uploads:
+        upload.flush(0.0)  # so that none has to wait for the time that another needs
+    for upload in uploads:
+        upload.flush(max(0.0, end - time.monotonic()))
 
 
 def warn(message: str) -> None:

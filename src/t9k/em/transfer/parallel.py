@@ -60,6 +60,8 @@ class _Crew(Generic[_Item, _Result]):
     def run(self) -> None:
         try:
             self._recruit()
+            if not self._threads:
+                self._toil()
             for thread in self._threads:  # which grows meanwhile
                 thread.join()
         except BaseException:
@@ -79,9 +81,7 @@ class _Crew(Generic[_Item, _Result]):
                 thread = threading.Thread(target=self._toil, name=f"{self._name}-{len(self._threads)}", daemon=True)
                 try:
                     thread.start()
-                except RuntimeError:  # the system allows no more
-                    if not self._threads:
-                        raise
+                except RuntimeError:  # the system allows no more, or the interpreter shuts down
                     return
                 self._threads.append(thread)
 
