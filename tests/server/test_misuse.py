@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -14,10 +16,15 @@ from tests.server.scene import CONTENT, code
 from tests.server.sending import document, read, upload
 from tests.services.aistore import aistore
 
+from t9k.em.records import FileSpec
+from t9k.em.registry import open_backend
+from t9k.em.server.accounts import Accounts
 from t9k.em.server.app import bare_app
 from t9k.em.server.guard import Guard
 from t9k.em.server.metrics import Metrics
 from t9k.em.server.settings import Settings
+from t9k.em.server.uploads import OpenUploads
+from t9k.em.wire import frame, request_of
 
 
 class TestHomes:
@@ -156,3 +163,87 @@ class TestWhatIsBehind:
             assert alice.ask("GET", "user").status_code == 200
             told = [line for line in torn.log().splitlines() if answer.headers["X-Request-Id"] in line]
             assert any("does not have the tables" in line for line in told)
+
+
+class TestUploadsUnderWay:
+    def test_who_may_not_write_any_more_sends_nothing_any_more(self, server, alice, bob):
+        folder = f"/{alice.name}/f"
+        upload(alice, folder, "m", CONTENT)
+        server.accounts.share(folder, "user", bob.name, "edit", alice.name)
+        begun = document(folder, "mine", CONTENT)
+        assert bob.ask("POST", "uploads", json=begun).status_code == 200
+        server.accounts.unshare(folder, "user", bob.name)
+        op, key = begun["op"], {"key": "file.bin"}
+        answers = [
+            bob.ask("PUT", f"uploads/{op}/file", params=key, data=CONTENT["file.bin"]),
+            bob.ask("POST", f"uploads/{op}/batch", data=b""),
+            bob.ask("PUT", f"uploads/{op}/part", params={**key, "start": 0}, data=b"01234"),
+            bob.ask("POST", f"uploads/{op}/join", json=key),
+            bob.ask("GET", f"uploads/{op}/parts", params=key),
+            bob.ask("GET", f"uploads/{op}"),
+            bob.ask("POST", f"uploads/{op}/commit"),
+        ]
+        assert [code(answer) for answer in answers] == ["not_found"] * 7
+
+    def test_what_comes_after_the_commit_touches_nothing(self, tmp_path):
+        with aistore(tmp_path / "late") as late:
+            alice = late.someone()
+            begun = document(f"/{alice.name}/f", "m", CONTENT)
+            alice.ask("POST", "uploads", json=begun)
+            target, key = f"uploads/{begun['op']}", {"key": "file.bin"}
+            alice.ask("PUT", f"{target}/file", params=key, data=CONTENT["file.bin"])
+            assert alice.ask("POST", f"{target}/commit").json()["outcome"] == "published"
+            (stored,) = (tmp_path / "late" / "root").rglob("file.bin")
+            before = stored.stat()
+            spec = FileSpec(key="file.bin", size=10, sha256=begun["files"][0]["sha256"])
+            answers = [
+                alice.ask("PUT", f"{target}/file", params=key, data=CONTENT["file.bin"]),
+                alice.ask("POST", f"{target}/batch", data=frame(spec) + CONTENT["file.bin"]),
+                alice.ask("PUT", f"{target}/part", params={**key, "start": 0}, data=CONTENT["file.bin"]),
+                alice.ask("POST", f"{target}/join", json=key),
+            ]
+            assert [answer.status_code for answer in answers] == [204] * 4
+            after = stored.stat()
+            assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+    def test_a_batch_with_one_file_again_and_again_is_refused(self, alice):
+        begun = document(f"/{alice.name}/f", "m", {"empty": b""})
+        alice.ask("POST", "uploads", json=begun)
+        piece = frame(FileSpec(key="empty", size=0, sha256=begun["files"][0]["sha256"]))
+        answer = alice.ask("POST", f"uploads/{begun['op']}/batch", data=piece * 2)
+        assert (answer.status_code, code(answer)) == (400, "bad_request")
+
+    def test_an_op_stands_for_one_content(self, alice):
+        begun = document(f"/{alice.name}/f", "m", CONTENT)
+        assert alice.ask("POST", "uploads", json=begun).status_code == 200
+        for resumed in (False, True):
+            again = {**begun, "resumed": resumed}
+            assert alice.ask("POST", "uploads", json=again).json()["missing"] == ["file.bin"]
+            other = document(begun["folder"], "m", {"file.bin": b"other"}, op=begun["op"], resumed=resumed)
+            assert code(alice.ask("POST", "uploads", json=other)) == "conflict"
+            assert code(alice.ask("POST", "uploads", json={**again, "folder": f"/{alice.name}/g"})) == "conflict"
+
+    def test_many_requests_to_a_new_process_resume_an_upload_once(self, tmp_path):
+        begun = []
+
+        class Counted(OpenUploads):
+            def _begin(self, user, request):
+                begun.append(request.op)
+                time.sleep(0.2)
+                return super()._begin(user, request)
+
+        accounts = Accounts(f"sqlite:///{tmp_path}/server.db")
+        accounts.migrate()
+        accounts.add_user("alice")
+        with open_backend(f"file://{tmp_path}/root") as backend, contextlib.closing(accounts):
+            request = request_of(
+                document("/alice/f", "m", CONTENT) | {"resumed": False, "since": 0, "preferAlternative": False}
+            )
+            OpenUploads(backend, accounts, 60.0).begin("alice", request)
+            other = Counted(backend, accounts, 60.0)
+            with ThreadPoolExecutor(8) as threads:
+                asked = [threads.submit(other.find, "alice", request.op, 0, lambda request: None) for _ in range(8)]
+                assert len({id(one.result()) for one in asked}) == 1
+            assert begun == [request.op]
+            assert other.find("alice", request.op, 1, lambda request: None).round == 1
+            assert len(begun) == 2, "a round that it has not seen makes it look again"

@@ -6,15 +6,16 @@ The objects here spare looking both up again: a process that has not seen an upl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from attrs import define, evolve, field
 
 from t9k.em.backend import Backend, ServesUsers, Upload
-from t9k.em.errors import UploadForgotten
+from t9k.em.errors import Conflict, UploadForgotten
 from t9k.em.records import FileSpec, UploadRequest
 from t9k.em.server.accounts import Accounts
 from t9k.em.wire import request_json, request_of
@@ -58,6 +59,7 @@ class OpenUploads:
         self._accounts = accounts
         self._lifetime_s = lifetime_s
         self._most_files = most_files
+        self._resumed: dict[str, tuple[threading.Lock, int]] = {}  # op -> who resumes it, and how many want to
         self._open: OrderedDict[str, OpenUpload] = OrderedDict()
         self._files = 0
         self._lock = threading.Lock()
@@ -66,8 +68,11 @@ class OpenUploads:
         """Begins or resumes an upload; see `t9k.em.backend.Backend.begin`.
 
         Raises:
-            Conflict: The op is another user's.
+            Conflict: The op is another user's, or stands for something else.
         """
+        before = self._accounts.upload(request.op, user)
+        if before is not None and not _alike(request_of(json.loads(before)), request):
+            raise Conflict(f"upload {request.op} was begun with other files; begin another one with an op of its own")
         begun = self._start(user, request)
         if begun.upload.outcome is None:
             document = json.dumps(request_json(request), ensure_ascii=False, separators=(",", ":")).encode()
@@ -92,16 +97,22 @@ class OpenUploads:
             if known is not None:
                 self._open.move_to_end(op)
         if known is not None and known.user == user and known.round >= round_:
+            check(known.request)
             return known
         document = self._accounts.upload(op, user)
         if document is None:
             raise UploadForgotten(f"no upload {op} is under way; begin it again, it goes on where it was")
         request = request_of(json.loads(document))
         check(request)
-        begun = self._start(user, evolve(request, resumed=True))
-        begun.round = round_
-        self._remember(begun)
-        return begun
+        with self._resuming(op):
+            with self._lock:
+                known = self._open.get(op)
+            if known is not None and known.user == user and known.round >= round_:
+                return known  # another request was faster, and looking at what was sent is not cheap
+            begun = self._start(user, evolve(request, resumed=True))
+            begun.round = round_
+            self._remember(begun)
+            return begun
 
     def commit(self, open_: OpenUpload) -> None:
         """Publishes, or tells by a new round that more has to be sent."""
@@ -124,6 +135,23 @@ class OpenUploads:
             known = self._open.get(op)
             if known is not None and known.user == user:
                 self._forget(op)
+
+    @contextlib.contextmanager
+    def _resuming(self, op: str) -> Iterator[None]:
+        """Lets one thread at a time resume an upload."""
+        with self._lock:
+            lock, waiting = self._resumed.get(op, (threading.Lock(), 0))
+            self._resumed[op] = lock, waiting + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                waiting = self._resumed[op][1] - 1
+                if waiting:
+                    self._resumed[op] = lock, waiting
+                else:
+                    del self._resumed[op]
 
     def _start(self, user: str, request: UploadRequest) -> OpenUpload:
         return OpenUpload(
@@ -148,3 +176,8 @@ class OpenUploads:
 
     def _forget(self, op: str) -> None:
         self._files -= len(self._open.pop(op).files) + 1
+
+
+def _alike(one: UploadRequest, other: UploadRequest) -> bool:
+    """Whether two requests publish the same: an op stands for one content, and every process relies on that."""
+    return (one.folder, one.draft, one.files) == (other.folder, other.draft, other.files)

@@ -15,7 +15,7 @@ from t9k.em import wire
 from t9k.em.backend import SendsDirect, TakesParts
 from t9k.em.errors import EMError, InvalidInput, NotFound, SourceChanged
 from t9k.em.names import is_op, join
-from t9k.em.records import ARTIFACT, RUN, Body, FileSpec, UploadRequest
+from t9k.em.records import ARTIFACT, RUN, Body, FileSpec, SignedUpload, UploadRequest
 from t9k.em.server import models
 from t9k.em.server.answers import Refused
 from t9k.em.server.bodies import Received
@@ -70,7 +70,9 @@ async def put_file(caller: Authenticated, request: Request, op: str, key: Key, r
     def work(body: Received) -> None:
         upload = _find(caller, op, round)
         file = _file(upload, key)
-        upload.upload.put([(file, _body(file, body.size, body.open))])
+        item = file, _body(file, body.size, body.open)
+        if not _over(upload):
+            upload.upload.put([item])
 
     return await _received(caller, request, work)
 
@@ -81,11 +83,14 @@ async def put_batch(caller: Authenticated, request: Request, op: str, round: Rou
 
     def work(body: Received) -> None:
         upload = _find(caller, op, round)
-        items = []
+        items: dict[str, tuple[FileSpec, Body]] = {}
         for key, content in wire.frames(body.read()):
             file = _file(upload, key)
-            items.append((file, _body(file, len(content), partial(io.BytesIO, content))))
-        upload.upload.put(items)
+            if key in items:
+                raise Refused("bad_request", f"the batch holds {key!r} twice; send each file once")
+            items[key] = file, _body(file, len(content), partial(io.BytesIO, content))
+        if not _over(upload):
+            upload.upload.put([*items.values()])
 
     return await _received(caller, request, work)
 
@@ -110,7 +115,8 @@ async def put_part(
         if content_digest:
             _compare(content_digest, body, key)
         part = Body(size=body.size, sha256="", open=body.open, what=f"the part of {key!r}")
-        _parts(upload).put_part(file, start, part)
+        if not _over(upload):
+            _parts(upload).put_part(file, start, part)
 
     return await _received(caller, request, work)
 
@@ -127,7 +133,9 @@ def parts(caller: Authenticated, op: str, key: Key, round: Round = 0) -> JSONRes
 def join_parts(caller: Authenticated, op: str, body: models.KeyIn, round: Round = 0) -> Response:
     """Makes a file of its parts."""
     upload = _find(caller, op, round)
-    _parts(upload).join_parts(_file(upload, body.key))
+    file = _file(upload, body.key)
+    if not _over(upload):
+        _parts(upload).join_parts(file)
     return Response(status_code=204)
 
 
@@ -137,7 +145,11 @@ def sign(caller: Authenticated, op: str, body: models.KeyIn, round: Round = 0) -
     upload = _find(caller, op, round)
     file = _file(upload, body.key)
     direct = _direct(caller, upload)
-    signed = None if direct is None else direct.sign(file, lifetime_s=SIGNATURE_LIFETIME_S)
+    signed: SignedUpload | None
+    if _over(upload) and direct is not None:
+        signed = SignedUpload(requests=())
+    else:
+        signed = None if direct is None else direct.sign(file, lifetime_s=SIGNATURE_LIFETIME_S)
     if signed is None:
         raise _indirect()
     return JSONResponse(wire.signed_upload_json(signed))
@@ -151,7 +163,8 @@ def signed(caller: Authenticated, op: str, body: models.SignedIn, round: Round =
     direct = _direct(caller, upload)
     if direct is None:
         raise _indirect()
-    direct.complete_signed(file, body.token)
+    if not _over(upload):
+        direct.complete_signed(file, body.token)
     return Response(status_code=204)
 
 
@@ -159,7 +172,6 @@ def signed(caller: Authenticated, op: str, body: models.SignedIn, round: Round =
 def commit(caller: Authenticated, op: str, round: Round = 0) -> JSONResponse:
     """Publishes the node as one whole, or tells what has to be sent first."""
     upload = _find(caller, op, round)
-    _check(caller, upload.request)
     caller.service.uploads.commit(upload)
     return _state(caller, upload)
 
@@ -209,6 +221,11 @@ def _file(upload: OpenUpload, key: str) -> FileSpec:
     if key not in upload.files:
         raise NotFound(f"the upload {upload.request.op} announces no file {key!r}")
     return upload.files[key]
+
+
+def _over(upload: OpenUpload) -> bool:
+    """Whether nothing is to be sent any more: what comes late must not touch what was published."""
+    return upload.upload.outcome is not None
 
 
 def _body(file: FileSpec, size: int, opened: Callable[[], BinaryIO]) -> Body:
