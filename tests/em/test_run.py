@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -595,22 +596,27 @@ class TestUpload:
 
 
 class TestAutoUpload:
-    def test_uploads_at_the_end(self, backend):
+    def test_uploads_all_of_it(self, backend):
         with em.create_run(name="r", auto_upload=True, folder="cv", make_folder=True) as run:
             run.log("train", {"loss": 1}, step=1)
         assert backend.stat("/alice/cv/r").metadata["status"] == "Complete"
         with em.load_run(run.local, auto_upload=True, folder="cv", conflict_strategy="error") as loaded:
             loaded.log("train", {"loss": 2}, step=2)
-        assert backend.stat("/alice/cv/r").generation == 2
+        assert [node.name for node in backend.list("/alice/cv")] == ["r"]
+        assert steps(em.load_run("cv/r")) == [1, 2]
 
     def test_is_off_by_default(self, backend):
         em.create_run(name="r", folder="cv", make_folder=True).finish()
         assert backend.list("/alice") == []
 
     def test_that_fails_warns_and_says_how_to_do_it_later(self, backend):
-        run = em.create_run(name="r", auto_upload=True, folder="missing")
-        with pytest.warns(IncompleteWarning, match=r"make_folder=True.*em upload .*r_\d+"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run = em.create_run(name="r", auto_upload=True, folder="missing")
             run.finish()
+        told = [str(warning.message) for warning in caught if warning.category is IncompleteWarning]
+        assert len(told) == 2
+        assert re.search(r"make_folder=True.*em upload .*r_\d+", told[-1])
         assert run.status == "Complete"
 
     def test_that_fails_does_not_hide_the_error_of_the_block(self, backend, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import threading
 import warnings
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from t9k.em import history, lineage
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params
-from t9k.em.errors import IncompleteWarning, LocalError, NotFound
+from t9k.em.errors import IncompleteWarning, InvalidURI, LocalError, NotFound
 from t9k.em.live.following import GrowingFile
 from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
@@ -26,6 +27,7 @@ from t9k.em.metadata import associations_of, mapping_of, text_of
 from t9k.em.names import join, parent_and_name
 from t9k.em.records import ARTIFACT, RUN, Body, utc_text
 from t9k.em.transfer.sources import growing_body
+from t9k.em.uris import is_uri, parse
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -631,7 +633,7 @@ class Run(LocalNode):
         else:
             _warn(
                 f"the run {self.name!r} is not uploaded completely: {trouble}. All of it is in {self.local}; "
-                f"send what remains with: em upload {self.local} --folder {to.folder}"
+                f"send what remains with: em upload {shlex.quote(self.local)} --folder {shlex.quote(_shown(to.folder))}"
             )
 
     def _upload_at_end(self, to: Destination) -> None:
@@ -648,6 +650,16 @@ def _warn_only(message: str) -> None:
     """Like `_warn`, where nothing may be raised even if warnings are errors."""
     with contextlib.suppress(IncompleteWarning):
         warnings.warn(message, IncompleteWarning, stacklevel=5)
+
+
+def _shown(folder: str) -> str:
+    """A folder as a warning may repeat it: one that cannot be used may hold a secret."""
+    try:
+        if is_uri(folder):
+            parse(folder)
+    except InvalidURI:
+        return "FOLDER"
+    return folder
 
 
 def _warn(message: str) -> None:

@@ -11,7 +11,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 
-from t9k.em.errors import EMError, IncompleteWarning
+from t9k.em.errors import BackendUnavailable, CommitUnknown, EMError, IncompleteWarning, SourceChanged
 from t9k.em.live.rounds import Rounds, Source
 
 POLL_S = 1.0
@@ -22,6 +22,9 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 
 STALLED_S = 60.0
 """How long `finish` waits without anything being sent, unless it is told how long to wait."""
+
+_PASSING = (BackendUnavailable, CommitUnknown, SourceChanged)
+"""Errors that may be gone at the next try."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class LiveUpload:
         self._changed = threading.Condition()
         self._asked = 0
         self._done = 0
+        self._refused = 0
         self._is_ending = False
         self._has_ended = False
         self._fault: Exception | None = None
@@ -109,7 +113,7 @@ class LiveUpload:
             self._asked += 1
             mine = self._asked
             self._changed.notify_all()
-            while self._done < mine and self._thread.is_alive():
+            while self._done < mine and self._refused < mine and self._thread.is_alive():
                 end = self._steps.last + STALLED_S if deadline is None else deadline
                 left = end - time.monotonic()
                 if left <= 0:
@@ -127,12 +131,12 @@ class LiveUpload:
                 self._round()
             except (EMError, OSError) as error:
                 failures += 1
-                self._failed(error)
+                self._failed(error, asked)
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the uploads of a run
                 failures += 1
                 _log.exception("a round of uploading a run failed")
-                self._failed(error)
+                self._failed(error, asked)
                 continue
             failures = 0
             self._succeeded(asked)
@@ -164,8 +168,12 @@ class LiveUpload:
         except OSError:  # the run's directory is gone; the round tells
             return 0.0
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, asked: int) -> None:
         self._fault = error
+        if isinstance(error, EMError) and not isinstance(error, _PASSING):
+            with self._changed:  # whoever waits is told now: another try would say the same
+                self._refused = asked
+                self._changed.notify_all()
         if type(error) not in self._told:
             self._told.add(type(error))
             self._tell(f"is not uploaded at present: {error}. It goes on, and is uploaded when that has ended")
