@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from t9k.em.errors import RecoveredDataWarning
-from t9k.em.local import metrics
+from t9k.em.local import metricreader, metrics
 from t9k.em.local.metricreader import column_name
 from t9k.em.records import parse_utc
 
@@ -150,6 +150,26 @@ def test_blocks_change_nothing(tmp_path_factory, blocks):
         table, warned = told(read, path)
     assert rows(table) == entries
     assert warned == warned_by_lines
+
+
+@given(st.lists(encoded | odd, max_size=12), st.integers(0, 40))
+@example([line({"loss": math.nan}), line({"loss": -math.inf}, 2, 3)], 0)
+@example(
+    [
+        b'- {"value": {"a": 1}, "sequence": {"step": 1}},{"x": [1\n',
+        b'- {"y": 2}], "value": {}, "sequence": {"step": 1}}\n',
+    ],
+    0,
+)
+def test_lines_that_are_parsed_at_once_are_what_each_is(tmp_path_factory, lines, cut):
+    path = tmp_path_factory.mktemp("m") / "train.yaml"
+    data = b"".join(lines)
+    path.write_bytes(data[: len(data) - cut])
+    at_once = told(metrics.read, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metricreader, "_parse_usual", lambda block: None)
+        each = told(metrics.read, path)
+    assert repr(at_once) == repr(each)  # NaN is not equal to itself
 
 
 def test_what_arrow_reads_by_itself_is_the_usual(path, monkeypatch):
