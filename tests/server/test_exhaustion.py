@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 import uvicorn
-from tests.server.sending import document
-from tests.services.aistore import AIStorePlace
+from tests.server.sending import document, upload
+from tests.services.aistore import AIStorePlace, Someone, aistore
 
 from t9k.em.server import connections, limits
+from t9k.em.server.app import THREADS
 from t9k.em.server.connections import BoundedConnection
 from t9k.em.server.limits import TooSlow, timely
 
@@ -157,3 +158,45 @@ def serving(pause_s: float = 0.0) -> Iterator[int]:
         server.should_exit = True
         thread.join()
         listening.close()
+
+
+SLOW = """
+import os, pathlib, time
+from t9k_em_backends.local import LocalStore
+listed = LocalStore.list
+def slow(self, prefix):
+    waits = pathlib.Path(os.environ["SLOW"])
+    while "/f/" in prefix and waits.exists():
+        time.sleep(0.05)
+    return listed(self, prefix)
+LocalStore.list = slow
+"""
+
+
+def test_who_watches_the_server_is_answered_while_all_threads_wait_for_the_store(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    waits = tmp_path / "waits"
+    environment = {"PYTHONPATH": str(tmp_path), "SLOW": str(waits)}
+    with aistore(tmp_path / "busy", environment=environment) as busy:
+        alice = busy.someone()
+        node = upload(alice, f"/{alice.name}/f", "m", {})
+        waits.touch()
+        statuses = []
+
+        def ask() -> None:
+            mine = Someone(alice.url, alice.name, alice.key)
+            statuses.append(mine.ask("GET", "nodes", params={"path": node["path"]}).status_code)
+
+        askers = [threading.Thread(target=ask) for _ in range(THREADS + 6)]
+        for asker in askers:
+            asker.start()
+        try:
+            time.sleep(2)  # for all of them to wait
+            assert not statuses
+            for path in ("/health", "/ready", "/metrics"):
+                assert alice.session.get(f"{busy.url}{path}", timeout=10).status_code == 200
+        finally:
+            waits.unlink()
+            for asker in askers:
+                asker.join()
+        assert statuses == [200] * len(askers)

@@ -55,7 +55,6 @@ def make_app(settings: Settings) -> ASGIApp:
 
     app = bare_app(lifespan=lifespan)
     app.state.service = service
-    app.state.metrics = metrics
     return Guard(app, settings, metrics)
 
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 
+from anyio import CapacityLimiter
 from attrs import define, field
 
 from t9k.em.backend import Backend, Grows, ServesUsers, SignsReads, SignsRequests
@@ -25,6 +26,7 @@ from t9k.em.uris import parse as parse_uri
 ROOM_BYTES = 96 << 20
 CACHED_FILES = 200_000
 CHECKED_FOR_S = 2.0
+WATCHERS = 4
 PROBE = "em-server"
 """A user in whose home nothing lies; looking there costs the store one listing."""
 
@@ -41,6 +43,7 @@ class Service:
         rates: Requests a second for each key.
         room: Bytes of requests in memory.
         parsing: Bytes that large documents take besides when they are parsed.
+        watching: Threads for those who watch the server, when all others are busy.
         uploads: Those under way that this process has seen.
         published: Generations that this process has read.
     """
@@ -52,6 +55,7 @@ class Service:
     rates: Rates
     room: Room = field(factory=lambda: Room(ROOM_BYTES))
     parsing: Room = field(factory=lambda: Room(ROOM_BYTES))
+    watching: CapacityLimiter = field(factory=lambda: CapacityLimiter(WATCHERS))
     uploads: OpenUploads
     published: Published = field(factory=lambda: Published())  # noqa: PLW0108 - defined below
     _checked: float = field(default=-CHECKED_FOR_S, init=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -26,17 +27,19 @@ async def health() -> dict[str, str]:
 
 
 @router.get("/ready", operation_id="ready")
-def ready(request: Request) -> dict[str, str]:
+async def ready(request: Request) -> dict[str, str]:
     """Answers when database and store do."""
     service: Service = request.app.state.service
-    service.check()
+    await to_thread.run_sync(service.check, limiter=service.watching)
     return {"status": "ok"}
 
 
 @router.get("/metrics", operation_id="metrics", response_class=Response)
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """The counts, for Prometheus."""
-    return Response(request.app.state.metrics.text(), media_type=counts.CONTENT_TYPE)
+    service: Service = request.app.state.service
+    text = await to_thread.run_sync(service.metrics.text, limiter=service.watching)
+    return Response(text, media_type=counts.CONTENT_TYPE)
 
 
 @router.get(f"{wire.PREFIX}/version", operation_id="version", response_model=models.Version)
