@@ -180,4 +180,11 @@ class OpenUploads:
 
 def _alike(one: UploadRequest, other: UploadRequest) -> bool:
     """Whether two requests publish the same: an op stands for one content, and every process relies on that."""
-    return (one.folder, one.draft, one.files) == (other.folder, other.draft, other.files)
+    mine, others = one.draft, other.draft
+    return (one.folder, mine.kind, mine.name, mine.id, one.files) == (
+        other.folder,
+        others.kind,
+        others.name,
+        others.id,
+        other.files,
+    )
