@@ -243,4 +243,4 @@ class RecoveredDataWarning(UserWarning):
 
 
 class IncompleteWarning(UserWarning):
-    """Something optional (git, platform, output) could not be recorded; the run goes on."""
+    """Something could not be recorded: git, platform or output, or metrics that the disk refused; the run goes on."""
