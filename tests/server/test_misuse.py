@@ -247,3 +247,27 @@ class TestUploadsUnderWay:
             assert begun == [request.op]
             assert other.find("alice", request.op, 1, lambda request: None).round == 1
             assert len(begun) == 2, "a round that it has not seen makes it look again"
+
+
+class TestSharesOfWhatIsGone:
+    @pytest.mark.parametrize("way", ["delete", "move"])
+    def test_a_request_that_is_repeated_after_a_crash_takes_the_shares_along(self, server, alice, bob, way):
+        node = upload(alice, f"/{alice.name}/f", "m", CONTENT)
+        alice.ask("POST", "folders", json={"path": f"/{alice.name}/g"})
+        server.accounts.share(node["path"], "user", bob.name, "view", alice.name)
+        with open_backend(server.settings["root"]) as backend:
+            backend.for_user(alice.name).delete(node["path"])  # and then the server was killed
+        if way == "delete":
+            answer = alice.ask("DELETE", "nodes", params={"path": node["path"]})
+        else:
+            answer = alice.ask("POST", "nodes/move", json={"path": node["path"], "folder": f"/{alice.name}/g"})
+        assert (answer.status_code, code(answer)) == (404, "not_found")
+        upload(alice, f"/{alice.name}/f", "m", CONTENT)
+        assert bob.ask("GET", "nodes", params={"path": node["path"]}).status_code == 404
+
+    def test_a_default_folder_that_nobody_made_keeps_its_shares(self, server, alice, bob):
+        carol = server.someone()
+        server.accounts.share(f"/{alice.name}", "user", bob.name, "edit", alice.name)
+        server.accounts.share(f"/{alice.name}/default", "user", carol.name, "view", alice.name)
+        assert bob.ask("DELETE", "nodes", params={"path": f"/{alice.name}/default"}).status_code == 404
+        assert carol.ask("GET", "nodes", params={"path": f"/{alice.name}/default"}).status_code == 200

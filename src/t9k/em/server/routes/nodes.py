@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -135,8 +136,8 @@ def move(caller: Authenticated, body: models.MoveIn) -> JSONResponse:
     if caller.service.tree_at(folder, caller.user).stat(folder).kind != FOLDER:
         raise FolderNotFound(f"{folder} is no folder; choose another one")
     caller.make_home(folder)
-    node = move_node(caller.tree, path, folder)
-    caller.service.accounts.forget_shares(path)
+    with _forgetting(caller, path):
+        node = move_node(caller.tree, path, folder)
     return JSONResponse(node_json(node, permission))
 
 
@@ -151,9 +152,23 @@ def delete(
         caller.access.require_removal(path)
     else:
         caller.access.require(path, PASS)  # a home is never deleted, which the tree says
-    caller.tree.delete(path, recursive=recursive)
-    caller.service.accounts.forget_shares(path)
+    with _forgetting(caller, path):
+        caller.tree.delete(path, recursive=recursive)
     return Response(status_code=204)
+
+
+@contextlib.contextmanager
+def _forgetting(caller: Caller, path: str) -> Iterator[None]:
+    """Takes the shares of what goes along, also of what went before, when somebody was killed in between."""
+    try:
+        yield
+    except NotFound:
+        try:
+            caller.service.tree_at(path, caller.user).stat(path)
+        except NotFound:
+            caller.service.accounts.forget_shares(path)
+        raise
+    caller.service.accounts.forget_shares(path)
 
 
 def _permission(caller: Caller, path: str) -> str:
