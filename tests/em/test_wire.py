@@ -76,6 +76,7 @@ class TestRecords:
                 continue  # told for other readers, or true of anything
             if name in ("makeFolder", "resumed", "preferAlternative"):
                 continue
+            wrong: object
             for wrong in ({}, -1, "\0", None):
                 if (name, wrong) in (("metadata", {}), ("etag", "\0"), ("headers", {}), ("token", "\0"), ("key", "\0")):
                     continue

@@ -33,7 +33,7 @@ def train(root: Path, parent: Path, last_call: int | None) -> None:
     em.login(str(root))
     backend = session.current()
     if last_call is not None:
-        backend.store = DyingStore(backend.store, last_call)  # type: ignore[attr-defined]  # a tree has one
+        backend.store = DyingStore(backend.store, last_call)
     run = em.create_run(name="live", hparams={"lr": 0.1}, auto_upload=True, folder=FOLDER, make_folder=True)
     log(run, 0)
     (parent / "weights").write_bytes(b"weights")

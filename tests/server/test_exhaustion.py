@@ -26,7 +26,7 @@ from t9k.em.server.limits import TooSlow, timely
 
 def connected(server: AIStorePlace) -> socket.socket:
     parts = urlsplit(server.url)
-    connection = socket.create_connection((parts.hostname, parts.port), timeout=30)
+    connection = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30)
     connection.settimeout(30)
     return connection
 
@@ -40,6 +40,7 @@ def head(target: str, size: int, key: str = "", method: str = "POST") -> bytes:
 
 
 def memory_bytes(server: AIStorePlace) -> int:
+    assert server.process is not None
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) << 10
 

@@ -33,7 +33,7 @@ class Counting(StoreWrapper):
     def __init__(self, inner, clock):
         super().__init__(inner)
         self._clock = clock
-        self.writes = Counter()
+        self.writes: Counter[int] = Counter()
 
     def put(self, key, body, *, if_absent=False):
         self.writes[int(self._clock() // HOUR_S)] += "weights" not in key

@@ -333,7 +333,8 @@ def live(source, told):
 
 def test_a_run_that_hangs_keeps_no_other_from_being_sent_at_the_end(monkeypatch):
     monkeypatch.setattr("t9k.em.live.pace.FIRST_S", 60)
-    go_on, source, told = threading.Event(), Changing(), []
+    go_on, source = threading.Event(), Changing()
+    told: list[str] = []
     hanging, other = live(Changing(go_on.wait), told), live(source, told)
     eventually(lambda: source.published == 1 and other._rounds._is_published)
     monkeypatch.setattr(uploading, "_all", [hanging, other])
