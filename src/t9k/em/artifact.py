@@ -349,23 +349,25 @@ class Artifact(LocalNode):
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> None:
         del backend, folder, make_folder, strategy
-        self._fetch([key for key in self._objects if not self._is_there(key)], progress)
-        self._objects = dict(sorted(self._objects.items()))
-        index = self._directory / INDEX
-        there = index.read_bytes() if index.is_file() else b""
-        if there == objects.encode(self._objects):
-            return
-        if there:  # another object of this process, or another process, may have added to it
-            self._objects = dict(sorted({**objects.decode(there, str(index)), **self._objects}.items()))
-        if there != objects.encode(self._objects):
-            self._save_index()
+        self._fetch([key for key in dict(self._objects) if not self._is_there(key)], progress)
+        with self._locks.changing:  # a run that is uploaded while it goes on sends its artifacts from another thread
+            self._objects = dict(sorted(self._objects.items()))
+            index = self._directory / INDEX
+            there = index.read_bytes() if index.is_file() else b""
+            if there == objects.encode(self._objects):
+                return
+            if there:  # another object of this process, or another process, may have added to it
+                self._objects = dict(sorted({**objects.decode(there, str(index)), **self._objects}.items()))
+            if there != objects.encode(self._objects):
+                self._save_index()
 
     def _bodies(self) -> dict[str, Body]:
+        known = dict(self._objects)
         bodies = {
-            INDEX: Body.of(objects.encode(self._objects)),
+            INDEX: Body.of(objects.encode(known)),
             METADATA: Body.of(dump(self._metadata())),
         }
-        for key, data in self._objects.items():
+        for key, data in known.items():
             if "uri" not in data:
                 bodies[f"{OBJECTS}/{key}"] = local_body(self._text_path(key), data["size"], data["sha256"])
         return bodies
@@ -387,9 +389,10 @@ class Artifact(LocalNode):
             raise
 
     def _add(self, added: Mapping[str, Mapping[str, Any]]) -> None:
-        objects.append(self._directory / INDEX, added)
-        for key, data in added.items():
-            self._objects[key] = dict(data)
+        with self._locks.changing:
+            objects.append(self._directory / INDEX, added)
+            for key, data in added.items():
+                self._objects[key] = dict(data)
 
     def _data(self, key: str) -> dict[str, Any]:
         if key not in self._objects:

@@ -300,6 +300,16 @@ class Params(MutableMapping[str, Any]):
                 self._changed()
 
 
+def upload_again(params: Params) -> None:
+    """Calls `upload` of parameters as after a change, for a list may have been changed in place.
+
+    Args:
+        params: All of them, no nested ones.
+    """
+    with params._state.lock:  # noqa: SLF001 - of this module
+        params._changed()  # noqa: SLF001 - likewise
+
+
 def _upload_nothing(_: object) -> None:
     """Stand for `upload` in a copy."""
 

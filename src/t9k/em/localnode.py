@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from t9k.em import history, session
-from t9k.em.local import layout
+from t9k.em.local import forks, layout
 from t9k.em.local.layout import METADATA
 from t9k.em.local.state import LocalState
 from t9k.em.metadata import labels_of, mapping_of, text_of
@@ -22,6 +22,23 @@ from t9k.em.transfer.uploading import upload_node
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
     from t9k.em.transfer.progress import Progress
+
+
+class _Locks:
+    """The locks of one node; a child made by fork gets new ones, for the threads that held them are not there.
+
+    Attributes:
+        sending: Held during an upload.
+        changing: Held while attributes and their files are changed; never while the network is waited for.
+    """
+
+    def __init__(self) -> None:
+        self.forget_parent()
+        forks.watch(self)
+
+    def forget_parent(self) -> None:
+        """See `t9k.em.local.forks`."""
+        self.sending, self.changing = threading.RLock(), threading.RLock()
 
 
 class LocalNode(ABC):
@@ -85,7 +102,7 @@ class LocalNode(ABC):
         Returns:
             What became of it, and the node.
         """
-        with self._sending:  # a run may be uploaded by itself at the same time
+        with self._locks.sending:  # a run may be uploaded by itself at the same time
             return self._send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
 
     def _send(
@@ -151,7 +168,7 @@ class LocalNode(ABC):
         self._directory = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would follow links
         self._state = LocalState(self._directory)
         self._on_disk = None
-        self._sending = threading.RLock()
+        self._locks = _Locks()
         self.alternative_name = self.alternative_name or directory.name
         self.local = str(directory)
 
@@ -172,7 +189,8 @@ class LocalNode(ABC):
 
     def _save_metadata(self) -> None:
         """Writes the metadata, unless this object has not changed it since it read or wrote it."""
-        metadata = self._metadata()
-        if metadata != self._on_disk:
-            layout.write_mapping(self._directory / METADATA, metadata)
-            self._on_disk = metadata
+        with self._locks.changing:  # what is older never replaces what is newer
+            metadata = self._metadata()
+            if metadata != self._on_disk:
+                layout.write_mapping(self._directory / METADATA, metadata)
+                self._on_disk = metadata

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shlex
-import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from t9k.em import history, lineage
 from t9k.em.artifact import Artifact
-from t9k.em.containers import Params
-from t9k.em.errors import IncompleteWarning, InvalidURI, LocalError, NotFound
+from t9k.em.containers import Params, upload_again
+from t9k.em.errors import IncompleteWarning, InvalidInput, InvalidURI, LocalError, NotFound
 from t9k.em.live.following import GrowingFile
 from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
@@ -156,7 +156,7 @@ class Run(LocalNode):
     @hparams.setter
     def hparams(self, value: Mapping[str, Any]) -> None:
         self._hparams = Params(self._save_hparams, value)
-        self._save_hparams(self._hparams.as_dict())
+        upload_again(self._hparams)
 
     @property
     def params(self) -> Params:
@@ -273,9 +273,12 @@ class Run(LocalNode):
             timeout: How many seconds to wait for the upload; by default what the environment variable
                 `EM_FINISH_TIMEOUT` says, else as long as something is sent, and a minute more.
             kwargs: Not used.
+
+        Raises:
+            InvalidInput: `timeout` is no number; nothing was done.
         """
         del args, kwargs
-        self._end(COMPLETE, timeout)
+        self._end(COMPLETE, None if timeout is None else _seconds(timeout))
 
     # The whole.
 
@@ -439,7 +442,6 @@ class Run(LocalNode):
         self._hparams_on_disk: dict[str, Any] | None = None
         self._artifacts: dict[str, Artifact] = {}
         self._pid = os.getpid()
-        self._lock = threading.RLock()
         self._capture = None
         self._system = None
         self._resumable = False
@@ -459,7 +461,7 @@ class Run(LocalNode):
     def _save(self, *, platform: Mapping[str, Any], git: Mapping[str, Any]) -> None:
         make_private_dir(self._directory / METRICS, exist_ok=True)
         self._save_metadata()
-        self._save_hparams(self._hparams.as_dict())
+        upload_again(self._hparams)
         for name, data in ((PLATFORM, platform), (GIT, git)):
             if data:
                 layout.write_mapping(self._directory / name, dict(data))
@@ -474,14 +476,17 @@ class Run(LocalNode):
 
     def _refresh(self) -> None:
         """Takes over what another object or process wrote since this one was loaded, if this one has changed nothing."""
-        is_same = self._metadata() == self._on_disk and self._hparams.as_dict() == self._hparams_on_disk
-        if self._resumable and is_same:
-            self._take(layout.read_metadata(self._directory, RUN))
-            self.alternative_name = self.alternative_name or self._directory.name
-            self._on_disk = self._metadata()
-            hparams = layout.read_mapping(self._directory / HPARAMS, "hyperparameters")
-            self._hparams = Params(self._save_hparams, hparams)
-            self._hparams_on_disk = self._hparams.as_dict()
+        if self._live is not None:
+            return  # a thread does this: what the training holds must not be changed below its hands
+        with self._locks.changing:
+            is_same = self._metadata() == self._on_disk and self._hparams.as_dict() == self._hparams_on_disk
+            if self._resumable and is_same:
+                self._take(layout.read_metadata(self._directory, RUN))
+                self.alternative_name = self.alternative_name or self._directory.name
+                self._on_disk = self._metadata()
+                hparams = layout.read_mapping(self._directory / HPARAMS, "hyperparameters")
+                self._hparams = Params(self._save_hparams, hparams)
+                self._hparams_on_disk = self._hparams.as_dict()
 
     def _index(self) -> dict[str, Any]:
         return {
@@ -502,7 +507,7 @@ class Run(LocalNode):
 
     def _resume(self) -> None:
         """A run that was loaded goes on."""
-        with self._lock:
+        with self._locks.changing:
             if not self._resumable:
                 return
             self._resumable = False
@@ -528,7 +533,7 @@ class Run(LocalNode):
             record = lineage.asset_record(resource)
         else:
             raise lineage.refuse(resource)
-        with self._lock:
+        with self._locks.changing:
             self.associations[side] = lineage.with_record(self.associations[side], record)
             self._save_metadata()
 
@@ -538,7 +543,7 @@ class Run(LocalNode):
         """Uploads the artifacts of the run that are not in the backend as they are now, and notes where they are."""
         self._wait()
         self._refresh()
-        self._save_hparams(self._hparams.as_dict())
+        upload_again(self._hparams)
         if strategy in ("skip", "error") and self._is_taken(backend, folder):
             return  # the run stays here, and so do its artifacts
         for identity, local in self._state.get("artifacts", {}).items():
@@ -556,7 +561,7 @@ class Run(LocalNode):
                 there = parent_and_name(place["path"])[0]
                 artifact.send(backend, there, make_folder=True, strategy=strategy, progress=progress)
             record = lineage.artifact_record(artifact, backend.uri)
-            with self._lock:
+            with self._locks.changing:
                 for side, records in self.associations.items():
                     if any(known.get("id") == identity for known in records):
                         self.associations[side] = lineage.with_record(records, record)
@@ -603,10 +608,10 @@ class Run(LocalNode):
         return bodies
 
     def _end(self, status: str, timeout_s: float | None = None) -> None:
-        with self._lock, contextlib.ExitStack() as steps:
+        with self._locks.changing, contextlib.ExitStack() as steps:
             # Each step is taken whatever happens in those before it.
             steps.callback(self._save_metadata)
-            steps.callback(lambda: self._save_hparams(self._hparams.as_dict()))
+            steps.callback(upload_again, self._hparams)
             steps.callback(self._metrics.close)
             if self._capture is not None:
                 steps.callback(self._capture.stop)
@@ -619,7 +624,9 @@ class Run(LocalNode):
                 self.status = FAILED
         if self.destination is None:
             return
-        if self._live is None:
+        if self._live is None or self._live.has_stopped:
+            self.go_live(self.destination)
+        if self._live is None or self._live.has_stopped:
             self._upload_at_end(self.destination)
         else:
             self._finish_live(self._live, self.destination, timeout_s)
@@ -644,6 +651,16 @@ class Run(LocalNode):
                 f"the run {self.name!r} was not uploaded: {error}. All of it is in {self.local}; "
                 f"upload it later with: em upload {self.local}"
             )
+
+
+def _seconds(value: object) -> float:
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # found out here
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise InvalidInput(f"timeout must be a number of seconds, not {value!r}")
+    return seconds
 
 
 def _warn_only(message: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import warnings
 from pathlib import Path
 
@@ -15,8 +16,16 @@ import pytest
 
 from t9k import em
 from t9k.em import session
-from t9k.em.errors import BackendFull, BackendPermissionError, BackendUnavailable, IncompleteWarning, NotAuthenticated
+from t9k.em.errors import (
+    BackendFull,
+    BackendPermissionError,
+    BackendUnavailable,
+    IncompleteWarning,
+    InvalidInput,
+    NotAuthenticated,
+)
 from t9k.em.live import uploading
+from t9k.em.local import objects
 from t9k.em.testing.wrappers import BackendWrapper
 
 FOLDER = "/alice/live"
@@ -167,6 +176,145 @@ def test_what_is_logged_after_the_end_is_uploaded_by_the_next_end(backend):
     run.log("train", {"loss": 1.0}, step=1)
     run.finish()
     assert steps_of(there()) == [0, 1]
+
+
+def test_what_is_logged_after_an_end_that_came_late_is_uploaded_by_the_next_end(backend):
+    run = start()
+    backend.go_on.clear()
+    with pytest.warns(IncompleteWarning, match="not uploaded completely"):
+        run.finish(timeout=0.1)
+    backend.go_on.set()
+    eventually(lambda: run._live.has_stopped)
+    run.log("train", {"loss": 1.0}, step=1)
+    run.finish()
+    assert steps_of(there()) == [1]
+
+
+def test_without_a_thread_the_end_uploads(backend, monkeypatch):
+    class Refused(threading.Thread):
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(uploading, "threading", types.SimpleNamespace(Thread=Refused, Condition=threading.Condition))
+    run = start()
+    run.log("train", {"loss": 1.0}, step=1)
+    run.finish()
+    assert (there().status, steps_of(there())) == ("Complete", [1])
+
+
+def test_warnings_that_cannot_be_shown_do_not_end_the_uploads(monkeypatch):
+    def fail(_):
+        raise ValueError("I/O operation on closed file")
+
+    source = Changing(lambda: None if failures.pop() else time.sleep(1 / 0))
+    failures = [True, False, False]
+    upload = uploading.LiveUpload(source, uploading.Steps(), fail)
+    upload.start()
+    eventually(lambda: source.published == 1)
+    failures.append(True)
+    assert upload.finish() is None
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), "soon", object()])
+def test_a_timeout_that_is_no_number_is_refused_before_anything_is_done(backend, timeout):
+    run = start()
+    with pytest.raises(InvalidInput, match="number of seconds"):
+        run.finish(timeout=timeout)
+    assert run.status == "Running"
+    run.finish()
+
+
+def test_what_the_training_holds_of_a_loaded_run_stays_its_own(backend):
+    run = start()
+    run.finish()
+    backend.go_on.clear()
+    again = em.load_run(run.local, auto_upload=True, folder=FOLDER)
+    hparams = again.hparams
+    backend.go_on.set()
+    eventually(lambda: again._live._rounds.writes)
+    hparams["lr"] = 0.5
+    again.finish()
+    assert (again.hparams["lr"], there().hparams["lr"]) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("what", ["metadata", "hparams"])
+def test_what_is_older_never_replaces_what_is_newer(monkeypatch, what):
+    run = em.create_run(name="r", hparams={"n": 0})
+    owner, method = (type(run), "_metadata") if what == "metadata" else (type(run.hparams), "as_dict")
+    original = getattr(owner, method)
+    found, changed = threading.Event(), threading.Event()
+
+    def slow(self):
+        result = original(self)
+        if threading.current_thread() is other:
+            found.set()
+            changed.wait(0.5)
+        return result
+
+    other = threading.Thread(target=run.save if what == "metadata" else run.finish)
+    monkeypatch.setattr(owner, method, slow)
+    other.start()
+    found.wait(0.5)
+    if what == "metadata":
+        run.description = "new"
+        run.save()
+    else:
+        run.hparams["n"] = 1
+    changed.set()
+    other.join()
+    loaded = em.load_run(run.local)
+    assert (loaded.description if what == "metadata" else loaded.hparams["n"]) == ("new" if what == "metadata" else 1)
+
+
+def test_an_artifact_that_is_added_to_while_it_is_uploaded_forgets_nothing(monkeypatch):
+    artifact = em.create_artifact("weights")
+    for name in "cba":
+        Path(name).write_text(name)
+    artifact.add_file("c")
+    artifact.add_file("b")
+    original = objects.write_atomic
+    began, added = threading.Event(), threading.Event()
+
+    def slow(path, data):
+        began.set()
+        added.wait(0.5)
+        original(path, data)
+
+    monkeypatch.setattr(objects, "write_atomic", slow)
+    other = threading.Thread(target=artifact.upload, args=("memory://added#/alice/f", True))
+    other.start()
+    assert began.wait(DEADLINE_S)
+    artifact.add_file("a")
+    added.set()
+    other.join()
+    assert {found["key"] for found in em.load_artifact(artifact.local).objects} == {"a", "b", "c"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_of_fork_waits_for_no_lock_of_the_thread(backend):
+    run = start()
+    eventually(there)
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold():
+        with run._locks.sending, run._locks.changing, run._state._lock:
+            held.set()
+            go_on.wait(DEADLINE_S)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    assert held.wait(DEADLINE_S)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        run.description = "child"
+        run.save()
+        run._state.set("x", 1)
+        os._exit(0)
+    go_on.set()
+    other.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    run.finish()
 
 
 def test_a_loaded_run_goes_on(backend):
@@ -322,6 +470,9 @@ class Changing:
         return []
 
     def sync(self):
+        pass
+
+    def sent(self, size):
         pass
 
 

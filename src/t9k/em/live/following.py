@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,9 +61,13 @@ class Follower:
         backend: Where the run is.
         node: The generation.
         published: How many bytes of each growing file the generation has itself.
+        on_sent: Told how many bytes were sent.
     """
 
-    def __init__(self, backend: Grows, node: Node, published: Mapping[str, int]) -> None:
+    def __init__(
+        self, backend: Grows, node: Node, published: Mapping[str, int], on_sent: Callable[[int], None]
+    ) -> None:
+        self._on_sent = on_sent
         self._backend = backend
         self._node = node
         self._sent = {key: _Sent(size, size) for key, size in published.items()}
@@ -110,6 +114,7 @@ class Follower:
             if start + len(data) <= sent.end:
                 break
             self._backend.append(self._node, file.key, start, data)
+            self._on_sent(len(data))
             self._writes += 1
             sent.turn = self._writes
             sent.end = start + len(data)

@@ -34,6 +34,9 @@ class Source(Protocol):
     def growing(self) -> Sequence[GrowingFile]:
         """The files that grow, as they are now."""
 
+    def sent(self, size: int) -> None:
+        """Told how many bytes were sent of what grows."""
+
     def sync(self) -> None:
         """Carries what was logged to the disk, so that no backend has what a power cut takes here."""
 
@@ -108,7 +111,8 @@ class Rounds:
         if published is not None:
             backend, node = published
             if isinstance(backend, Grows):
-                self._follower = Follower(backend, node, {file.key: file.size for file in backend.files(node)})
+                sizes = {file.key: file.size for file in backend.files(node)}
+                self._follower = Follower(backend, node, sizes, self._source.sent)
         self._state, self._is_published = state, True
         self._ends = _ends(growing)
         self._wrote(0 if self._is_left_out else len(growing) + _OTHER_FILES)

@@ -78,6 +78,10 @@ class RunSource:
         """See `Source`."""
         return self.run.growing()
 
+    def sent(self, size: int) -> None:
+        """See `Source`."""
+        self.progress.advance(0, size)
+
     def sync(self) -> None:
         """See `Source`."""
         self.run.sync()

@@ -36,9 +36,7 @@ class Steps:
         self.last = time.monotonic()
 
     def start(self, what: str, files: int, size: int) -> None:
-        """See `Progress`."""
-        del what, files, size
-        self.last = time.monotonic()
+        """See `Progress`; what is only planned is not sent."""
 
     def advance(self, files: int, size: int) -> None:
         """See `Progress`."""
@@ -77,6 +75,11 @@ class LiveUpload:
             self._thread.start()
         except RuntimeError:  # no new threads while the interpreter shuts down
             self._tell("is not uploaded while it goes on: the system allows no new thread")
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether nothing is uploaded any more by this, in the process that began it."""
+        return os.getpid() == self._pid and not self._thread.is_alive()
 
     def flush(self, timeout_s: float) -> bool:
         """Sends what was logged until now, without ending; says whether all of it was sent in time.
@@ -165,18 +168,24 @@ class LiveUpload:
     def _left(self) -> float:
         try:
             return self._rounds.wait_s()
-        except OSError:  # the run's directory is gone; the round tells
+        except (EMError, OSError):  # the run's directory is gone; the round tells
             return 0.0
 
     def _failed(self, error: Exception, asked: int) -> None:
+        is_first = self._fault is None
         self._fault = error
         if isinstance(error, EMError) and not isinstance(error, _PASSING):
             with self._changed:  # whoever waits is told now: another try would say the same
                 self._refused = asked
                 self._changed.notify_all()
-        if type(error) not in self._told:
+        if is_first and isinstance(error, SourceChanged):
+            pass  # an artifact was added to meanwhile
+        elif type(error) not in self._told:
             self._told.add(type(error))
-            self._tell(f"is not uploaded at present: {error}. It goes on, and is uploaded when that has ended")
+            try:
+                self._tell(f"is not uploaded at present: {error}. It goes on, and is uploaded when that has ended")
+            except Exception:  # noqa: BLE001 - where warnings go to may be closed, or be code of the user
+                _log.exception("a warning could not be shown")
         _log.info("a round of uploading a run failed: %s", error)
 
     def _succeeded(self, asked: int) -> None:

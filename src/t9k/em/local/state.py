@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from t9k.em.local import forks
 from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import PRIVATE, read_mapping, write_mapping
 from t9k.em.names import is_op, new_op
@@ -29,6 +30,11 @@ class LocalState:
 
     def __init__(self, directory: Path) -> None:
         self._private = directory / PRIVATE
+        self.forget_parent()
+        forks.watch(self)
+
+    def forget_parent(self) -> None:
+        """See `t9k.em.local.forks`."""
         self._lock = threading.Lock()
 
     def get(self, name: str, default: Any) -> Any:
