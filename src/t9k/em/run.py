@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t9k.em import history, lineage
+from t9k.em import history, lineage, session
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params, upload_again
-from t9k.em.errors import IncompleteWarning, InvalidInput, InvalidURI, LocalError, NotFound
+from t9k.em.errors import IncompleteWarning, InvalidInput, InvalidURI, LocalError, NotFound, NotLoggedIn
 from t9k.em.live.following import GrowingFile
 from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
@@ -640,7 +640,7 @@ class Run(LocalNode):
         else:
             _warn(
                 f"the run {self.name!r} is not uploaded completely: {trouble}. All of it is in {self.local}; "
-                f"send what remains with: em upload {shlex.quote(self.local)} --folder {shlex.quote(_shown(to.folder))}"
+                f"send what remains with: {self._command(to)}"
             )
 
     def _upload_at_end(self, to: Destination) -> None:
@@ -649,8 +649,20 @@ class Run(LocalNode):
         except Exception as error:  # noqa: BLE001 - a training that has ended well must not fail here
             _warn(
                 f"the run {self.name!r} was not uploaded: {error}. All of it is in {self.local}; "
-                f"upload it later with: em upload {self.local}"
+                f"upload it later with: {self._command(to)}"
             )
+
+    def _command(self, to: Destination) -> str:
+        """The command that uploads this run from anywhere, for a shell."""
+        words = ["em", "upload", str(self._directory), "--folder", _shown(to.folder)]
+        if to.make_folder:
+            words.append("--make-folder")
+        if to.conflict_strategy != "new":
+            words += ["--conflict-strategy", to.conflict_strategy]
+        if not is_uri(to.folder):
+            with contextlib.suppress(NotLoggedIn):
+                words += ["--backend", session.root(to.folder)]
+        return shlex.join(words)
 
 
 def _seconds(value: object) -> float:
