@@ -624,6 +624,7 @@ class TestAutoUpload:
             raise BackendUnavailable("not now")
 
         monkeypatch.setattr(backend, "begin", refuse)
+        monkeypatch.setenv("EM_FINISH_TIMEOUT", "1")
         run = em.create_run(name="r", auto_upload=True)
         with pytest.warns(IncompleteWarning, match="not now"), pytest.raises(ZeroDivisionError), run:
             raise ZeroDivisionError

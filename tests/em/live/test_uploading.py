@@ -157,6 +157,29 @@ def test_a_backend_that_hangs_keeps_nobody_waiting(backend):
     eventually(lambda: there() is not None and there().status == "Complete")
 
 
+def test_the_command_in_the_warning_sends_what_remains_from_anywhere(backend, monkeypatch, tmp_path):
+    monkeypatch.setenv("EM_RUN_PARENT_DIR", "my runs; here's $HOME")
+    backend.trouble = BackendUnavailable("away")
+    with pytest.warns(IncompleteWarning) as told:  # noqa: PT031 - from another thread
+        run = start()
+        run.log("train", {"loss": 1.0}, step=0)
+        run.finish(timeout=0.1)
+    command = str(told[-1].message).rpartition(" with: ")[2]
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        shell=True,
+        check=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PATH": tools},
+        capture_output=True,
+    )
+    assert done.stdout.startswith(b"published")
+    backend.trouble = None
+    assert (there().status, steps_of(there())) == ("Complete", [0])
+
+
 def test_the_environment_says_how_long_to_wait(backend, monkeypatch):
     monkeypatch.setenv("EM_FINISH_TIMEOUT", "0.1")
     backend.trouble = BackendUnavailable("away")
@@ -493,6 +516,32 @@ def test_a_run_that_hangs_keeps_no_other_from_being_sent_at_the_end(monkeypatch)
     assert source.published == 2
     go_on.set()
     assert (hanging.finish(), other.finish(), told) == (None, None, [])
+
+
+def test_the_end_is_never_taken_for_reached_by_a_round_before_it():
+    class Slow(uploading.LiveUpload):
+        def _ask(self, *args, **more):
+            time.sleep(0.3)
+            return super()._ask(*args, **more)
+
+    source = Changing(lambda: None)
+    upload = Slow(source, uploading.Steps(), print)
+    upload.start()
+    eventually(lambda: source.published)
+    assert upload.finish() is None
+
+
+def test_what_is_waited_for_is_sent_however_much_was_written(monkeypatch):
+    source = Changing(lambda: None)
+    upload = uploading.LiveUpload(source, uploading.Steps(), print)
+    upload.start()
+    eventually(lambda: source.published)
+    upload._rounds._pace.writes = 10**6
+    time.sleep(0.1)
+    before = source.published
+    assert upload.flush(DEADLINE_S)
+    assert source.published > before
+    assert upload.finish() is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -79,7 +79,7 @@ class LiveUpload:
     @property
     def has_stopped(self) -> bool:
         """Whether nothing is uploaded any more by this, in the process that began it."""
-        return os.getpid() == self._pid and not self._thread.is_alive()
+        return os.getpid() == self._pid and (self._has_ended or not self._thread.is_alive())
 
     def flush(self, timeout_s: float) -> bool:
         """Sends what was logged until now, without ending; says whether all of it was sent in time.
@@ -100,19 +100,20 @@ class LiveUpload:
         """
         if os.getpid() != self._pid or not self._thread.is_alive():
             return self._fault
-        with self._changed:
-            self._is_ending = True
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        if self._ask(deadline):
+        if self._ask(deadline, is_end=True):
             return None
         return self._fault or TimeoutError("it takes longer than there is time")
 
-    def _ask(self, deadline: float | None) -> bool:
+    def _ask(self, deadline: float | None, *, is_end: bool = False) -> bool:
         """Lets the thread do a round now and waits for it."""
         if os.getpid() != self._pid or not self._thread.is_alive():
             return False
         self._steps.last = time.monotonic()
         with self._changed:
+            self._is_ending = (
+                self._is_ending or is_end
+            )  # together with the request, or a round before it would be the last
             self._asked += 1
             mine = self._asked
             self._changed.notify_all()
@@ -131,7 +132,7 @@ class LiveUpload:
         while not self._has_ended:
             asked = self._wait(failures)
             try:
-                self._round()
+                self._round(is_asked=asked > self._done)
             except (EMError, OSError) as error:
                 failures += 1
                 self._failed(error, asked)
@@ -144,11 +145,11 @@ class LiveUpload:
             failures = 0
             self._succeeded(asked)
 
-    def _round(self) -> None:
+    def _round(self, *, is_asked: bool) -> None:
         if self._is_ending:
             self._rounds.publish()
         else:
-            self._rounds.round()
+            self._rounds.round(is_urgent=is_asked)
 
     def _wait(self, failures: int) -> int:
         """Waits until there is something to do; returns the number of the last request to do it at once."""
