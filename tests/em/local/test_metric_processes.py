@@ -153,7 +153,7 @@ class TestPieces:
 
     def test_a_name_that_looks_like_a_line_is_none(self, tmp_path):
         path = tmp_path / "train.yaml"
-        name = 'x- {"value": {"y": 1}, "sequence": {"step": 5}}'
+        name = 'x- {"value":{"y":1},"sequence":{"step":5}}'
         path.write_bytes(metrics.encode({name: 1}, 1, None, TIME)[:-3] + b"\n")
         with pytest.warns(RecoveredDataWarning):
             assert metrics.read(path) == []
@@ -178,7 +178,7 @@ class TestPieces:
                 one.append(line(1))
                 other.append(line(2))
                 with pytest.raises(em.errors.LocalError, match="free some space"):
-                    one.append(b'- {"value": {"' + b"x" * 100_000 + b"\n")
+                    one.append(b'- {"value":{"' + b"x" * 100_000 + b"\n")
                 (full / "filler").unlink()
                 other.append(line(3))
                 one.append(line(4))

@@ -129,10 +129,10 @@ class FakeTensorFlowTensor:
 class TestEncode:
     def test_is_one_line_as_specified(self):
         assert metrics.encode({"loss": 0.1, "acc": 1}, 500, 1, TIME).decode() == (
-            '- {"value": {"loss": 0.1, "acc": 1}, "sequence": {"epoch": 1, "step": 500, "timestamp": "' + TIME + '"}}\n'
+            '- {"value":{"loss":0.1,"acc":1},"sequence":{"epoch":1,"step":500,"timestamp":"' + TIME + '"}}\n'
         )
         assert metrics.encode({}, -1, None, TIME).decode() == (
-            '- {"value": {}, "sequence": {"step": -1, "timestamp": "' + TIME + '"}}\n'
+            '- {"value":{},"sequence":{"step":-1,"timestamp":"' + TIME + '"}}\n'
         )
 
     @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ class TestEncode:
         ],
     )
     def test_numbers_of_all_libraries(self, value, text):
-        assert f'{{"loss": {text}}}'.encode() in line(value)
+        assert f'{{"loss":{text}}}'.encode() in line(value)
 
     @pytest.mark.parametrize(
         "value",
@@ -220,7 +220,7 @@ class TestEncode:
             line(epoch=bad)
 
     def test_steps_and_epochs_of_numpy(self):
-        assert b'{"epoch": 2, "step": 1, ' in line(step=np.int64(1), epoch=np.array(2))
+        assert b'{"epoch":2,"step":1,' in line(step=np.int64(1), epoch=np.array(2))
         with pytest.raises(InvalidMetric, match="step"):
             line(step=None)
 

@@ -32,7 +32,7 @@ _BYTES_OF_OTHERS = (b"null", b"\0", b"\\u0000")
 _UTC = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 # Numbers that stand for what JSON lacks while Arrow reads; a block that holds them already is read line by line.
 _STAND_INS = {
-    f': "{text}"'.encode(): (f": {number!r}".encode(), number, FROM_STRING[text])
+    f':"{text}"'.encode(): (f":{number!r}".encode(), number, FROM_STRING[text])
     for text, number in (("NaN", 1.234567891e-301), ("Infinity", 2.345678912e-301), ("-Infinity", 3.456789123e-301))
 }
 

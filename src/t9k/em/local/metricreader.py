@@ -22,7 +22,7 @@ TYPE, STEP, EPOCH, TIMESTAMP = PLACE = ("type", "step", "epoch", "timestamp")
 """The columns that every table of metrics has; the others are metrics."""
 
 _LIKE_A_PLACE = re.compile(rf"(value\.)*({'|'.join(PLACE)})")
-_BEGINNING = b'- {"value": {'  # of every line; a raw quote keeps it from being a part of a name
+_BEGINNING = b'- {"value":{'  # of every line; a raw quote keeps it from being a part of a name
 _MAX_FOREIGN_BYTES = 16 << 20
 _WITHOUT_EPOCH, _WITH_EPOCH = 2, 3
 

@@ -2,7 +2,7 @@
 
 .. code-block:: yaml
 
-    - {"value": {"loss": 0.1, "acc": "NaN"}, "sequence": {"epoch": 1, "step": 500, "timestamp": "2023-08-17T08:05:24.390002Z"}}
+    - {"value":{"loss":0.1,"acc":"NaN"},"sequence":{"epoch":1,"step":500,"timestamp":"2023-08-17T08:05:24.390002Z"}}
 
 So it is YAML for any reader (floats have a dot before their exponent, as YAML 1.1 wants), and one append for us. What
 JSON lacks is written as the strings "NaN", "Infinity" and "-Infinity". ``epoch`` is left out when there is none.
@@ -17,6 +17,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from t9k.em.errors import InvalidMetric
 from t9k.em.local.metricreader import Entry, iterate, read
 from t9k.em.local.metrictypes import canonical_type, file_name, type_of
@@ -25,10 +27,9 @@ from t9k.em.scalars import unwrap
 
 __all__ = ["Entry", "canonical_type", "encode", "encode_now", "file_name", "iterate", "read", "type_of"]
 
-_templates: dict[tuple[str, ...], tuple[str, str]] = {}
-_MOST_TEMPLATES = 256
-_LARGE = 1 << 63
-_SMALLEST_PLAIN, _LARGEST_PLAIN = 1e-4, 1e16  # between them, floats are written without an exponent
+_plain_names: set[tuple[str, ...]] = set()
+_MOST_NAMES = 256
+_SMALLEST, _LARGEST = 1e-5, 1e16  # between them, orjson writes floats without an exponent
 _MAX_INT_BITS = 1024  # as far as a float reaches, for readers that know floats only
 _NON_FINITE = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 # In JSON they may stand as they are, in YAML not: C1 controls, line separators, byte order marks, non-characters.
@@ -59,54 +60,44 @@ def encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp: 
 def encode_now(metrics: Mapping[str, Any], step: int, epoch: int | None) -> bytes:
     """Return the line that records a set of metrics now; see `encode`.
 
-    Every call of `Run.log` passes here: numbers that JSON writes as Python does are told first, and what repeats is made once.
+    Every call of `Run.log` passes here: what orjson writes as `encode` does is told first.
     """
-    if type(metrics) is dict and type(step) is int and -_LARGE < step < _LARGE:
-        values = tuple(metrics.values())
-        for value in values:
+    if type(metrics) is dict and type(step) is int and tuple(metrics) in _plain_names:
+        for value in metrics.values():
             if type(value) is float:
-                if not (
-                    _SMALLEST_PLAIN <= value < _LARGEST_PLAIN
-                    or value == 0.0
-                    or -_LARGEST_PLAIN < value <= -_SMALLEST_PLAIN
-                ):
+                if not (_SMALLEST <= value < _LARGEST or value == 0.0 or -_LARGEST < value <= -_SMALLEST):
                     break
-            elif type(value) is not int or not -_LARGE < value < _LARGE:
+            elif type(value) is not int:
                 break
         else:
-            templates = _templates.get(tuple(metrics))
-            if templates is not None:
-                if epoch is None:
-                    return (templates[0] % (*values, step, utc_text())).encode()
-                if type(epoch) is int and -_LARGE < epoch < _LARGE:
-                    return (templates[1] % (*values, epoch, step, utc_text())).encode()
+            place: dict[str, Any] = {"step": step, "timestamp": utc_text()}
+            if epoch is None or type(epoch) is int:
+                if epoch is not None:
+                    place = {"epoch": epoch, **place}
+                try:
+                    return b"- " + orjson.dumps({"value": metrics, "sequence": place}, option=orjson.OPT_APPEND_NEWLINE)
+                except TypeError:  # an integer has more than 64 bits
+                    pass
     return _encode(metrics, step, epoch, utc_text())
 
 
 def _encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp: str) -> bytes:
     if not isinstance(metrics, Mapping):
         raise InvalidMetric(f"metrics must be a dict of names and numbers, not {type(metrics).__name__}")
-    metrics = dict(metrics)
-    texts = [_number(name, value) for name, value in metrics.items()]
-    names = tuple(metrics)
-    without_epoch, with_epoch = _templates.get(names) or _make_templates(names)
-    step = _index("step", step)
-    if epoch is None:
-        return (without_epoch % (*texts, step, timestamp)).encode()
-    return (with_epoch % (*texts, _index("epoch", epoch), step, timestamp)).encode()
+    values = ",".join([f"{_quoted_name(name)}:{_number(name, value)}" for name, value in metrics.items()])
+    place = f'"step":{_index("step", step)},"timestamp":"{timestamp}"'
+    if epoch is not None:
+        place = f'"epoch":{_index("epoch", epoch)},{place}'
+    _remember(tuple(metrics))
+    return f'- {{"value":{{{values}}},"sequence":{{{place}}}}}\n'.encode()
 
 
-def _make_templates(names: tuple[str, ...]) -> tuple[str, str]:
-    """The line for certain names without and with an epoch, with a place for each value."""
-    values = ", ".join([f"{_quoted_name(name).replace('%', '%%')}: %s" for name in names])
-    templates = (
-        f'- {{"value": {{{values}}}, "sequence": {{"step": %s, "timestamp": "%s"}}}}\n',
-        f'- {{"value": {{{values}}}, "sequence": {{"epoch": %s, "step": %s, "timestamp": "%s"}}}}\n',
-    )
-    if len(_templates) >= _MOST_TEMPLATES:
-        _templates.clear()
-    _templates[names] = templates
-    return templates
+def _remember(names: tuple[str, ...]) -> None:
+    """Takes note of names that are written in JSON as they are, in YAML too."""
+    if all(type(name) is str and _quoted(name) == _json_string(name) for name in names):
+        if len(_plain_names) >= _MOST_NAMES:
+            _plain_names.clear()
+        _plain_names.add(names)
 
 
 def _quoted_name(name: object) -> str:
