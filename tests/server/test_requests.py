@@ -382,6 +382,21 @@ class TestUploads:
         answer = bob.ask("POST", "uploads", json=document(f"/{bob.name}/f", "m", CONTENT, op=op))
         assert (answer.status_code, code(answer)) == (409, "conflict")
 
+    @pytest.mark.parametrize(
+        "changes", [{}, {"resumed": True}, {"resumed": True, "since": 99}, {"strategy": "replace"}]
+    )
+    def test_an_op_that_was_published_brings_no_file_again(self, alice, folder, node, changes):
+        files = alice.ask("GET", "nodes/files", params={"path": node["path"], "generation": 1}).json()["items"]
+        op, other = files[0]["op"], {"w.bin": b"\0" * 1024}
+        begun = document(folder, "m", other, op=op, **changes)
+        state = alice.ask("POST", "uploads", json=begun)
+        assert state.status_code != 200 or state.json()["outcome"] == "published"
+        alice.ask("PUT", f"uploads/{op}/file", params={"key": "w.bin"}, data=other["w.bin"])
+        alice.ask("PUT", f"uploads/{op}/part", params={"key": "w.bin", "start": 0}, data=other["w.bin"])
+        alice.ask("POST", f"uploads/{op}/join", json={"key": "w.bin"})
+        alice.ask("POST", f"uploads/{op}/commit")
+        assert read(alice, node, "w.bin").content == CONTENT["w.bin"]
+
     def test_an_op_that_is_none_is_refused(self, alice, folder):
         assert code(alice.ask("POST", "uploads", json=document(folder, "m", CONTENT, op="x"))) == "invalid_input"
         assert code(alice.ask("GET", "uploads/x")) == "invalid_input"

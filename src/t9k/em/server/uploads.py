@@ -109,7 +109,7 @@ class OpenUploads:
                 known = self._open.get(op)
             if known is not None and known.user == user and known.round >= round_:
                 return known  # another request was faster, and looking at what was sent is not cheap
-            begun = self._start(user, evolve(request, resumed=True))
+            begun = self._start(user, request)
             begun.round = round_
             self._remember(begun)
             return begun
@@ -120,7 +120,7 @@ class OpenUploads:
             open_.upload.commit()
             if open_.upload.outcome is None and open_.upload.missing:
                 # What other processes took for this upload is in the store, and not known here.
-                open_.upload = self._begin(open_.user, evolve(open_.request, resumed=True))
+                open_.upload = self._begin(open_.user, open_.request)
                 if not open_.upload.missing:
                     open_.upload.commit()
             if open_.upload.outcome is None:
@@ -162,8 +162,12 @@ class OpenUploads:
         )
 
     def _begin(self, user: str, request: UploadRequest) -> Upload:
+        """Begins as if the op was used before, whatever the client says.
+
+        One that was published brings no file any more, which would replace bytes that others have seen.
+        """
         assert isinstance(self._backend, ServesUsers)  # noqa: S101 - else it is not served
-        return self._backend.for_user(user).begin(request)
+        return self._backend.for_user(user).begin(evolve(request, resumed=True, since=0))
 
     def _remember(self, open_: OpenUpload) -> None:
         with self._lock:
