@@ -229,8 +229,8 @@ def test_warnings_that_cannot_be_shown_do_not_end_the_uploads(monkeypatch):
     def fail(_):
         raise ValueError("I/O operation on closed file")
 
+    failures: list[bool] = [True, False, False]
     source = Changing(lambda: None if failures.pop() else time.sleep(1 / 0))
-    failures = [True, False, False]
     upload = uploading.LiveUpload(source, uploading.Steps(), fail)
     upload.start()
     eventually(lambda: source.published == 1)
@@ -254,7 +254,7 @@ def test_what_the_training_holds_of_a_loaded_run_stays_its_own(backend):
     again = em.load_run(run.local, auto_upload=True, folder=FOLDER)
     hparams = again.hparams
     backend.go_on.set()
-    eventually(lambda: again._live._rounds.writes)
+    eventually(lambda: again._live is not None and again._live._rounds.writes)
     hparams["lr"] = 0.5
     again.finish()
     assert (again.hparams["lr"], there().hparams["lr"]) == (0.5, 0.5)
