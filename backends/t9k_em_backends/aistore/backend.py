@@ -135,10 +135,12 @@ class AIStoreBackend(Backend):
         self._server.ready()
         return AIStoreUpload(self._server, request, self._direct, self._budget)
 
-    def delete(self, path: str, *, recursive: bool = False) -> None:
+    def delete(self, path: str, *, recursive: bool = False, generation: int | None = None) -> None:
         """See the port."""
         patience = self._retries.begin()
-        params = {"path": check_path(path), "recursive": "true" if recursive else "false"}
+        params: dict[str, Any] = {"path": check_path(path), "recursive": "true" if recursive else "false"}
+        if generation is not None:
+            params["generation"] = generation
         try:
             self._server.ask("DELETE", "/nodes", params, patience=patience)
         except NotFound:

@@ -301,15 +301,20 @@ class TreeBackend(Backend):
         if folder != "/" and max(self.generations(*parent_and_name(folder)).listed(), default=0) != generation:
             self.make_folder(folder)
 
-    def delete(self, path: str, *, recursive: bool = False) -> None:
+    def delete(self, path: str, *, recursive: bool = False, generation: int | None = None) -> None:
         """See the port."""
         if check_path(path).count("/") < 2:  # noqa: PLR2004 - '/' and '/<user>'
             raise InvalidInput(f"{path} always exists and cannot be deleted; delete what is in it")
         self.stat(path)
         folder, name = parent_and_name(path)
         generations = self.generations(folder, name)
+        seen = generation
         generation, head = generations.newest()
         while head is not None and head.ready and head.name == name:
+            if seen is not None and generation != seen:
+                raise Conflict(
+                    f"{path}@{seen} is not the newest generation any more; look at {path}@{generation} first"
+                )
             drafts = [self._deleted_head(head)]
             if head.kind == FOLDER:  # see `keep_folder`
                 drafts.insert(0, evolve(head, write_id=uuid4().hex, state="closing"))

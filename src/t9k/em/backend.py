@@ -424,15 +424,18 @@ class Backend(_Closable, ABC):
         """
 
     @abstractmethod
-    def delete(self, path: str, *, recursive: bool = False) -> None:
+    def delete(self, path: str, *, recursive: bool = False, generation: int | None = None) -> None:
         """Deletes a node; its generations stay readable as versions until they are collected.
 
         Args:
             path: The node.
             recursive: Whether a folder may be deleted with all below it.
+            generation: Of a run or artifact: delete it only while this is the newest one, so that nothing is deleted that
+                the caller has not seen.
 
         Raises:
             NotFound: There is no such node.
+            Conflict: Another generation than the one given is the newest.
             InvalidInput: It is a version ('path@3'), `/`, or a home.
             Conflict: A folder that is not empty, without `recursive`.
             InvalidInput: It is `/` or a home, which always exist.

@@ -66,11 +66,12 @@ def _move_one(tree: Backend, node: Node, to: str) -> None:
         done = mirror_node(tree, tree, item, Options(), Silent())
         if done.entry.problem:
             raise BackendError(f"{node.path} was not moved to {to}: {done.entry.problem}")
-        now = tree.stat(node.path)
-        if now.generation == node.generation:
-            tree.delete(node.path)
+        try:
+            tree.delete(node.path, generation=node.generation)
+        except Conflict:  # somebody published a newer version meanwhile
+            node = tree.stat(node.path)
+        else:
             return
-        node = now
     raise Conflict(f"somebody writes to {node.path} all the time; move it again later")
 
 

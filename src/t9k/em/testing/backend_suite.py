@@ -576,6 +576,42 @@ class BackendSuite(BackendFixtures):
         with pytest.raises(NotFound):
             backend.delete(f"{folder}/never", recursive=True)
 
+    def test_a_generation_that_is_not_the_newest_is_not_deleted(
+        self, backend: Backend, new_backend: Callable[[], Backend], folder: str
+    ) -> None:
+        node = upload(backend, make_request(folder, "m", FILES), FILES)
+        newer = upload(new_backend(), make_request(folder, "m", OTHER, strategy="replace"), OTHER)
+        for generation in (node.generation, newer.generation + 1):
+            with pytest.raises(Conflict):
+                backend.delete(node.path, generation=generation)
+        assert backend.stat(node.path) == newer
+        backend.delete(node.path, generation=newer.generation)
+        with pytest.raises(NotFound):
+            backend.delete(node.path, generation=newer.generation)
+        assert len(backend.versions(node.path)) == 3
+
+    def test_of_a_deletion_and_an_upload_at_once_the_upload_is_not_lost(
+        self, backend: Backend, new_backend: Callable[[], Backend], folder: str
+    ) -> None:
+        there = upload(backend, make_request(folder, "m", FILES), FILES)
+        clients = [new_backend() for _ in range(THREADS)]
+
+        def work(writer: int, barrier: threading.Barrier) -> bool:
+            request = make_request(folder, "m", OTHER, strategy="replace")
+            barrier.wait()
+            try:
+                if writer == 0:
+                    upload(clients[writer], request, OTHER)
+                else:
+                    clients[writer].delete(there.path, generation=there.generation)
+            except (Conflict, NotFound):
+                return False
+            return True
+
+        assert together(work)[0]
+        assert read_node(backend, backend.stat(there.path)) == OTHER
+        assert sum(version.deleted for version in backend.versions(there.path)) <= 1
+
     def test_a_folder_is_deleted_when_it_is_empty(self, backend: Backend, folder: str) -> None:
         node = upload(backend, make_request(f"{folder}/sub", "m", FILES), FILES)
         with pytest.raises(Conflict):

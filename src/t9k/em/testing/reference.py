@@ -154,12 +154,14 @@ class ReferenceBackend(Backend):
         """See the port."""
         return iter([self._contents(node)[file.key][start:end]])
 
-    def delete(self, path: str, *, recursive: bool = False) -> None:
+    def delete(self, path: str, *, recursive: bool = False, generation: int | None = None) -> None:
         """See the port."""
         if parent_and_name(path)[0] == "/":
             raise InvalidInput(f"{path} always exists")
         with self.lock:
             node = self.stat(path)
+            if generation is not None and node.generation != generation:
+                raise Conflict(f"{path}@{generation} is not the newest")
             inside = self.list(path) if node.kind == FOLDER else []
             if inside and not recursive:
                 raise Conflict(f"{path} is not empty")

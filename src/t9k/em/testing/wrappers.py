@@ -187,9 +187,9 @@ class BackendWrapper(Backend):
         """See the port."""
         return self.around(f"read {node.path}", lambda: self.inner.read(node, file, start, end))
 
-    def delete(self, path: str, *, recursive: bool = False) -> None:
+    def delete(self, path: str, *, recursive: bool = False, generation: int | None = None) -> None:
         """See the port."""
-        self.around(f"delete {path}", lambda: self.inner.delete(path, recursive=recursive))
+        self.around(f"delete {path}", lambda: self.inner.delete(path, recursive=recursive, generation=generation))
 
     def _use(self, ability: str, node: Node, *arguments: Any, **options: Any) -> Any:
         return self.around(f"{ability} {node.path}", lambda: getattr(self.inner, ability)(node, *arguments, **options))

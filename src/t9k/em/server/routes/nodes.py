@@ -146,6 +146,7 @@ def delete(
     caller: Authenticated,
     path: Path,
     recursive: Annotated[bool, Query(description="Whether a folder goes with all below it.")] = False,
+    generation: Annotated[int | None, Query(ge=0, le=99_999_999, description="Only while this is the newest.")] = None,
 ) -> Response:
     """Deletes a node; its generations stay readable as versions until they are collected."""
     if check_path(path).count("/") > 1:
@@ -153,7 +154,7 @@ def delete(
     else:
         caller.access.require(path, PASS)  # a home is never deleted, which the tree says
     with _forgetting(caller, path):
-        caller.tree.delete(path, recursive=recursive)
+        caller.tree.delete(path, recursive=recursive, generation=generation)
     return Response(status_code=204)
 
 

@@ -267,9 +267,10 @@ def _send(
         node = version.node
         is_last = version is pair.wanted[-1]
         if kind is not None and (not version.is_node or node.kind != kind):
-            if newest(target, item.target)[-1].node.generation != below:
-                raise _overtaken(target, item)
-            target.delete(item.target)
+            try:
+                target.delete(item.target, generation=below)
+            except (Conflict, NotFound) as error:
+                raise _overtaken(target, item) from error
             below = newest(target, item.target)[-1].node.generation
             kind = None
         if not version.is_node:
