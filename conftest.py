@@ -37,6 +37,9 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.chdir(tmp_path)
     yield
+    # Before the next test logs in: what goes on would go there.
+    if live := sys.modules.get("t9k.em.live.uploading"):
+        live.abandon_all(10)
     # Only what the test itself imported: what `import t9k.em` loads is under test as well.
     if session := sys.modules.get("t9k.em.session"):
         session.logout()

@@ -395,6 +395,7 @@ def test_a_name_that_is_taken(backend, strategy, expected):
 
 SCRIPT = """
 import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored below some shells
 from t9k import em
 from t9k.em.live import pace
 em.login(sys.argv[1])

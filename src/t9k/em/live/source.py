@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from t9k.em import session
 from t9k.em.records import Outcome
@@ -44,7 +44,7 @@ class Recorded(Protocol):
         """See `t9k.em.run.Run`."""
 
 
-@frozen
+@define
 class RunSource:
     """See `t9k.em.live.rounds.Source`.
 
@@ -57,10 +57,11 @@ class RunSource:
     run: Recorded
     to: Destination
     progress: Progress
+    _place: tuple[Backend, str] | None = field(default=None, init=False)
 
     def publish(self) -> tuple[Backend, Node] | None:
-        """See `Source`; the backend is looked for each time, for `login` may come later."""
-        backend, folder = session.resolve(self.to.folder)
+        """See `Source`; `login` may come later, and a run stays in the backend in which it was published first."""
+        backend, folder = self._place or session.resolve(self.to.folder)
         outcome, node = self.run.send(
             backend,
             folder,
@@ -68,6 +69,7 @@ class RunSource:
             strategy=self.to.conflict_strategy,
             progress=self.progress,
         )
+        self._place = backend, folder
         return None if outcome is Outcome.SKIPPED else (backend, node)
 
     def state(self) -> Any:

@@ -64,6 +64,7 @@ class LiveUpload:
         self._refused = 0
         self._is_ending = False
         self._has_ended = False
+        self._is_abandoned = False
         self._fault: Exception | None = None
         self._told: set[type[Exception]] = set()
         self._thread = threading.Thread(target=self._run, name="em-live", daemon=True)
@@ -105,6 +106,18 @@ class LiveUpload:
             return None
         return self._fault or TimeoutError("it takes longer than there is time")
 
+    def abandon(self, timeout_s: float) -> None:
+        """Ends without sending anything more; `em upload` sends the rest.
+
+        Args:
+            timeout_s: How long to wait for a request that is under way, in seconds.
+        """
+        with self._changed:
+            self._is_abandoned = True
+            self._changed.notify_all()
+        if os.getpid() == self._pid and self._thread.is_alive():
+            self._thread.join(timeout_s)
+
     def _ask(self, deadline: float | None, *, is_end: bool = False) -> bool:
         """Lets the thread do a round now and waits for it."""
         if os.getpid() != self._pid or not self._thread.is_alive():
@@ -129,8 +142,10 @@ class LiveUpload:
 
     def _run(self) -> None:
         failures = 0
-        while not self._has_ended:
+        while True:
             asked = self._wait(failures)
+            if self._has_ended or self._is_abandoned:
+                return
             try:
                 self._round(is_asked=asked > self._done)
             except (EMError, OSError) as error:
@@ -157,7 +172,7 @@ class LiveUpload:
         until = time.monotonic() + pause
         with self._changed:
             before = self._asked
-            while True:
+            while not (self._has_ended or self._is_abandoned):
                 # A request that came in a pause ends it, but one that has failed waits for the next try.
                 if self._asked > before or (self._asked > self._done and not failures):
                     return self._asked
@@ -165,6 +180,7 @@ class LiveUpload:
                 if left <= 0:
                     return self._asked
                 self._changed.wait(min(left, POLL_S))
+            return self._asked
 
     def _left(self) -> float:
         try:
@@ -219,6 +235,16 @@ def flush_all(timeout_s: float) -> None:
         upload.flush(0.0)  # so that none has to wait for the time that another needs
     for upload in uploads:
         upload.flush(max(0.0, end - time.monotonic()))
+
+
+def abandon_all(timeout_s: float) -> None:
+    """Ends the uploads of all runs of the process without sending anything more.
+
+    Args:
+        timeout_s: How long to wait for the requests of each that are under way, in seconds.
+    """
+    for upload in list(_all):
+        upload.abandon(timeout_s)
 
 
 def warn(message: str) -> None:

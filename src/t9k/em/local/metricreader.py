@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from t9k.em.errors import CorruptLocalData, RecoveredDataWarning
 
 Entry = dict[str, dict[str, int | float | str]]
@@ -25,6 +27,7 @@ _LIKE_A_PLACE = re.compile(rf"(value\.)*({'|'.join(PLACE)})")
 _BEGINNING = b'- {"value":{'  # of every line; a raw quote keeps it from being a part of a name
 _MAX_FOREIGN_BYTES = 16 << 20
 _WITHOUT_EPOCH, _WITH_EPOCH = 2, 3
+_EXACT = 2.0**63
 
 
 def read(path: Path) -> list[Entry]:
@@ -194,8 +197,8 @@ def _parse_usual(block: bytes) -> list[Entry] | None:
     if not (block.startswith(b"- {") and block.endswith(b"}\n") and block.count(b"\n- {") == lines - 1):
         return None
     try:
-        entries: list[Any] = json.loads(b"[%b]" % block[2:-1].replace(b"\n- {", b",{"))
-    except (ValueError, RecursionError):
+        entries: list[Any] = orjson.loads(b"[%b]" % block[2:-1].replace(b"\n- {", b",{"))
+    except ValueError:
         return None
     return entries if len(entries) == lines and all(map(_is_usual, entries)) else None
 
@@ -210,7 +213,10 @@ def _is_usual(data: Any) -> bool:
             return False
         for name, number in value.items():
             kind = type(number)
-            if kind is not float and kind is not int:
+            if kind is float:
+                if not -_EXACT < number < _EXACT:  # orjson makes floats of larger integers
+                    return False
+            elif kind is not int:
                 value[name] = FROM_STRING[number]
     except (AttributeError, KeyError, TypeError):
         return False
