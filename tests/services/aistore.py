@@ -20,8 +20,11 @@ from tests.services.processes import READY_S, answers, free_port
 
 from t9k.em.server.accounts import Accounts
 
+STOP_S = 20
+
 _SERVE = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # once uvicorn has stopped: what is measured is kept
 from t9k.em.server.running import run
 from t9k.em.server.settings import Settings
 run(Settings(**json.loads(sys.argv[1])))
@@ -72,7 +75,8 @@ class AIStorePlace:
 
     def start(self) -> None:
         """Starts the server and waits until it answers."""
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), **self.environment}
+        measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), **measuring, **self.environment}
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _SERVE, json.dumps(self.settings)],
@@ -96,6 +100,14 @@ class AIStorePlace:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
+
+    def stop(self) -> None:
+        """Ends the server by SIGTERM, and by SIGKILL where that is not enough."""
+        if self.process is not None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_S)
+        self.kill()
 
     def log(self) -> str:
         return (self.directory / "log").read_text()
@@ -135,5 +147,5 @@ def aistore(
         place.start()
         yield place
     finally:
-        place.kill()
+        place.stop()
         place.accounts.close()

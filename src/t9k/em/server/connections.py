@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEAD_BYTES = 64 << 10
@@ -46,6 +47,16 @@ class BoundedConnection(HttpToolsProtocol):
         """See the base class."""
         self._end_head()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """See the base class; a piece that nothing waits before is passed on as it came, and not copied twice."""
+        if self.cycle.body or self.cycle.response_complete or self.parser.should_upgrade():
+            super().on_body(body)
+            return
+        self.cycle.body = body  # type: ignore[assignment]  # which is only added to, and made into bytes
+        if len(body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
 
     def _begin_head(self) -> None:
         self._in_head, self._head_bytes = True, 0
