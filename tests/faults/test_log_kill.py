@@ -18,14 +18,16 @@ ROUNDS = int(os.environ.get("EM_KILL_ROUNDS", "30"))
 REPOSITORY = Path(__file__).parents[2]
 
 PROGRAM = """
-import json, mmap, os, random, shutil, signal, struct, sys, time, warnings
+import ctypes, json, mmap, os, random, shutil, signal, sys, time, warnings
 from pathlib import Path
 
 from t9k import em
 from t9k.em.run import Run
 
 WORKERS = 2
-acknowledged = mmap.mmap(-1, 8 * WORKERS)  # shared with children
+shared = mmap.mmap(-1, 8 * WORKERS)  # with children
+# Written in one piece: `struct.pack_into` writes zeros first, and a process may be killed before the number follows.
+acknowledged = [ctypes.c_int64.from_buffer(shared, 8 * worker) for worker in range(WORKERS)]
 
 def point(worker, step):
     name = "x" * (step * 7919 % 9000 + 1) if step % 8 == 0 else "x"  # some lines take several pages
@@ -36,13 +38,13 @@ def log_for_ever(run, worker):
     while True:
         run.log("train", point(worker, step), step=step, epoch=worker)
         step += 1
-        struct.pack_into("=q", acknowledged, 8 * worker, step)
+        acknowledged[worker].value = step
 
 def told(worker):
-    return struct.unpack_from("=q", acknowledged, 8 * worker)[0]
+    return acknowledged[worker].value
 
 def start(run, worker):
-    struct.pack_into("=q", acknowledged, 8 * worker, 0)
+    acknowledged[worker].value = 0
     child = os.fork()
     if not child:
         log_for_ever(run, worker)

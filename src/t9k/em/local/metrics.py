@@ -28,7 +28,7 @@ from t9k.em.scalars import unwrap
 __all__ = ["Entry", "canonical_type", "encode", "encode_now", "file_name", "iterate", "read", "type_of"]
 
 _plain_names: set[tuple[str, ...]] = set()
-_MOST_NAMES = 256
+_MOST_NAMES = 4096
 _SMALLEST, _LARGEST = 1e-5, 1e16  # between them, orjson writes floats without an exponent
 _MAX_INT_BITS = 1024  # as far as a float reaches, for readers that know floats only
 _NON_FINITE = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
