@@ -9,13 +9,13 @@ import contextlib
 import os
 import threading
 import warnings
-import weakref
 from collections import deque
 from pathlib import Path
 
 from t9k.em.capture import tee
 from t9k.em.capture.terminal import Line
 from t9k.em.errors import IncompleteWarning
+from t9k.em.local import forks
 
 _STREAMS = ("stdout", "stderr")
 _MAX_PENDING_CHARS = 4096
@@ -73,7 +73,7 @@ class OutputLog:
             except OSError as error:
                 self._give_up(error)
                 return
-            _remember(self)
+            forks.watch(self)
             self._taps = [tee.tap(stream, self._take) for stream in _STREAMS]
 
     def stop(self) -> None:
@@ -138,28 +138,11 @@ class OutputLog:
                 stacklevel=6,
             )
 
-    def _after_fork(self) -> None:
-        # The parent goes on writing this file, at offsets that only it knows.
+    def forget_parent(self) -> None:
+        """See `t9k.em.local.forks`: the parent goes on writing this file, at offsets that only it knows."""
+        tee.unlock()
         self._unlock()
         for tap in self._taps:
             tap.remove()
         self._taps = []
         self._close()
-
-
-_open_logs: weakref.WeakSet[OutputLog] = weakref.WeakSet()
-_registered = False
-
-
-def _remember(log: OutputLog) -> None:
-    global _registered  # noqa: PLW0603 - a handler cannot be taken back, so there is one
-    _open_logs.add(log)
-    if not _registered and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_forget_all)
-    _registered = True
-
-
-def _forget_all() -> None:
-    tee.unlock()
-    for log in list(_open_logs):
-        log._after_fork()  # noqa: SLF001 - one unit with it
