@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import shlex
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t9k.em import history, lineage, session
+from t9k.em import history, lineage
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params, upload_again
-from t9k.em.errors import IncompleteWarning, InvalidInput, InvalidURI, LocalError, NotFound, NotLoggedIn
+from t9k.em.errors import IncompleteWarning, LocalError, NotFound
 from t9k.em.live.following import GrowingFile
 from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
@@ -27,7 +25,6 @@ from t9k.em.metadata import associations_of, mapping_of, text_of
 from t9k.em.names import join, parent_and_name
 from t9k.em.records import ARTIFACT, RUN, Body, utc_text
 from t9k.em.transfer.sources import growing_body
-from t9k.em.uris import is_uri, parse
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -278,7 +275,11 @@ class Run(LocalNode):
             InvalidInput: `timeout` is no number; nothing was done.
         """
         del args, kwargs
-        self._end(COMPLETE, None if timeout is None else _seconds(timeout))
+        if timeout is not None:
+            from t9k.em.live.leaving import check_timeout  # noqa: PLC0415 - few runs need it
+
+            timeout = check_timeout(timeout)
+        self._end(COMPLETE, timeout)
 
     # The whole.
 
@@ -640,7 +641,7 @@ class Run(LocalNode):
         else:
             _warn(
                 f"the run {self.name!r} is not uploaded completely: {trouble}. All of it is in {self.local}; "
-                f"send what remains with: {self._command(to)}"
+                f"send what remains with: {to.command(self._directory)}"
             )
 
     def _upload_at_end(self, to: Destination) -> None:
@@ -649,46 +650,14 @@ class Run(LocalNode):
         except Exception as error:  # noqa: BLE001 - a training that has ended well must not fail here
             _warn(
                 f"the run {self.name!r} was not uploaded: {error}. All of it is in {self.local}; "
-                f"upload it later with: {self._command(to)}"
+                f"upload it later with: {to.command(self._directory)}"
             )
-
-    def _command(self, to: Destination) -> str:
-        """The command that uploads this run from anywhere, for a shell."""
-        words = ["em", "upload", str(self._directory), "--folder", _shown(to.folder)]
-        if to.make_folder:
-            words.append("--make-folder")
-        if to.conflict_strategy != "new":
-            words += ["--conflict-strategy", to.conflict_strategy]
-        if not is_uri(to.folder):
-            with contextlib.suppress(NotLoggedIn):
-                words += ["--backend", session.root(to.folder)]
-        return shlex.join(words)
-
-
-def _seconds(value: object) -> float:
-    try:
-        seconds = float(value)  # type: ignore[arg-type]  # found out here
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if math.isnan(seconds):
-        raise InvalidInput(f"timeout must be a number of seconds, not {value!r}")
-    return seconds
 
 
 def _warn_only(message: str) -> None:
     """Like `_warn`, where nothing may be raised even if warnings are errors."""
     with contextlib.suppress(IncompleteWarning):
         warnings.warn(message, IncompleteWarning, stacklevel=5)
-
-
-def _shown(folder: str) -> str:
-    """A folder as a warning may repeat it: one that cannot be used may hold a secret."""
-    try:
-        if is_uri(folder):
-            parse(folder)
-    except InvalidURI:
-        return "FOLDER"
-    return folder
 
 
 def _warn(message: str) -> None:

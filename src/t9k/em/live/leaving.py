@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import os
 import signal
 import threading
 from functools import cache
 from types import FrameType
 
+from t9k.em.errors import InvalidInput
 from t9k.em.live.uploading import flush_all
 
 VARIABLE = "EM_FINISH_TIMEOUT"
@@ -25,6 +27,21 @@ def timeout_s() -> float | None:
     except ValueError:
         return None
     return seconds if 0 <= seconds < float("inf") else None
+
+
+def check_timeout(value: object) -> float:
+    """Returns how many seconds to wait, if it is a number.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # found out here
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise InvalidInput(f"timeout must be a number of seconds, not {value!r}")
+    return seconds
 
 
 def install() -> None:

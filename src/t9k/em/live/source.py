@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field, frozen
 
 from t9k.em import session
+from t9k.em.errors import InvalidURI, NotLoggedIn
 from t9k.em.records import Outcome
+from t9k.em.uris import is_uri, parse
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -24,6 +29,31 @@ class Destination:
     folder: str
     make_folder: bool
     conflict_strategy: str
+
+    def command(self, directory: Path) -> str:
+        """The command that uploads a run from anywhere, for a shell.
+
+        Args:
+            directory: Of the run.
+        """
+        words = ["em", "upload", str(directory), "--folder", self._shown_folder()]
+        if self.make_folder:
+            words.append("--make-folder")
+        if self.conflict_strategy != "new":
+            words += ["--conflict-strategy", self.conflict_strategy]
+        if not is_uri(self.folder):
+            with contextlib.suppress(NotLoggedIn):
+                words += ["--backend", session.root(self.folder)]
+        return shlex.join(words)
+
+    def _shown_folder(self) -> str:
+        """The folder as a warning may repeat it: one that cannot be used may hold a secret."""
+        try:
+            if is_uri(self.folder):
+                parse(self.folder)
+        except InvalidURI:
+            return "FOLDER"
+        return self.folder
 
 
 class Recorded(Protocol):
