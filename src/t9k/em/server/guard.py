@@ -71,6 +71,7 @@ class Guard:
             else:
                 await failure(*refusal, request_id, {"Connection": "close"})(scope, receive, answer)
         except Exception:
+            # Starlette has answered with our 500 by now, and raises on for servers to log; that is done here, with the id.
             _log.exception("request %s failed", request_id)
             if not told:
                 raise  # the connection is closed, so that nobody takes half an answer for a whole one
