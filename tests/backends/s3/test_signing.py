@@ -151,8 +151,8 @@ class TestWhatIsSigned:
             ("s3://bucket/root", "https://bucket.s3.amazonaws.com/root/a"),
             ("s3://bucket/root?region=eu-west-1", "https://bucket.s3.eu-west-1.amazonaws.com/root/a"),
             ("s3://bucket?region=eu-west-1&path_style=true", "https://s3.eu-west-1.amazonaws.com/bucket/a"),
-            ("s3://bucket/root?endpoint=http://lab:9000", "http://lab:9000/bucket/root/a"),
-            ("s3://bucket/root?endpoint=http://lab:9000&path_style=false", "http://bucket.lab:9000/root/a"),
+            ("s3://bucket/em?endpoint=http://lab:9000", "http://lab:9000/bucket/em/a"),
+            ("s3://bucket/em?endpoint=http://lab:9000&path_style=false", "http://bucket.lab:9000/em/a"),
         ],
     )
     def test_the_address_is_that_of_the_store_and_the_signature_of_version_4(self, offline, uri, address):
