@@ -24,6 +24,7 @@ from t9k.em.localnode import LocalNode
 from t9k.em.metadata import associations_of, mapping_of, text_of
 from t9k.em.names import join, parent_and_name
 from t9k.em.records import ARTIFACT, RUN, Body, utc_text
+from t9k.em.telling import tell
 from t9k.em.transfer.sources import growing_body
 
 if TYPE_CHECKING:
@@ -384,11 +385,11 @@ class Run(LocalNode):
             to: Where to.
         """
         from t9k.em.live.source import RunSource  # noqa: PLC0415 - few runs need it
-        from t9k.em.live.uploading import LiveUpload, Steps, warn  # noqa: PLC0415 - likewise
+        from t9k.em.live.uploading import LiveUpload, Steps  # noqa: PLC0415 - likewise
 
         self.destination = to
         steps = Steps()
-        self._live = LiveUpload(RunSource(self, to, steps), steps, lambda fault: warn(f"the run {self.name!r} {fault}"))
+        self._live = LiveUpload(RunSource(self, to, steps), steps, lambda fault: tell(f"the run {self.name!r} {fault}"))
         self._live.start()
 
     def fingerprint(self) -> Any:
@@ -517,7 +518,7 @@ class Run(LocalNode):
                 try:
                     self._save_metadata()
                 except (LocalError, OSError) as error:
-                    _warn_only(f"the run {self.name!r} goes on, but on the disk it still has ended: {error}")
+                    tell(f"the run {self.name!r} goes on, but on the disk it still has ended: {error}", 5)
             if self._capture is not None:
                 self._capture.start_output(self._directory)
             if self._system is not None:
@@ -652,12 +653,6 @@ class Run(LocalNode):
                 f"the run {self.name!r} was not uploaded: {error}. All of it is in {self.local}; "
                 f"upload it later with: {to.command(self._directory)}"
             )
-
-
-def _warn_only(message: str) -> None:
-    """Like `_warn`, where nothing may be raised even if warnings are errors."""
-    with contextlib.suppress(IncompleteWarning):
-        warnings.warn(message, IncompleteWarning, stacklevel=5)
 
 
 def _warn(message: str) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import warnings
 from collections import deque
 from pathlib import Path
 
 from t9k.em.capture import tee
 from t9k.em.capture.terminal import Line
-from t9k.em.errors import IncompleteWarning
 from t9k.em.local import forks
+from t9k.em.telling import tell
 
 _STREAMS = ("stdout", "stderr")
 _MAX_PENDING_CHARS = 4096
@@ -131,12 +130,7 @@ class OutputLog:
     def _give_up(self, error: OSError) -> None:
         self._close()
         self._queue.clear()
-        with contextlib.suppress(IncompleteWarning):  # `print` must not fail, even where warnings are errors
-            warnings.warn(
-                f"{self.path}: the output of the run is not kept any more: {error.strerror}; the run goes on",
-                IncompleteWarning,
-                stacklevel=6,
-            )
+        tell(f"{self.path}: the output of the run is not kept any more: {error.strerror}; the run goes on", 7)
 
     def forget_parent(self) -> None:
         """See `t9k.em.local.forks`: the parent goes on writing this file, at offsets that only it knows."""

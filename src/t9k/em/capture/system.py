@@ -6,14 +6,13 @@ import contextlib
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from t9k.em.capture.capture import importing
-from t9k.em.errors import IncompleteWarning
+from t9k.em.telling import tell
 
 TYPE = "system"
 """Type of these metrics."""
@@ -196,5 +195,4 @@ def _gpu(nvml: Any, index: int, handle: Any) -> Source:
 
 
 def _warn(message: str) -> None:
-    with contextlib.suppress(IncompleteWarning):  # warnings may be errors, and a training must not fail here
-        warnings.warn(f"{message}; the run goes on", IncompleteWarning, stacklevel=4)
+    tell(f"{message}; the run goes on", 5)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable
 
-from t9k.em.errors import BackendUnavailable, CommitUnknown, EMError, IncompleteWarning, SourceChanged
+from t9k.em.errors import BackendUnavailable, CommitUnknown, EMError, SourceChanged
 from t9k.em.live.rounds import Rounds, Source
 
 POLL_S = 1.0
@@ -245,9 +243,3 @@ def abandon_all(timeout_s: float) -> None:
     """
     for upload in list(_all):
         upload.abandon(timeout_s)
-
-
-def warn(message: str) -> None:
-    """Warns, from any thread; where warnings are errors, nothing breaks."""
-    with contextlib.suppress(IncompleteWarning):
-        warnings.warn(message, IncompleteWarning, stacklevel=2)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from t9k.em.errors import IncompleteWarning, LocalError
+from t9k.em.errors import LocalError
+from t9k.em.telling import tell
 
 _CALM_S = 1.0  # on a disk that is nearly full a short line fits between two long ones; that ends no fault
 
@@ -53,8 +52,9 @@ class Losses:
                 return
             self.is_faulty = True
         reason = error if isinstance(error, LocalError) else self._explained(error)
-        _tell(
-            f"{reason}. The run goes on, and its metrics are written again when that is over; until then they are lost"
+        tell(
+            f"{reason}. The run goes on, and its metrics are written again when that is over; until then they are lost",
+            6,
         )
 
     def _explained(self, error: Exception) -> str:
@@ -69,7 +69,7 @@ class Losses:
                 return
             self.is_faulty = False
             lost, self._in_fault = self._in_fault, Counter()
-        _tell(f"{self._directory}: metrics are written again; lost were {_counted(lost)}")
+        tell(f"{self._directory}: metrics are written again; lost were {_counted(lost)}", 6)
 
     def ended(self) -> None:
         """The run ends, or goes on later: tells all that was lost since the last end."""
@@ -78,13 +78,8 @@ class Losses:
             self._in_fault = Counter()
             lost, self._total = self._total, Counter()
         if lost:
-            _tell(f"{self._directory}: of what was logged, {_counted(lost)} could not be written and are lost")
+            tell(f"{self._directory}: of what was logged, {_counted(lost)} could not be written and are lost", 6)
 
 
 def _counted(lost: Mapping[str, int]) -> str:
     return ", ".join(f"{number} of type {kind!r}" for kind, number in sorted(lost.items())) or "none"
-
-
-def _tell(message: str) -> None:
-    with contextlib.suppress(IncompleteWarning):  # warnings may be errors, and a loop must not fail here
-        warnings.warn(message, IncompleteWarning, stacklevel=6)
