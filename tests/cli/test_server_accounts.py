@@ -82,7 +82,10 @@ def test_the_database_is_an_option_of_the_group(em: Em, database: str, tmp_path:
 
 def test_before_the_database_is_made_a_command_says_how(em: Em, database: str) -> None:
     ran = em("server", "user", "list")
-    assert (ran.code, ran.err) == (1, f"em: {database} is not there; make it with: em server migrate\n")
+    assert (ran.code, ran.err) == (
+        1,
+        f"em: {database} is not there; make it with: em server init USER, or without a user: em server migrate\n",
+    )
     assert em("server", "migrate").code == em("server", "migrate").code == 0
     assert em("server", "user", "list").code == 0
     with sqlite3.connect("server.db") as connection:

@@ -16,6 +16,10 @@ from tests.server.scene import code
 from tests.server.sending import document, read, upload
 from tests.services.aistore import AIStorePlace, Someone, aistore
 
+from t9k.em.errors import InvalidInput
+from t9k.em.server.running import run
+from t9k.em.server.settings import Settings
+
 CONTENT = {f"{number}.bin": bytes([number]) * 100 for number in range(6)}
 
 
@@ -168,6 +172,13 @@ def test_the_log_is_lines_of_json_without_secrets(tmp_path):
         assert {"request", "route", "status", "ms", "user"} <= lines[-1].keys()
         assert alice.key not in place.log()
         assert "private-folder" not in place.log(), "what a user calls things is nobody's business"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
+def test_an_address_where_nobody_can_listen_is_told_before_anything_starts(server, host):
+    settings = Settings(**{**server.settings, "host": host})
+    with pytest.raises(InvalidInput, match=rf"cannot listen on {host}, port {settings.port}: .*--port or --host"):
+        run(settings)
 
 
 def test_prometheus_is_told(server, alice):

@@ -36,7 +36,7 @@ def test_the_migrations_make_the_tables_that_the_code_expects(accounts: Accounts
 def test_a_database_without_tables_says_what_to_run(url: str) -> None:
     with closing(Accounts(url)) as accounts:
         for use in (accounts.check, lambda: accounts.user("alice"), lambda: accounts.add_user("alice")):
-            with pytest.raises(BackendError, match="run: em server migrate|make it with: em server migrate"):
+            with pytest.raises(BackendError, match="run: em server migrate|make it with: em server init USER"):
                 use()
         accounts.migrate()
         accounts.check()
@@ -107,7 +107,10 @@ def test_making_and_showing_it_does_no_io(tmp_path: Path) -> None:
     accounts = Accounts(f"sqlite:///{tmp_path}/x/server.db")
     assert repr(accounts) == f"Accounts('sqlite:///{tmp_path}/x/server.db')"
     accounts.close()
-    with pytest.raises(BackendUnavailable, match="is not there; make it with: em server migrate"):
+    with pytest.raises(
+        BackendUnavailable,
+        match="is not there; make it with: em server init USER, or without a user: em server migrate",
+    ):
         accounts.check()
     assert not (tmp_path / "x").exists()
 

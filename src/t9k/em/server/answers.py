@@ -21,7 +21,10 @@ _log = logging.getLogger(__name__)
 
 _OF_STATUS = {
     400: ("bad_request", "the request cannot be understood"),
-    404: ("not_found", "there is nothing at this address; see docs/aistore-http.md for what there is"),
+    404: (
+        "not_found",
+        "there is nothing at this address; is the path before /apis right? docs/aistore-http.md tells what there is",
+    ),
     405: ("method_not_allowed", "this address does not take this method"),
     413: ("too_large", "the request is too large"),
     415: ("unsupported_encoding", "the body has a form that is not taken here"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import uvicorn
 
+from t9k.em.errors import InvalidInput
 from t9k.em.server import logs
 from t9k.em.server.accounts import Accounts
 from t9k.em.server.settings import Settings
@@ -22,12 +25,14 @@ def run(settings: Settings) -> None:
 
     Raises:
         BackendError: The database has no accounts yet, or cannot be reached.
+        InvalidInput: Nobody can listen at the address.
     """
     accounts = Accounts(settings.database)
     try:
         accounts.check()
     finally:
         accounts.close()
+    _check_address(settings.host, settings.port)
     logs.configure()
     settings.to_environment()
     uvicorn.run(
@@ -44,3 +49,14 @@ def run(settings: Settings) -> None:
         http="t9k.em.server.connections:BoundedConnection",
         ws="none",
     )
+
+
+def _check_address(host: str, port: int) -> None:
+    """Looks whether one can listen there; uvicorn would end with a line in its log."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; say another --port or --host"
+        ) from error

@@ -70,7 +70,9 @@ def missing(place: Place, said: str) -> EMError:
         )
     if os.path.exists(place.file):  # noqa: PTH110 - False where a directory above it may not be searched
         return BackendPermissionError(f"{place.text} cannot be opened; check who may read and write it")
-    return BackendUnavailable(f"{place.text} is not there; make it with: em server migrate")
+    return BackendUnavailable(
+        f"{place.text} is not there; make it with: em server init USER, or without a user: em server migrate"
+    )
 
 
 def no_schema(place: Place) -> BackendError:
