@@ -8,9 +8,11 @@ import os
 import socket
 import threading
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import requests
+from tests.em.leaks import told
 from tests.em.webserver import web_server
 
 from t9k.em import create_artifact, references
@@ -306,10 +308,10 @@ class TestFetchOfAPage:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
+            secret = uuid4().hex
             with pytest.raises(BackendUnavailable, match="from 127.0.0.1") as caught:
-                fetch(f"http://127.0.0.1:{port}/x?id=seCret", tmp_path)
-        assert "seCret" not in str(caught.value)
-        assert caught.value.__suppress_context__
+                fetch(f"http://127.0.0.1:{port}/x?id={secret}", tmp_path)
+        assert secret not in told(caught.value)
 
     def test_writes_through_no_link(self, server, tmp_path):
         (tmp_path / "artifact").mkdir()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 
 import pytest
+from tests.em.leaks import told
 from tests.em.webserver import web_server
 
 import t9k
@@ -44,11 +43,6 @@ def _watch(caplog, capfd, tmp_path):
         assert SECRET not in str(path)
         if path.is_file() and ".home" not in path.parts and ".git" not in path.parts:
             assert SECRET.encode() not in path.read_bytes(), path
-
-
-def told(error: BaseException) -> str:
-    """All that a person sees of an error, and what another process gets."""
-    return "".join([*traceback.format_exception(error), repr(error), str(pickle.dumps(error))])
 
 
 @pytest.mark.parametrize("uri", URIS)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import pickle
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.em.leaks import told
 from tests.services import stub
 from tests.services.places import S3Place
 from tests.services.proxy import LOST, Proxy, every
@@ -56,17 +56,6 @@ def uri(moto: S3Place, proxy: Proxy, driver: str) -> str:
 def secrets_in(text: str) -> list[str]:
     parts = ("seCret+kEy", "seCret%2BkEy", "tHe/session", "tHe%2Fsession")
     return [secret for secret in parts if secret in text]
-
-
-def told(error: BaseException) -> str:
-    """All that a person sees of an error, and what another process gets, with what some programs pickle besides: where
-    the error came from."""
-    seen = [*traceback.format_exception(error), repr(error), str(error.__dict__), str(pickle.dumps(error))]
-    before = error.__cause__ or error.__context__
-    while before is not None:
-        seen += [repr(before), str(before), str(before.__dict__)]
-        before = before.__cause__ or before.__context__
-    return "".join(seen)
 
 
 def upload(uri: str, size: int = 10) -> None:

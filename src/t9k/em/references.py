@@ -196,26 +196,33 @@ def _announced_size(response: requests.Response) -> int | None:
 
 def _download(key: str, data: Mapping[str, Any], target: Path) -> None:
     try:
-        with closing(_request("GET", data["uri"])) as response:
-            _check_status(key, response)
-            found = _describe_answer(response)
-            for name in ("size", "etag"):
-                if name in data and name in found and data[name] != found[name]:
-                    raise _changed(key, name, data[name], found[name])
-            announced = found.get("size")
-            expected = data.get("size", announced)
-            with explained("write", target), replacing(target) as fd:
-                size = _write(fd, response.iter_content(CHUNK_BYTES), expected)
-                if announced is not None and size < announced:
-                    raise BackendUnavailable(f"the answer for object {key!r} ended after {size} bytes; try again")
-                if expected is not None and size != expected:
-                    raise _changed(key, "size", expected, size)
+        _fetch(key, data, target)
     except (requests.RequestException, UnicodeError) as error:
-        # Without its cause, whose text repeats the address: after a redirect that may be a signed one.
-        raise BackendUnavailable(
-            f"object {key!r} could not be fetched from {_host(data['uri'])} ({type(error).__name__}); "
-            "check the network and try again"
-        ) from None
+        kind = type(error).__name__
+    else:
+        return
+    # Out here it has neither cause nor context, which some programs pickle: their texts repeat the address, and after a
+    # redirect that may be a signed one.
+    raise BackendUnavailable(
+        f"object {key!r} could not be fetched from {_host(data['uri'])} ({kind}); check the network and try again"
+    )
+
+
+def _fetch(key: str, data: Mapping[str, Any], target: Path) -> None:
+    with closing(_request("GET", data["uri"])) as response:
+        _check_status(key, response)
+        found = _describe_answer(response)
+        for name in ("size", "etag"):
+            if name in data and name in found and data[name] != found[name]:
+                raise _changed(key, name, data[name], found[name])
+        announced = found.get("size")
+        expected = data.get("size", announced)
+        with explained("write", target), replacing(target) as fd:
+            size = _write(fd, response.iter_content(CHUNK_BYTES), expected)
+            if announced is not None and size < announced:
+                raise BackendUnavailable(f"the answer for object {key!r} ended after {size} bytes; try again")
+            if expected is not None and size != expected:
+                raise _changed(key, "size", expected, size)
 
 
 def _write(fd: int, chunks: Iterator[bytes], limit: int | None) -> int:
