@@ -16,6 +16,8 @@ PEERS = ("trackio", "swanlab", "tensorboardX", "neptune", "aim", "wandb", "mlflo
 STEPS = 20_000
 FEWER = {"aim": 5000, "wandb": 5000, "mlflow": 2000, "dvclive": 300}
 KILLED_AFTER = 5000
+LONG = 1_000_000
+"""Steps of the comparison with auto-upload: some seconds, so that several rounds of it fall into them."""
 PROGRAM = Path(__file__).with_name("log_peers.py")
 
 READ = """
@@ -106,6 +108,24 @@ def report(results: dict[str, list[dict[str, float]]], steps: dict[str, int]) ->
         print(f"run.log: {ours / min(others):.2f} times the fastest peer (goal: at most 0.5)")
 
 
+def report_uploading(rounds: int, steps: int) -> None:
+    results: dict[str, list[dict[str, float]]] = {"t9k.em": [], "t9k.em-uploading": []}
+    for _ in range(rounds):
+        for name, found in results.items():
+            with tempfile.TemporaryDirectory() as directory:
+                one = run([sys.executable, str(PROGRAM), name, "time", str(steps)], Path(directory))
+            if one is not None:
+                found.append(one)
+    if not all(results.values()):
+        return
+    for what, name in (("median_us", "median"), ("p99_us", "p99")):
+        without, uploading = (statistics.median(one[what] for one in found) for found in results.values())
+        print(
+            f"run.log, {name} of {steps:,} steps: {without:.2f} us, with auto-upload {uploading:.2f} us, "
+            f"{uploading / without:.2f} of that (goal: at most 1.20)"
+        )
+
+
 def report_reading(large: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         rows = [
@@ -159,6 +179,7 @@ def main() -> None:
             if found is not None:
                 results[name].append(found)
     report({name: rounds for name, rounds in results.items() if rounds}, steps)
+    report_uploading(options.rounds, int(LONG * options.scale))
     report_reading(10_000_000 if options.large else 0)
     print(f"load of the last minute at the end: {os.getloadavg()[0]:.1f}")
 

@@ -24,7 +24,7 @@ from t9k.em.local.appender import _SYNC_PERIOD_S
 
 CUTS = 3
 SIZE_MIB = 48
-SLACK_S = 0.5  # a thread that syncs may be late on a busy machine
+SLACK_S = 0.1  # a thread that syncs may be late on a busy machine
 
 LOGGING = """
 import json, os, sys, time
@@ -32,13 +32,17 @@ from t9k.em.local import appender
 from t9k.em.run import Run
 
 flush = os.fdatasync
-longest_s = 0.0
+longest_s, begun_s = 0.0, None
 
 def timed(fd):
-    global longest_s
-    start = time.monotonic()
+    global longest_s, begun_s
+    begun_s = time.monotonic()
     flush(fd)
-    longest_s = max(longest_s, time.monotonic() - start)
+    longest_s, begun_s = longest(), None
+
+def longest():
+    begun = begun_s
+    return longest_s if begun is None else max(longest_s, time.monotonic() - begun)
 
 appender._flush_to_disk = timed
 told = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -49,7 +53,7 @@ while True:
     step += 1
     if step % 20 == 0:
         # What was logged when, by the clock of the machine that all see.
-        os.write(told, json.dumps([time.monotonic(), step, longest_s]).encode() + b"\\n")
+        os.write(told, json.dumps([time.monotonic(), step, longest()]).encode() + b"\\n")
         if step == 20:
             print(run.local, flush=True)
         time.sleep(0.001)
@@ -107,8 +111,7 @@ def safe_steps(told: Path, moment: float) -> int:
     """How many points have to survive a power cut at a moment, by the account of the process."""
     history = [json.loads(line) for line in told.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     longest_s = max((longest for when, _, longest in history if when <= moment), default=0.0)
-    # What came right after a sync had begun waits for its end, for the period, and for the next one.
-    since = moment - _SYNC_PERIOD_S - 2 * longest_s - SLACK_S
+    since = moment - _SYNC_PERIOD_S - longest_s - SLACK_S
     return max((step for when, step, _ in history if when <= since), default=0)
 
 

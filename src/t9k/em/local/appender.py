@@ -1,7 +1,8 @@
 """Append whole lines to a file: none that was acknowledged is lost to a crash, none is left torn.
 
 A line is in the hands of the kernel when `LineAppender.append` returns, so that killing the process loses nothing.
-One thread a process carries what was appended to the disk once a second, so that a power cut loses at most that.
+One thread a process carries what was appended to the disk within a second, so that a power cut loses at most that and
+what comes while the disk works.
 """
 
 from __future__ import annotations
@@ -250,7 +251,10 @@ def _end_of_lines(fd: int, size_bytes: int) -> int:
 
 
 class _Syncer:
-    """The thread that syncs what was appended, once a second, while there is something to sync."""
+    """The thread that syncs what was appended, at most once a second, while there is something to sync.
+
+    The second counts from the first append that waits, not from the end of the last sync: a slow disk adds nothing to it.
+    """
 
     def __init__(self) -> None:
         self.forget_parent()
@@ -259,12 +263,15 @@ class _Syncer:
         """See `t9k.em.local.forks`."""
         self._lock = threading.Lock()
         self._waiting: list[LineAppender] = []
+        self._due_s = 0.0
         self._work = threading.Event()
         self._thread: threading.Thread | None = None
 
     def watch(self, appender: LineAppender) -> None:
         """Sync `appender` within about a second."""
         with self._lock:
+            if not self._waiting:
+                self._due_s = time.monotonic() + _SYNC_PERIOD_S
             self._waiting.append(appender)
             if self._thread is None:
                 thread = threading.Thread(target=self._loop, name="t9k-em-sync", daemon=True)
@@ -276,7 +283,9 @@ class _Syncer:
     def _loop(self) -> None:
         while True:
             self._work.wait()
-            time.sleep(_SYNC_PERIOD_S)
+            with self._lock:
+                left_s = self._due_s - time.monotonic()
+            time.sleep(max(0.0, left_s))
             self._sync_waiting()
 
     def _sync_waiting(self) -> None:

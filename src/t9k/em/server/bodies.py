@@ -45,12 +45,15 @@ class _Stream(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         """So many bytes, or all that are left; fewer at the end only."""
-        found, missing = [], size
+        found: list[memoryview] = []
+        missing = size
         while missing:
             if not self._rest:
                 piece = next(self._pieces, None)
                 if piece is None:
                     break
+                if not found and len(piece) == size:
+                    return piece
                 self._rest = memoryview(piece)
             taken = self._rest if missing < 0 else self._rest[:missing]
             self._rest = self._rest[len(taken) :]

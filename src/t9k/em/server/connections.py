@@ -1,11 +1,13 @@
-"""Connections as uvicorn serves them, but for clients that never come to the end of a request's head."""
+"""Connections as uvicorn serves them, but for large bodies, and for clients that never come to the end of a head."""
 
 from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from t9k.em.server.receiving import LARGE_BYTES, LargeBody
 
 MOST_HEAD_BYTES = 64 << 10
 HEAD_S = 30.0
@@ -18,6 +20,7 @@ class BoundedConnection(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _head_timer: asyncio.TimerHandle | None = None
+    _large: LargeBody | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base has it
         """See the base class."""
@@ -34,6 +37,8 @@ class BoundedConnection(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
+        if self._large is not None:
+            self.transport.set_protocol(self._large)
         if self._in_head and self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"The head of the request is longer than {MOST_HEAD_BYTES} bytes.")
 
@@ -47,16 +52,27 @@ class BoundedConnection(HttpToolsProtocol):
         """See the base class."""
         self._end_head()
         super().on_headers_complete()
+        size = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
+        if size >= LARGE_BYTES and not self.parser.should_upgrade():
+            self._large = LargeBody(self, self.cycle, size, self._end_large)
 
     def on_body(self, body: bytes) -> None:
-        """See the base class; a piece that nothing waits before is passed on as it came, and not copied twice."""
-        if self.cycle.body or self.cycle.response_complete or self.parser.should_upgrade():
+        """See the base class."""
+        if self._large is not None:
+            self._large.feed(body)
+        else:
             super().on_body(body)
-            return
-        self.cycle.body = body  # type: ignore[assignment]  # which is only added to, and made into bytes
-        if len(body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-        self.cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """See the base class."""
+        self._large = None
+        super().on_message_complete()
+
+    def _end_large(self) -> None:
+        """After a large body, whose bytes the parser has not seen: it goes on with a new request."""
+        self.transport.set_protocol(self)
+        self.on_message_complete()
+        self.parser = httptools.HttpRequestParser(self)
 
     def _begin_head(self) -> None:
         self._in_head, self._head_bytes = True, 0
