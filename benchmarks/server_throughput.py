@@ -160,7 +160,9 @@ def raw_upload(someone: Someone, source: Path, sha256: str, connections: int, nu
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         view = memoryview(data)
 
-        def send(starts: Sequence[int]) -> None:
+        starts = iter(range(0, size, step))  # each is taken by whoever comes first
+
+        def send(_: int) -> None:
             connection = http.client.HTTPConnection(there.hostname or "", there.port, timeout=300)
             for start in starts:
                 body = view[start : start + step]
@@ -176,9 +178,8 @@ def raw_upload(someone: Someone, source: Path, sha256: str, connections: int, nu
                     raise SystemExit(f"a part was answered with {got.status}: {said[:500]!r}")
             connection.close()
 
-        starts = range(0, size, step)
         with ThreadPoolExecutor(connections) as pool:
-            list(pool.map(send, [starts[at::connections] for at in range(connections)]))
+            list(pool.map(send, range(connections)))
         view.release()
     for path, body in ((f"uploads/{begun['op']}/join", {"key": "data"}), (f"uploads/{begun['op']}/commit", None)):
         answer = someone.ask("POST", path, json=body)

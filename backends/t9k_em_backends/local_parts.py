@@ -278,9 +278,16 @@ class _Known:
             return self._reach(start) >= end
 
     def hash_ahead(self, path: Path) -> None:
-        """Goes on with the checksum, as far as parts are there, unless another thread is at it."""
+        """Goes on with the checksum, as far as parts are there, in a thread of its own: whoever sent a part need not wait."""
         if not self._hashing.acquire(blocking=False):
             return
+        thread = threading.Thread(target=self._hash_there, args=(path,), name="em-hash", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system allows no more; it is made when the parts are joined
+            self._hashing.release()
+
+    def _hash_there(self, path: Path) -> None:
         try:
             with path.open("rb", buffering=0) as file:
                 while (end := self._next_to_hash()) > self._hashed:
