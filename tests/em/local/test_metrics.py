@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from t9k.em.errors import InvalidMetric, RecoveredDataWarning
@@ -138,7 +138,7 @@ class TestEncode:
     @pytest.mark.parametrize(
         ("value", "text"),
         [
-            (1e-05, "1.0e-05"),
+            (1e-05, "1.0e-5"),
             (1.5e300, "1.5e+300"),
             (-0.0, "-0.0"),
             (math.nan, '"NaN"'),
@@ -225,20 +225,25 @@ class TestEncode:
             line(step=None)
 
     @given(
-        st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.floats() | st.integers()),
+        st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+            st.floats() | st.integers() | st.sampled_from([1e-6, -3e-7, 1.5e-9, 5e-324, 1e-5, 1e16, 0.0]),
+        ),
         st.integers(-(2**64), 2**64),
     )
+    @example({'":1e-': 1e-6, "\\": -2e-6, "a": 1e-300}, 1)
     def test_is_one_line_of_yaml_for_any_reader(self, tmp_path_factory, values, step):
-        data = metrics.encode(values, step, 1, TIME)
-        assert data.count(b"\n") == 1
-        expected = json.loads(data[2:])
-        for loader in (yaml.SafeLoader, yaml.CSafeLoader):
-            assert yaml.load(data, loader) == [expected]
         path = tmp_path_factory.mktemp("m") / "train.yaml"
-        path.write_bytes(data)
-        (read,) = metrics.read(path)
-        assert repr(read["value"]) == repr(values)
-        assert read["sequence"] == {"epoch": 1, "step": step, "timestamp": TIME}
+        # `encode_now` goes another way when it has seen the names.
+        for data in (metrics.encode(values, step, 1, TIME), *(metrics.encode_now(values, step, 1) for _ in range(2))):
+            assert data.count(b"\n") == 1
+            expected = json.loads(data[2:])
+            for loader in (yaml.SafeLoader, yaml.CSafeLoader):
+                assert repr(yaml.load(data, loader)) == repr([expected])
+            path.write_bytes(data)
+            (read,) = metrics.read(path)
+            assert repr(read["value"]) == repr(values)
+            assert read["sequence"] == {**expected["sequence"], "epoch": 1, "step": step}
 
 
 @pytest.fixture

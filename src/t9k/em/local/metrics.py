@@ -30,6 +30,7 @@ __all__ = ["Entry", "canonical_type", "encode", "encode_now", "file_name", "iter
 _plain_names: set[tuple[str, ...]] = set()
 _MOST_NAMES = 4096
 _SMALLEST, _LARGEST = 1e-5, 1e16  # between them, orjson writes floats without an exponent
+_BARE_EXPONENT = re.compile(rb'(":-?\d)e')  # of a value such as 1e-6; plain names have no quotes in them
 _MAX_INT_BITS = 1024  # as far as a float reaches, for readers that know floats only
 _NON_FINITE = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 # In JSON they may stand as they are, in YAML not: C1 controls, line separators, byte order marks, non-characters.
@@ -63,22 +64,33 @@ def encode_now(metrics: Mapping[str, Any], step: int, epoch: int | None) -> byte
     Every call of `Run.log` passes here: what orjson writes as `encode` does is told first.
     """
     if type(metrics) is dict and type(step) is int and tuple(metrics) in _plain_names:
+        has_bare_exponent = False
         for value in metrics.values():
             if type(value) is float:
-                if not (_SMALLEST <= value < _LARGEST or value == 0.0 or -_LARGEST < value <= -_SMALLEST):
+                if _SMALLEST <= value < _LARGEST or value == 0.0 or -_LARGEST < value <= -_SMALLEST:
+                    continue
+                if not -_LARGEST < value < _LARGEST:
                     break
+                has_bare_exponent = has_bare_exponent or "." not in float.__repr__(value)
             elif type(value) is not int:
                 break
         else:
-            place: dict[str, Any] = {"step": step, "timestamp": utc_text()}
-            if epoch is None or type(epoch) is int:
-                if epoch is not None:
-                    place = {"epoch": epoch, **place}
-                try:
-                    return b"- " + orjson.dumps({"value": metrics, "sequence": place}, option=orjson.OPT_APPEND_NEWLINE)
-                except TypeError:  # an integer has more than 64 bits
-                    pass
+            line = _dumps(metrics, step, epoch)
+            if line is not None:
+                return _BARE_EXPONENT.sub(rb"\1.0e", line) if has_bare_exponent else line
     return _encode(metrics, step, epoch, utc_text())
+
+
+def _dumps(metrics: dict[str, Any], step: int, epoch: int | None) -> bytes | None:
+    place: dict[str, Any] = {"step": step, "timestamp": utc_text()}
+    if epoch is not None:
+        if type(epoch) is not int:
+            return None
+        place = {"epoch": epoch, **place}
+    try:
+        return b"- " + orjson.dumps({"value": metrics, "sequence": place}, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # an integer has more than 64 bits
+        return None
 
 
 def _encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp: str) -> bytes:
@@ -94,7 +106,7 @@ def _encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp:
 
 def _remember(names: tuple[str, ...]) -> None:
     """Takes note of names that are written in JSON as they are, in YAML too."""
-    if all(type(name) is str and _quoted(name) == _json_string(name) for name in names):
+    if all(type(name) is str and _quoted(name) == f'"{name}"' for name in names):
         if len(_plain_names) >= _MOST_NAMES:
             _plain_names.clear()
         _plain_names.add(names)
@@ -122,7 +134,7 @@ def _number(name: object, value: Any) -> str:
     if isinstance(value, float):
         text = float.__repr__(value)
         if "e" in text:
-            return text if "." in text else text.replace("e", ".0e")
+            return (text if "." in text else text.replace("e", ".0e")).replace("e-0", "e-")
         return _NON_FINITE.get(text, text)
     if isinstance(value, int):
         if value.bit_length() > _MAX_INT_BITS:
