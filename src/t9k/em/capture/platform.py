@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import platform
 import sys
@@ -77,6 +76,8 @@ def _version(module: object, distribution: str) -> str | None:
         version = object.__getattribute__(module, "__dict__").get("__version__")
         if isinstance(version, str):
             return str(version)
+    import importlib.metadata  # noqa: PLC0415 - 40 modules, which few need, and a training logs its first steps meanwhile
+
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
