@@ -121,6 +121,16 @@ class TestHeads:
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 30_000 + b"\r\n\r\n")
             assert b" 200 " in connection.recv(65536)
 
+    @pytest.mark.parametrize("sent", [b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nno header\r\n\r\n", b"X: " + b"x" * 70_000])
+    def test_what_is_no_http_is_answered_in_the_form_of_all_errors(self, server, sent):
+        with connected(server) as connection:
+            connection.sendall(sent)
+            head, _, body = b"".join(iter(lambda: connection.recv(65536), b"")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        error = json.loads(body)["error"]
+        assert error["code"] == "bad_request"
+        assert error.keys() == {"code", "message", "requestId"}
+
     @pytest.mark.parametrize("sent", [b"", b"GET /hea", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /hea"])
     def test_who_never_ends_a_head_loses_the_connection(self, monkeypatch, sent):
         monkeypatch.setattr(connections, "HEAD_S", 0.5)

@@ -323,6 +323,7 @@ class TestReading:
     def test_a_range_past_the_end_is_told(self, alice, node):
         answer = read(alice, node, "w.bin", headers={"Range": "bytes=1024-"})
         assert (answer.status_code, code(answer)) == (416, "range_not_satisfiable")
+        assert answer.headers["Content-Range"] == "bytes */1024"
 
     def test_pages_follow_each_other(self, alice, folder):
         for name in ("a", "b", "c", "d", "e"):

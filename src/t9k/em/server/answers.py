@@ -48,14 +48,16 @@ class Refused(EMError):
 
     Attributes:
         code: One of `wire.CODES`.
+        headers: What the answer says besides.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.headers = dict(headers or {})
 
-    def __reduce__(self) -> tuple[type[Refused], tuple[str, str]]:
-        return type(self), (self.code, str(self))
+    def __reduce__(self) -> tuple[type[Refused], tuple[str, str, Mapping[str, str]]]:
+        return type(self), (self.code, str(self), self.headers)
 
 
 def failure(code: str, message: str, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -93,7 +95,7 @@ def of_error(error: EMError, request_id: str, places: Sequence[str] = ()) -> JSO
         message = message.replace(f" in {place}", "")
         if "://" in place:
             message = message.replace(place, "the server")
-    headers = {}
+    headers = dict(error.headers) if isinstance(error, Refused) else {}
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, Refused) and error.code == "unavailable":

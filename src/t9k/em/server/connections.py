@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from uuid import uuid4
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from t9k.em import wire
 from t9k.em.server.receiving import LARGE_BYTES, LargeBody
 
 MOST_HEAD_BYTES = 64 << 10
@@ -67,6 +70,20 @@ class BoundedConnection(HttpToolsProtocol):
         """See the base class."""
         self._large = None
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is no HTTP, in the form of all errors, and closes; see the base class.
+
+        Args:
+            msg: What is wrong.
+        """
+        body = json.dumps(wire.error_json("bad_request", msg, uuid4().hex)).encode()
+        head = (
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def _end_large(self) -> None:
         """After a large body, whose bytes the parser has not seen: it goes on with a new request."""

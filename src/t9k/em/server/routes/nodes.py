@@ -192,7 +192,8 @@ def _range(header: str, file: FileEntry) -> tuple[int, int, int]:
     start = max(0, file.size - int(match[3])) if match[3] else int(match[1])
     end = min(file.size, int(match[2]) + 1) if match[2] else file.size
     if start >= file.size:
-        raise Refused("range_not_satisfiable", f"{file.key!r} has {file.size} bytes, and the range begins at {start}")
+        message = f"{file.key!r} has {file.size} bytes, and the range begins at {start}"
+        raise Refused("range_not_satisfiable", message, {"Content-Range": f"bytes */{file.size}"})
     return start, end, 206
 
 
