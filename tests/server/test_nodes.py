@@ -172,3 +172,21 @@ class TestAssets:
             begun["draft"]["type"] = kind
             answer = alice.ask("POST", "uploads", json=begun)
             assert (answer.status_code, code(answer)) == (400, "invalid_input"), (kind, folder)
+
+    def test_moving_keeps_to_that(self, alice, home):
+        hub = f"{home}/t9k-assethub"
+        model = upload(alice, f"{hub}/model/nlp", "bert", CONTENT, draft=document("", "bert", {}, "Model")["draft"])
+        artifact = upload(alice, f"{home}/places", "a", CONTENT)
+        for folder in (f"{hub}/model/cv", f"{home}/places/f"):
+            alice.ask("POST", "folders", json={"path": folder}).raise_for_status()
+        for path, folder in (
+            (model["path"], f"{home}/places"),
+            (artifact["path"], f"{hub}/model/cv"),
+            (f"{hub}/model/nlp", f"{home}/places"),
+            (f"{home}/places/f", f"{hub}/model"),
+        ):
+            answer = alice.ask("POST", "nodes/move", json={"path": path, "folder": folder})
+            assert (answer.status_code, code(answer)) == (400, "invalid_input"), (path, folder)
+            alice.ask("GET", "nodes", params={"path": path}).raise_for_status()
+        moved = alice.ask("POST", "nodes/move", json={"path": model["path"], "folder": f"{hub}/model/cv"})
+        assert moved.json()["path"] == f"{hub}/model/cv/bert"

@@ -20,6 +20,7 @@ from t9k.em.server.answers import Refused
 from t9k.em.server.caller import Authenticated, Caller
 from t9k.em.server.documents import DocumentRoute
 from t9k.em.server.moving import move_node
+from t9k.em.server.places import check_move
 from t9k.em.server.routes.paging import FILES_PAGE, PAGE, After, FilesLimit, Generation, Key, Limit, Path, page
 from t9k.em.wire import EDIT, PASS, node_json
 
@@ -135,8 +136,9 @@ def move(caller: Authenticated, body: models.MoveIn) -> JSONResponse:
         raise InvalidInput(f"{path} cannot be moved into itself; give a folder outside of it")
     if caller.service.tree_at(folder, caller.user).stat(folder).kind != FOLDER:
         raise FolderNotFound(f"{folder} is no folder; choose another one")
-    caller.make_home(folder)
     with _forgetting(caller, path):
+        check_move(caller.tree.stat(path).kind, path, folder)
+        caller.make_home(folder)
         node = move_node(caller.tree, path, folder)
     return JSONResponse(node_json(node, permission))
 

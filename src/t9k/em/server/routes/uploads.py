@@ -15,16 +15,17 @@ from t9k.em import wire
 from t9k.em.backend import SendsDirect, TakesParts
 from t9k.em.errors import EMError, InvalidInput, NotFound, SourceChanged
 from t9k.em.names import is_op, join
-from t9k.em.records import ARTIFACT, RUN, Body, FileSpec, SignedUpload, UploadRequest
+from t9k.em.records import Body, FileSpec, SignedUpload, UploadRequest
 from t9k.em.server import models
 from t9k.em.server.answers import Refused
 from t9k.em.server.bodies import Received
 from t9k.em.server.caller import Authenticated, Caller, with_body
 from t9k.em.server.documents import DocumentRoute
+from t9k.em.server.places import check_place
 from t9k.em.server.routes.nodes import SIGNATURE_LIFETIME_S
 from t9k.em.server.routes.paging import Key, Offset
 from t9k.em.server.uploads import OpenUpload
-from t9k.em.wire import ASSET_HUB, EDIT, OWN, PASS
+from t9k.em.wire import EDIT, OWN, PASS
 
 router = APIRouter(prefix=f"{wire.PREFIX}/uploads", tags=["uploads"], route_class=DocumentRoute)
 
@@ -44,7 +45,7 @@ def begin(caller: Authenticated, body: models.UploadIn) -> JSONResponse:
         raise
     except (ValueError, TypeError, KeyError) as error:
         raise InvalidInput(str(error)) from error
-    _check_place(request)
+    check_place(request.draft.kind, request.folder)
     _check(caller, request)
     caller.make_home(request.folder)
     return _state(caller, caller.service.uploads.begin(caller.user, request))
@@ -184,21 +185,6 @@ def _checked(op: str) -> str:
 
 def _find(caller: Caller, op: str, round_: int) -> OpenUpload:
     return caller.service.uploads.find(caller.user, _checked(op), round_, lambda request: _check(caller, request))
-
-
-def _check_place(request: UploadRequest) -> None:
-    """Keeps assets where Asset Hub has them, and everything else out of there.
-
-    Raises:
-        InvalidInput: It would lie where it does not belong.
-    """
-    kind = request.draft.kind
-    place = request.folder.split("/")[2:]
-    if kind in (RUN, ARTIFACT):
-        if place[:1] == [ASSET_HUB]:
-            raise InvalidInput(f"{request.folder} belongs to Asset Hub; upload a {kind} to another folder")
-    elif place[:2] != [ASSET_HUB, kind.lower()] or len(place) != 3:  # noqa: PLR2004 - and the folder of the asset
-        raise InvalidInput(f"a {kind} lies in a folder like /alice/{ASSET_HUB}/{kind.lower()}/nlp; upload it there")
 
 
 def _check(caller: Caller, request: UploadRequest) -> None:
