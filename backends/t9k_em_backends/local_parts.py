@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import re
 import threading
@@ -42,6 +43,8 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 _sync_data = getattr(os, "fdatasync", os.fsync)
 
 Span = tuple[int, int]
+
+_log = logging.getLogger(__name__)
 
 
 class PartsDropped(BackendUnavailable):
@@ -212,7 +215,9 @@ class LocalParts:
         path.unlink(missing_ok=True)
         path.with_name(path.name[: -len("-") - 20]).unlink(missing_ok=True)
         with self._lock:
-            self._all_known.pop(path.name, None)
+            known = self._all_known.pop(path.name, None)
+            if known is not None:
+                known.is_gone = True
 
     def _known(self, staging: str) -> _Known:
         if self._process != os.getpid():  # forked: a lock may have been held
@@ -221,7 +226,7 @@ class LocalParts:
             known = self._all_known.pop(staging, None) or _Known()
             self._all_known[staging] = known
             while len(self._all_known) > MOST_KNOWN:
-                self._all_known.popitem(last=False)
+                self._all_known.popitem(last=False)[1].is_gone = True
             return known
 
     def _forget_all(self) -> None:
@@ -239,6 +244,7 @@ class _Known:
     Attributes:
         spans: The bytes that are there, [start, end) in the pieces that they came in, by start; no two overlap.
         writing: Held while a chunk is written: the kernel lets one thread write to a file, and lets the others spin.
+        is_gone: Whether the parts were assembled or dropped, or this was forgotten: no checksum is needed any more.
     """
 
     def __init__(self) -> None:
@@ -253,6 +259,7 @@ class _Known:
         self._hashed = 0
         self._taken = 0  # how far it is hashed, or being hashed
         self._usable = True
+        self.is_gone = False
 
     def new_part(self) -> str:
         """The id of a part that this process is about to write."""
@@ -290,11 +297,16 @@ class _Known:
     def _hash_there(self, path: Path) -> None:
         try:
             with path.open("rb", buffering=0) as file:
-                while (end := self._next_to_hash()) > self._hashed:
-                    _hash_into(self._digest, file.fileno(), self._hashed, end)
-                    self._hashed = end
-        except FileNotFoundError:  # assembled or dropped meanwhile
-            return
+                while (
+                    not self.is_gone and (end := min(self._next_to_hash(), self._hashed + CHUNK_BYTES)) > self._hashed
+                ):
+                    chunk = os.pread(file.fileno(), end - self._hashed, self._hashed)
+                    if not chunk:
+                        break
+                    self._digest.update(chunk)
+                    self._hashed += len(chunk)
+        except OSError as error:  # assembled or dropped meanwhile, or the disk fails: then the join meets it again
+            _log.debug("a checksum is not made ahead: %s", error)
         finally:
             self._hashing.release()
 

@@ -8,6 +8,8 @@ import hashlib
 import io
 import os
 import pickle
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -190,6 +192,44 @@ def test_bytes_that_change_after_they_were_hashed_are_hashed_again(store, root) 
     with pytest.raises(SourceChanged):
         store.assemble("a", len(DATA), SHA256)
     assert left(root) == []
+
+
+def test_a_disk_that_fails_while_it_is_hashed_ahead_spoils_nothing(store, monkeypatch) -> None:
+    data, reads, pread = os.urandom(4 * MIB), [], os.pread
+
+    def fails(fd: int, size: int, offset: int) -> bytes:
+        if threading.current_thread().name == "em-hash":
+            reads.append(offset)
+            if len(reads) == 3:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", fails)
+    store.put_part("a", 0, Body.of(data))
+    while len(reads) < 3:
+        time.sleep(0.01)
+    store.put_part("a", 4 * MIB, Body.of(data))
+    store.assemble("a", 8 * MIB, hashlib.sha256(data + data).hexdigest())
+    assert get(store) == data + data
+
+
+def test_what_is_dropped_is_not_hashed_any_more(store, monkeypatch) -> None:
+    reads, pread = [], os.pread
+    dropped = threading.Event()
+
+    def waits(fd: int, size: int, offset: int) -> bytes:
+        if threading.current_thread().name == "em-hash":
+            reads.append(offset)
+            dropped.wait(30)
+        return pread(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", waits)
+    store.put_part("a", 0, Body.of(bytes(8 * MIB)))
+    (hashing,) = (thread for thread in threading.enumerate() if thread.name == "em-hash")
+    store.drop_parts("a")
+    dropped.set()
+    hashing.join(30)
+    assert len(reads) <= 1
 
 
 def test_more_objects_are_under_way_than_are_remembered(store, monkeypatch) -> None:

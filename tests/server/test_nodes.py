@@ -167,8 +167,9 @@ class TestAssets:
             ("Dataset", f"{home}/t9k-assethub/dataset/a/b"),
             ("Run", f"{home}/t9k-assethub/model/nlp"),
             ("Artifact", f"{home}/t9k-assethub"),
+            ("Artifact", home),
         ):
-            begun = document(folder, "m", CONTENT)
+            begun = document(folder, "t9k-assethub" if folder == home else "m", CONTENT)
             begun["draft"]["type"] = kind
             answer = alice.ask("POST", "uploads", json=begun)
             assert (answer.status_code, code(answer)) == (400, "invalid_input"), (kind, folder)
@@ -184,6 +185,7 @@ class TestAssets:
             (artifact["path"], f"{hub}/model/cv"),
             (f"{hub}/model/nlp", f"{home}/places"),
             (f"{home}/places/f", f"{hub}/model"),
+            (upload(alice, f"{home}/places", "t9k-assethub", CONTENT)["path"], home),
         ):
             answer = alice.ask("POST", "nodes/move", json={"path": path, "folder": folder})
             assert (answer.status_code, code(answer)) == (400, "invalid_input"), (path, folder)

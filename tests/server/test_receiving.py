@@ -18,8 +18,9 @@ import uvicorn
 from t9k.em.records import CHUNK_BYTES
 from t9k.em.server import receiving
 from t9k.em.server.connections import BoundedConnection
-from t9k.em.server.receiving import LARGE_BYTES
+from t9k.em.server.receiving import LARGE_BYTES, LargeBody
 
+GET_BUFFER = LargeBody.get_buffer
 OK = b"HTTP/1.1 200 "
 SIZES = [LARGE_BYTES - 1, LARGE_BYTES, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 12345]
 
@@ -144,6 +145,19 @@ def test_who_waits_to_be_asked_is_asked(connection):
     assert answers(connection).endswith(sha256(body))
 
 
+def test_what_is_answered_before_it_was_read_takes_no_memory(connection, app, monkeypatch):
+    made = []
+    monkeypatch.setattr(LargeBody, "get_buffer", lambda self, _: made.append(GET_BUFFER(self, -1)) or made[-1])
+    app.reads = False
+    connection.sendall(head(3 * CHUNK_BYTES))
+    answers(connection)
+    connection.sendall(bytes(3 * CHUNK_BYTES))
+    connection.sendall(head(5) + b"small")
+    answers(connection)
+    assert made
+    assert {id(buffer.obj) for buffer in made} == {id(receiving._UNWANTED)}
+
+
 def test_what_is_answered_before_it_was_read_is_read_to_its_end(connection, app):
     app.reads = False
     connection.sendall(head(3 * CHUNK_BYTES))
@@ -162,6 +176,12 @@ def test_who_leaves_in_the_middle_is_known_to_have_left(connection, app):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert sum(app.pieces) < 3 * CHUNK_BYTES
+
+
+def test_who_closes_after_the_next_request_gets_its_answer_whatever_follows(connection):
+    body = bytes(LARGE_BYTES)
+    connection.sendall(head(len(body)) + body + head(5, "Connection: close") + b"small" + b"and more")
+    assert answers(connection, 2).endswith(sha256(b"small"))
 
 
 def test_of_who_sends_slowly_the_app_sees_what_there_is(monkeypatch, connection, app):

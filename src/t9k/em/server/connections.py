@@ -90,6 +90,7 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.set_protocol(self)
         self.on_message_complete()
         self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
 
     def _begin_head(self) -> None:
         self._in_head, self._head_bytes = True, 0

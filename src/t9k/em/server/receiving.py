@@ -23,12 +23,15 @@ MOST_WAITING = 2
 PARTIAL_S = 5.0
 """When the app gets what there is of a chunk, so that it sees that a slow client still sends."""
 
+_UNWANTED = bytearray(64 << 10)
+"""Takes what comes of a body after its request was answered; all connections write to it, and nobody reads it."""
+
 
 class LargeBody(asyncio.BufferedProtocol):
     """The protocol of a connection from the head of a request with a large body to the end of that body.
 
     The length of the body is known, so that nothing behind it is read. The app gets chunks that end at multiples of
-    `CHUNK_BYTES`, and none takes memory before the app asks for it.
+    `CHUNK_BYTES`. None takes memory before the app asks for it, nor after the app has answered.
 
     Args:
         connection: What the connection belongs to before and after.
@@ -58,6 +61,10 @@ class LargeBody(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """See `asyncio.BufferedProtocol`."""
         del sizehint
+        if self._cycle.response_complete:
+            self._chunk, self._filled = bytearray(), 0
+            self._ready.clear()
+            return memoryview(_UNWANTED)[: self.left]
         if not self._chunk:
             at = self._size - self.left
             self._chunk = bytearray(min(CHUNK_BYTES - at % CHUNK_BYTES, self.left))
@@ -65,10 +72,11 @@ class LargeBody(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """See `asyncio.BufferedProtocol`."""
-        self._filled += nbytes
         self.left -= nbytes
-        if self._filled == len(self._chunk):
-            self._hand_over()
+        if self._chunk:
+            self._filled += nbytes
+            if self._filled == len(self._chunk):
+                self._hand_over()
         if not self.left:
             self._done()
 
@@ -129,14 +137,12 @@ class LargeBody(asyncio.BufferedProtocol):
         self._cycle.message_event.set()
 
     def _hand_over(self) -> None:
-        """Gives the app what there is of the chunk; after its answer, nobody wants it."""
+        """Gives the app what there is of the chunk."""
         if not self._filled:
             return
         chunk, self._chunk = self._chunk, bytearray()
         del chunk[self._filled :]
         self._filled = 0
-        if self._cycle.response_complete:
-            return
         self._ready.append(chunk)
         if len(self._ready) >= MOST_WAITING:
             self._flow.pause_reading()

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from t9k.em import wire
 from t9k.em.backend import SignsReads
 from t9k.em.errors import FolderNotFound, InvalidInput, NotFound
-from t9k.em.names import check_path, parent_and_name
+from t9k.em.names import check_path, join, parent_and_name
 from t9k.em.records import FOLDER, FileEntry
 from t9k.em.server import models
 from t9k.em.server.answers import Refused
@@ -137,7 +137,7 @@ def move(caller: Authenticated, body: models.MoveIn) -> JSONResponse:
     if caller.service.tree_at(folder, caller.user).stat(folder).kind != FOLDER:
         raise FolderNotFound(f"{folder} is no folder; choose another one")
     with _forgetting(caller, path):
-        check_move(caller.tree.stat(path).kind, path, folder)
+        check_move(caller.tree.stat(path).kind, path, join(folder, parent_and_name(path)[1]))
         caller.make_home(folder)
         node = move_node(caller.tree, path, folder)
     return JSONResponse(node_json(node, permission))

@@ -45,7 +45,7 @@ def begin(caller: Authenticated, body: models.UploadIn) -> JSONResponse:
         raise
     except (ValueError, TypeError, KeyError) as error:
         raise InvalidInput(str(error)) from error
-    check_place(request.draft.kind, request.folder)
+    check_place(request.draft.kind, join(request.folder, request.draft.name))
     _check(caller, request)
     caller.make_home(request.folder)
     return _state(caller, caller.service.uploads.begin(caller.user, request))
