@@ -234,8 +234,10 @@ class TestEncode:
     @example({'":1e-': 1e-6, "\\": -2e-6, "a": 1e-300}, 1)
     def test_is_one_line_of_yaml_for_any_reader(self, tmp_path_factory, values, step):
         path = tmp_path_factory.mktemp("m") / "train.yaml"
+        timed = metrics.encode(values, step, 1, TIME)
+        assert json.loads(timed[2:])["sequence"] == {"epoch": 1, "step": step, "timestamp": TIME}
         # `encode_now` goes another way when it has seen the names.
-        for data in (metrics.encode(values, step, 1, TIME), *(metrics.encode_now(values, step, 1) for _ in range(2))):
+        for data in (timed, *(metrics.encode_now(values, step, 1) for _ in range(2))):
             assert data.count(b"\n") == 1
             expected = json.loads(data[2:])
             for loader in (yaml.SafeLoader, yaml.CSafeLoader):
