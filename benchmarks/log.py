@@ -17,7 +17,7 @@ STEPS = 20_000
 FEWER = {"aim": 5000, "wandb": 5000, "mlflow": 2000, "dvclive": 300}
 KILLED_AFTER = 5000
 LONG = 1_000_000
-"""Steps of the comparison with auto-upload: some seconds, so that several rounds of it fall into them."""
+"""Steps of a second comparison with auto-upload: some seconds, where the first one has little but its beginning."""
 PROGRAM = Path(__file__).with_name("log_peers.py")
 
 READ = """
@@ -179,7 +179,8 @@ def main() -> None:
             if found is not None:
                 results[name].append(found)
     report({name: rounds for name, rounds in results.items() if rounds}, steps)
-    report_uploading(options.rounds, int(LONG * options.scale))
+    for number in (STEPS, LONG):
+        report_uploading(options.rounds, int(number * options.scale))
     report_reading(10_000_000 if options.large else 0)
     print(f"load of the last minute at the end: {os.getloadavg()[0]:.1f}")
 

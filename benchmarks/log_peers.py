@@ -24,11 +24,14 @@ HERE = Path()
 
 class Ours:
     def start(self) -> Log:
+        self.create()
+        log = self.run.log
+        return lambda step, loss, acc: log("train", {"loss": loss, "acc": acc}, step=step)
+
+    def create(self) -> None:
         from t9k import em
 
         self.run = em.create_run(name="bench")
-        log = self.run.log
-        return lambda step, loss, acc: log("train", {"loss": loss, "acc": acc}, step=step)
 
     def finish(self) -> None:
         self.run.finish()
@@ -43,13 +46,11 @@ class Ours:
 class OursUploading(Ours):
     """With auto-upload to a directory, from the first publication on."""
 
-    def start(self) -> Log:
+    def create(self) -> None:
         from t9k import em
 
         em.login((HERE.absolute() / "store").as_uri())
         self.run = em.create_run(name="bench", auto_upload=True, folder="bench", make_folder=True)
-        log = self.run.log
-        return lambda step, loss, acc: log("train", {"loss": loss, "acc": acc}, step=step)
 
 
 class Floor:
