@@ -309,7 +309,7 @@ def mirror(
         stop the rest, raises nothing, and is in its `problems`.
 
     Raises:
-        NotFound: There is no `source`.
+        NotFound: There is no `source`; or with `delete`, nothing at all is in it, as in a store that was not meant.
         InvalidInput: It is a version, or one of the two lies in the other.
         BackendError: One of the stores cannot be used.
 

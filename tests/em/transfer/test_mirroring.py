@@ -320,6 +320,17 @@ class TestDelete:
         assert tree(target.backend, "/alice/mirror") == tree(source.backend, "/alice")
         assert target.backend.stat("/alice/outside").kind == RUN
 
+    @pytest.mark.parametrize("path", ["/", "/alice"])
+    def test_for_a_source_in_which_nobody_made_anything_is_refused(self, source, target, path):
+        fill(target)
+        before = tree(target.backend)
+        for dry_run in (True, False):
+            with pytest.raises(NotFound, match="holds nothing, so all in .* check the URI of the source"):
+                mirror(f"{source.uri}#{path}", f"{target.uri}#{path}", delete=True, dry_run=dry_run)
+        assert tree(target.backend) == before
+        source.backend.make_folder("/alice/made")
+        assert mirror(source.uri, target.uri, delete=True).complete
+
     def test_of_a_whole_store_empties_homes_and_keeps_them(self, source, target):
         fill(source)
         target.put("/carol/x/y", {})

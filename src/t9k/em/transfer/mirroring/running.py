@@ -73,6 +73,14 @@ def run_mirror(
         raise InvalidInput(f"a mirror follows the newest version; give {source} without '@' and digits")
     top = source.backend.stat(source.path)
     _check_nesting(source, target, options, is_folder=top.kind == FOLDER)
+    if (
+        options.delete
+        and top.kind == FOLDER
+        and not top.generation
+        and not any(True for _ in source.backend.list(source.path))
+    ):
+        # Roots and homes are there even when nobody made them, and in a store that is not the one that was meant.
+        raise NotFound(f"{source} holds nothing, so all in {target} would be deleted; check the URI of the source")
     state = State(str(source), str(target))
     if not verify:
         state.load()
