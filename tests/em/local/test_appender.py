@@ -16,7 +16,7 @@ import pytest
 from tests.em.local.faultydisk import fill, mounted, run_unprivileged
 
 from t9k.em.errors import LocalError, RecoveredDataWarning
-from t9k.em.local import appender
+from t9k.em.local import appender, shortwrite
 from t9k.em.local.files import LineAppender
 
 
@@ -106,14 +106,77 @@ def test_repairs_on_a_system_without_locks(path, monkeypatch):
     assert path.read_bytes() == b"one\ntwo\n"
 
 
-def test_a_line_that_the_system_takes_piecemeal_is_finished(path, monkeypatch):
+LONG = b"x" * shortwrite.LONGEST_BYTES + b"\n"
+
+
+@pytest.mark.parametrize("second", [b"twothree\n", LONG], ids=["short", "long"])
+def test_a_line_that_the_system_takes_piecemeal_is_finished(path, monkeypatch, second):
     write = os.write
     with LineAppender(path) as lines:
         lines.append(b"one\n")
-        monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:2]))
-        lines.append(b"twothree\n")
+        monkeypatch.setattr(lines, "_write", lambda fd, data, _: write(fd, data[:2]))
+        monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[: 1 + len(data) // 2]))
+        lines.append(second)
         monkeypatch.undo()
-    assert path.read_bytes() == b"one\ntwothree\n"
+    assert path.read_bytes() == b"one\n" + second
+
+
+def test_a_line_that_the_system_did_not_take_is_tried_again_before_an_error_is_raised(path, monkeypatch):
+    with LineAppender(path) as lines:
+        lines.append(b"one\n")
+        monkeypatch.setattr(lines, "_write", lambda *_: -1)  # a signal, for example
+        lines.append(b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+class TestTheInterpretersLock:
+    """Whether other threads run while a line is written."""
+
+    @pytest.fixture
+    def turns(self):
+        """Counts how often another thread that always wants to run has run."""
+        counted = [0]
+        is_over = False
+
+        def run() -> None:
+            while not is_over:
+                counted[0] += 1
+                time.sleep(0)
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(100.0)  # nobody is made to give the lock up
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield lambda: counted[0]
+        is_over = True
+        sys.setswitchinterval(before)
+        thread.join()
+
+    def gets_turns(self, turns, lines, line: bytes) -> bool:
+        """Whether the other thread runs while lines are appended; when not, hundreds have to show it."""
+        lines.append(line)  # opens the file and begins to sync
+        before = turns()
+        for _ in range(500):
+            lines.append(line)
+        return turns() - before > 2  # a sync that falls in between gives a turn or two
+
+    def test_is_kept_for_a_short_line(self, path, turns):
+        with LineAppender(path) as lines:
+            assert not self.gets_turns(turns, lines, b"short\n")
+
+    def test_is_given_up_for_a_long_one(self, path, turns):
+        with LineAppender(path) as lines:
+            assert any(self.gets_turns(turns, lines, LONG) for _ in range(10))
+
+    def test_is_given_up_where_there_is_no_c_library(self, path, turns, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ctypes", None)
+        shortwrite.short_write.cache_clear()
+        try:
+            with LineAppender(path) as lines:
+                assert any(self.gets_turns(turns, lines, b"short\n") for _ in range(10))
+        finally:
+            shortwrite.short_write.cache_clear()
+        assert set(path.read_bytes().splitlines(keepends=True)) == {b"short\n"}
 
 
 def test_a_line_that_does_not_fit_is_taken_back(tmp_path):
@@ -262,7 +325,7 @@ def test_eight_threads_lose_nothing_and_tear_nothing(path):
 _FORKING = """
 import os, sys, threading, time
 from pathlib import Path
-from t9k.em.local import appender
+from t9k.em.local import appender, shortwrite
 from t9k.em.local.files import LineAppender
 
 appender._SYNC_PERIOD_S = 0.01

@@ -189,18 +189,16 @@ class TestPieces:
         self, tmp_path, monkeypatch
     ):
         path = tmp_path / "train.yaml"
-        write = os.write
         with LineAppender(path) as one, LineAppender(path) as other:
             one.append(line(1))
             other.append(line(2))
 
-            def first_a_piece(fd: int, data: bytes) -> int:
-                monkeypatch.setattr(os, "write", write)
-                written = write(fd, data[:20])
+            def first_a_piece(fd: int, data: bytes, _: int) -> int:
+                written = os.write(fd, data[:20])
                 other.append(line(3))
                 return written
 
-            monkeypatch.setattr(os, "write", first_a_piece)
+            monkeypatch.setattr(one, "_write", first_a_piece)
             one.append(line(4))
         with pytest.warns(RecoveredDataWarning):
             assert [entry["sequence"]["step"] for entry in metrics.read(path)] == [1, 2, 3, 4]

@@ -20,6 +20,7 @@ from pathlib import Path
 from t9k.em.errors import RecoveredDataWarning
 from t9k.em.local import forks
 from t9k.em.local.disk import explain, explained, sync_dir
+from t9k.em.local.shortwrite import LONGEST_BYTES, short_write
 
 try:
     import fcntl
@@ -49,6 +50,7 @@ class LineAppender:
         self.path = path
         self._closed = False
         self._fd = -1
+        self._write = short_write()
         self._release: weakref.finalize[[int], LineAppender] | None = None
         self._reset()
 
@@ -83,15 +85,16 @@ class LineAppender:
         """
         if line[-1:] != b"\n":
             raise ValueError(f"not a complete line for {self.path}: {line[:80]!r}")
+        size = len(line)
         with self._lock:
             if self._fd < 0:
                 self._open()
             if self._failure is not None:
                 self._raise_failure()
             try:
-                written = os.write(self._fd, line)
-                if written != len(line):
-                    self._write_rest(line, written)
+                written = self._write(self._fd, line, size) if size <= LONGEST_BYTES else os.write(self._fd, line)
+                if written != size:
+                    self._write_rest(line, written if written >= 0 else os.write(self._fd, line))
             except OSError as error:
                 raise explain(error, "append to", self.path) from error
             if self._dirty:
