@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import datetime, timezone
+from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from t9k.em import names
@@ -140,6 +141,22 @@ class TestKeys:
             assert not re.match("[A-Za-z]:", component)
             assert component[-1] not in ". "
         assert key.encode().decode() == key
+
+    @given(st.text(st.sampled_from("aonmcuxplt1.-_/@: ~\n\u017f\u0130"), min_size=1))
+    @example("aux.txt/x")
+    @example("x/Com1")
+    @example("x/")
+    @example("x\n")
+    @example("a//b")
+    @example(".em/x")
+    @example("x" * 256)
+    def test_those_that_are_accepted_at_a_glance_are_found_harmless_by_a_closer_look(self, key):
+        try:
+            check_key(key)
+        except InvalidKey:
+            return
+        with mock.patch.object(names, "_SIMPLE_KEY", re.compile("(?!)")):
+            assert check_key(key) == key
 
 
 class TestFolding:

@@ -174,14 +174,13 @@ def _place(record: Mapping[str, Any]) -> str:
 def _objects(to: Console, view: View, *, show_all: bool) -> None:
     total = sum(data.get("size") or 0 for data in view.objects.values() if "uri" not in data)
     _section(to, f"Objects: {len(view.objects):,}, {size(total)}")
-    rows = []
+    lines = []
     for key, data in list(view.objects.items())[: None if show_all else _MOST_OBJECTS]:
         known = data.get("size")
-        label = text(key)
-        if "uri" in data:
-            label.append(f"  -> {clean(data['uri'])}", "dim")
-        rows.append((text(f"  {size(known) if isinstance(known, int) else '?':>9}"), label))
-    print_pairs(rows, to)
+        reference = f"  -> {clean(data['uri'])}" if "uri" in data else ""
+        lines.append(f"  {size(known) if isinstance(known, int) else '?':>9}  {clean(key)}{reference}")
+    if lines:
+        print("\n".join(lines), file=to.file)  # there may be very many: rich takes ten times as long as all the rest
     if not show_all and len(view.objects) > _MOST_OBJECTS:
         to.print(text(f"  ... and {len(view.objects) - _MOST_OBJECTS:,} more; --all shows them"))
 

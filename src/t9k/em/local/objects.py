@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from t9k.em.errors import CorruptLocalData, InvalidInput
+from t9k.em.errors import CorruptLocalData, InvalidInput, InvalidKey
 from t9k.em.local.appender import LineAppender
 from t9k.em.local.files import write_atomic
 from t9k.em.names import check_collisions, check_key
@@ -113,14 +113,17 @@ def _checked(record: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(record, Mapping):
         raise InvalidInput(f"{record!r} is no record of an object; one has 'key', and 'size' and 'sha256', or 'uri'")
     data = {name: value for name, value in record.items() if name != "key"}
-    key = check_key(record.get("key"))
+    key = record.get("key")
     try:
         if "uri" in data:
             check_reference(data["uri"])
+            check_key(key)
         else:
             FileSpec(key=key, size=data.get("size"), sha256=data.get("sha256"))  # type: ignore[arg-type]  # checks them
         if data.keys() != _FILE_FIELDS:
-            line(key, data)
+            line(key, data)  # type: ignore[arg-type]  # it is a str now
+    except InvalidKey:
+        raise
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"the data of object {key!r} cannot be: {error}") from error
     return key, data
