@@ -12,6 +12,10 @@ staging file is gone says nothing.
 
 Who writes holds a shared lock on the staging file, for one chunk at a time, and sees whether it still has its name;
 who assembles or drops it holds the lock alone: a repeated request that comes late never reaches the object.
+
+The bytes go to the disk past the system's cache where it can be done: a part is synced before it counts, so that the
+cache would only cost processor time, and on a server it would drive out what is read. The checksum of the whole is made of
+parts that are still in memory.
 """
 
 from __future__ import annotations
@@ -20,12 +24,13 @@ import contextlib
 import errno
 import hashlib
 import logging
+import mmap
 import os
 import re
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from t9k.em.errors import BackendUnavailable, NotFound, SourceChanged
@@ -35,6 +40,16 @@ from t9k.em.records import CHUNK_BYTES, Body, Part
 MOST_KNOWN = 48
 """Objects under way that a process remembers something of."""
 
+FRESH_BYTES = 16 << 20
+"""The most that objects under way keep in memory until their checksums are made."""
+
+DIRECT_BYTES = 4 << 20
+"""What is written at once past the system's cache."""
+
+_MOST_BUFFERS = 4  # that are kept, for new memory costs as much as filling it
+_buffers: list[mmap.mmap] = []
+_O_DIRECT = getattr(os, "O_DIRECT", 0)
+_BLOCK_BYTES = 4096
 _FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
 _HEADER_BYTES = 128
 _HEADER = re.compile(rb"t9k-em-parts 1 (parts-[0-9a-f]{32}-[0-9a-z]{20})\n")
@@ -82,11 +97,12 @@ class LocalParts:
                 return
             part = known.new_part()
             _append(ledger, f"begin {part} {start} {start + body.size}")
-            self._write(key, path, start, body)
+            chunks = self._write(key, path, start, body, keep=self._make_room(known, body.size))
             _append(ledger, f"end {part}")
             if not path.exists():
                 raise _dropped(key)
             known.catch_up(ledger)
+            known.keep(part, start, chunks)
             known.hash_ahead(path)
 
     def present(self, key: str) -> Sequence[Part]:
@@ -128,22 +144,26 @@ class LocalParts:
         with contextlib.suppress(NotFound), self._alone(key) as (_, path, _):
             self._remove(path)
 
-    def _write(self, key: str, path: Path, start: int, body: Body) -> None:
+    def _write(self, key: str, path: Path, start: int, body: Body, *, keep: bool) -> Sequence[bytes]:
+        """Writes a part and syncs it; returns its bytes, if they are to be kept."""
         try:
             fd = os.open(path, _FLAGS)
         except FileNotFoundError as error:
             raise _dropped(key) from error
+        kept: list[bytes] = []
         try:
             writing = self._known(path.name).writing
-            for chunk in body.chunks():
-                with writing, _locked(fd, alone=False):
-                    if not path.exists():
-                        raise _dropped(key)
-                    _write_at(fd, chunk, start)
-                start += len(chunk)
+            chunks = (kept.append(chunk) or chunk for chunk in body.chunks()) if keep else body.chunks()
+            with _direct(path, start, body.size) as direct:
+                for at, data in _gathered(chunks, start) if direct is not None else _placed(chunks, start):
+                    with writing, _locked(fd, alone=False):
+                        if not path.exists():
+                            raise _dropped(key)
+                        _write_at(fd, direct, data, at)
             _sync_data(fd)
         finally:
             os.close(fd)
+        return kept
 
     @contextlib.contextmanager
     def _opened(self, key: str, *, make: bool) -> Iterator[tuple[int, Path]]:
@@ -229,6 +249,18 @@ class LocalParts:
                 self._all_known.popitem(last=False)[1].is_gone = True
             return known
 
+    def _make_room(self, known: _Known, size: int) -> bool:
+        """Whether a part may be kept in memory; those of objects that nobody sent anything of for longer go for it."""
+        with self._lock:
+            others = [other for other in self._all_known.values() if other is not known]
+        kept = known.kept_bytes() + sum(other.kept_bytes() for other in others)
+        for other in others:
+            if kept + size <= FRESH_BYTES:
+                break
+            kept -= other.kept_bytes()
+            other.let_go()
+        return kept + size <= FRESH_BYTES
+
     def _forget_all(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -259,6 +291,8 @@ class _Known:
         self._hashed = 0
         self._taken = 0  # how far it is hashed, or being hashed
         self._usable = True
+        self._fresh: dict[int, Sequence[bytes]] = {}  # by where they begin; what is in the file too
+        self._crossed: set[str] = set()  # parts that were open while another one with the same bytes was
         self.is_gone = False
 
     def new_part(self) -> str:
@@ -284,6 +318,28 @@ class _Known:
         with self._lock:
             return self._reach(start) >= end
 
+    def kept_bytes(self) -> int:
+        """How much is kept in memory."""
+        with self._lock:
+            return sum(len(chunk) for chunks in self._fresh.values() for chunk in chunks)
+
+    def let_go(self) -> None:
+        """Keeps nothing in memory any more; it is read from the file."""
+        with self._lock:
+            self._fresh.clear()
+
+    def keep(self, part: str, start: int, chunks: Sequence[bytes]) -> None:
+        """Keeps the bytes of a part that this process has written until they are hashed, if nobody wrote there meanwhile.
+
+        Args:
+            part: Its id; its end was read already.
+            start: Where the bytes begin.
+            chunks: The bytes; none when they have to be read from the file.
+        """
+        with self._lock:
+            if chunks and self._usable and part not in self._crossed and start >= self._taken:
+                self._fresh[start] = chunks
+
     def hash_ahead(self, path: Path) -> None:
         """Goes on with the checksum, as far as parts are there, in a thread of its own: whoever sent a part need not wait."""
         if not self._hashing.acquire(blocking=False):
@@ -297,18 +353,25 @@ class _Known:
     def _hash_there(self, path: Path) -> None:
         try:
             with path.open("rb", buffering=0) as file:
-                while (
-                    not self.is_gone and (end := min(self._next_to_hash(), self._hashed + CHUNK_BYTES)) > self._hashed
-                ):
-                    chunk = os.pread(file.fileno(), end - self._hashed, self._hashed)
-                    if not chunk:
+                while not self.is_gone and (end := self._next_to_hash()) > self._hashed:
+                    chunks = self._take_fresh(end)
+                    if chunks is None:
+                        chunks = [os.pread(file.fileno(), min(end - self._hashed, CHUNK_BYTES), self._hashed)]
+                    if not chunks[0]:
                         break
-                    self._digest.update(chunk)
-                    self._hashed += len(chunk)
+                    for chunk in chunks:
+                        self._digest.update(chunk)
+                        self._hashed += len(chunk)
         except OSError as error:  # assembled or dropped meanwhile, or the disk fails: then the join meets it again
             _log.debug("a checksum is not made ahead: %s", error)
         finally:
             self._hashing.release()
+
+    def _take_fresh(self, end: int) -> Sequence[bytes] | None:
+        """The next bytes to be hashed, if they were kept, and nothing behind `end`."""
+        with self._lock:
+            chunks = self._fresh.pop(self._hashed, None)
+        return chunks if chunks and self._hashed + sum(map(len, chunks)) <= end else None
 
     def sha256(self, fd: int, size: int) -> str:
         """The checksum of the first `size` bytes, which nobody writes meanwhile."""
@@ -324,11 +387,13 @@ class _Known:
             return
         if match["begun"]:
             span = (int(match["start"]), int(match["end"]))
+            self._cross(match["begun"], span)
             self._open[match["begun"]] = span
             first, last = self._overlapped(span)
             self.spans[first:last] = _without(self.spans[first:last], span)
             if match["begun"] not in self._mine or span[0] < self._taken:
                 self._usable = False
+                self._fresh.clear()
         elif match["ended"] in self._open:
             later = [*self._open][[*self._open].index(match["ended"]) + 1 :]
             span = self._open.pop(match["ended"])
@@ -337,6 +402,16 @@ class _Known:
             for other in [*(self._open[part] for part in later), *self.spans[first:last]]:
                 pieces = _without(pieces, other)
             self.spans[first:last] = sorted([*self.spans[first:last], *pieces])
+
+    def _cross(self, begun: str, span: Span) -> None:
+        """Takes note that a part begins: what was kept of its bytes, or is just being written, may not be what stays."""
+        crossed = [part for part, other in self._open.items() if _without([other], span) != [other]]
+        if crossed:
+            self._crossed.update(crossed, [begun])
+        for start, chunks in list(self._fresh.items()):
+            kept = (start, start + sum(map(len, chunks)))
+            if _without([kept], span) != [kept]:
+                del self._fresh[start]
 
     def _overlapped(self, span: Span) -> Span:
         """From where to where in `spans` those are that share bytes with one; where it belongs if none does."""
@@ -389,11 +464,67 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _write_at(fd: int, data: bytes, start: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, start)
-        view, start = view[written:], start + written
+@contextlib.contextmanager
+def _direct(path: Path, start: int, size: int) -> Iterator[int | None]:
+    """A descriptor that writes past the system's cache; None where that cannot be, or is not worth it."""
+    fd = None
+    if _O_DIRECT and size >= DIRECT_BYTES and start % _BLOCK_BYTES == 0:
+        with contextlib.suppress(OSError):  # some file systems refuse it, and a file that is gone is noticed later
+            fd = os.open(path, _FLAGS | _O_DIRECT)
+    try:
+        yield fd
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _placed(chunks: Iterable[bytes], start: int) -> Iterator[tuple[int, memoryview]]:
+    """Chunks, each with where it belongs."""
+    for chunk in chunks:
+        yield start, memoryview(chunk)
+        start += len(chunk)
+
+
+def _gathered(chunks: Iterable[bytes], start: int) -> Iterator[tuple[int, memoryview]]:
+    """The same in larger pieces, in memory that begins where a page does, as writing past the cache needs it.
+
+    A piece is good until the next one is asked for.
+    """
+    buffer = _buffers.pop() if _buffers else mmap.mmap(-1, DIRECT_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with memoryview(buffer) as view:
+        filled = 0
+        for chunk in chunks:
+            left = memoryview(chunk)
+            while left:
+                taken = min(len(left), DIRECT_BYTES - filled)
+                view[filled : filled + taken] = left[:taken]
+                left, filled = left[taken:], filled + taken
+                if filled == DIRECT_BYTES:
+                    yield start, view
+                    start, filled = start + filled, 0
+        if filled:
+            with view[:filled] as rest:
+                yield start, rest
+    if len(_buffers) < _MOST_BUFFERS:
+        _buffers.append(buffer)
+
+
+def _write_at(fd: int, direct: int | None, data: memoryview, start: int) -> None:
+    while data:
+        whole = len(data) // _BLOCK_BYTES * _BLOCK_BYTES if direct is not None else 0
+        if direct is not None and whole:
+            try:
+                written = os.pwrite(direct, data[:whole], start)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # what the file system has against it
+                    raise
+                direct = None
+                continue
+            if written % _BLOCK_BYTES:
+                direct = None
+        else:
+            written = os.pwrite(fd, data, start)
+        data, start = data[written:], start + written
 
 
 @contextlib.contextmanager

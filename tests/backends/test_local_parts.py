@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import io
+import itertools
 import os
 import pickle
 import threading
@@ -16,7 +17,7 @@ import pytest
 from attrs import evolve
 
 from t9k.em.errors import BackendFull, BackendUnavailable, NotFound, SourceChanged
-from t9k.em.records import Body, Part
+from t9k.em.records import CHUNK_BYTES, Body, Part
 from t9k_em_backends import local_parts
 from t9k_em_backends.local import LocalStore
 
@@ -41,6 +42,12 @@ def get(store):
 
 def left(root):
     return sorted(path.name for path in (root / ".em/tmp").iterdir())
+
+
+def staged(root):
+    """The one staging file."""
+    (found,) = (path for path in (root / ".em/tmp").iterdir() if path.name.count("-") > 1)
+    return found
 
 
 def meeting(data: bytes, act: Callable[[], object]) -> Body:
@@ -204,6 +211,7 @@ def test_a_disk_that_fails_while_it_is_hashed_ahead_spoils_nothing(store, monkey
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
         return pread(fd, size, offset)
 
+    monkeypatch.setattr(local_parts, "FRESH_BYTES", 0)
     monkeypatch.setattr(os, "pread", fails)
     store.put_part("a", 0, Body.of(data))
     while len(reads) < 3:
@@ -211,6 +219,123 @@ def test_a_disk_that_fails_while_it_is_hashed_ahead_spoils_nothing(store, monkey
     store.put_part("a", 4 * MIB, Body.of(data))
     store.assemble("a", 8 * MIB, hashlib.sha256(data + data).hexdigest())
     assert get(store) == data + data
+
+
+def hashed(store) -> None:
+    """Waits until nothing is hashed ahead any more."""
+    for thread in threading.enumerate():
+        if thread.name == "em-hash":
+            thread.join(30)
+
+
+class TestWhatIsKeptInMemory:
+    """Parts in memory are hashed instead of the file's bytes only where they are what the file has."""
+
+    @pytest.fixture
+    def hash_reads(self, monkeypatch):
+        """Where the bytes that are hashed were read from the file."""
+        reads, pread = [], os.pread
+
+        def spied(fd: int, size: int, offset: int) -> bytes:
+            if threading.current_thread().name == "em-hash":
+                reads.append(offset)
+            return pread(fd, size, offset)
+
+        monkeypatch.setattr(os, "pread", spied)
+        return reads
+
+    def test_is_not_read_again(self, store, hash_reads) -> None:
+        data = os.urandom(24 * MIB)
+        for start in (8 * MIB, 0, 16 * MIB):
+            store.put_part("a", start, Body.of(data[start : start + 8 * MIB]))
+        hashed(store)
+        store.assemble("a", 24 * MIB, hashlib.sha256(data).hexdigest())
+        assert get(store) == data
+        assert hash_reads == []
+
+    def test_what_does_not_fit_is_read(self, store, hash_reads, monkeypatch) -> None:
+        monkeypatch.setattr(local_parts, "FRESH_BYTES", 8 * MIB)
+        data = os.urandom(24 * MIB)
+        for start in (16 * MIB, 8 * MIB, 0):
+            store.put_part("a", start, Body.of(data[start : start + 8 * MIB]))
+        hashed(store)
+        store.assemble("a", 24 * MIB, hashlib.sha256(data).hexdigest())
+        assert get(store) == data
+        assert hash_reads == [*range(0, 16 * MIB, CHUNK_BYTES)]
+
+    def test_makes_room_for_an_object_that_is_being_sent(self, store, hash_reads, monkeypatch) -> None:
+        monkeypatch.setattr(local_parts, "FRESH_BYTES", 8 * MIB)
+        data = os.urandom(16 * MIB)
+        store.put_part("given up", 8 * MIB, Body.of(data[: 8 * MIB]))
+        for start in (8 * MIB, 0):
+            store.put_part("a", start, Body.of(data[start : start + 8 * MIB]))
+        hashed(store)
+        assert hash_reads == [*range(0, 8 * MIB, CHUNK_BYTES)]
+        store.assemble("a", 16 * MIB, hashlib.sha256(data).hexdigest())
+        assert get(store) == data
+
+    @pytest.mark.parametrize("start", [4 * MIB, 12 * MIB])
+    def test_is_let_go_when_another_part_comes_over_it(self, store, root, start) -> None:
+        data, over = os.urandom(24 * MIB), os.urandom(8 * MIB)
+        store.put_part("a", 8 * MIB, Body.of(data[8 * MIB : 16 * MIB]))
+        store.put_part("a", start, Body.of(over))
+        for at in (0, 16 * MIB):
+            store.put_part("a", at, Body.of(data[at : at + 8 * MIB]))
+        whole = staged(root).read_bytes()
+        assert whole != data
+        hashed(store)
+        store.assemble("a", 24 * MIB, hashlib.sha256(whole).hexdigest())
+        assert get(store) == whole
+
+    def test_is_not_kept_when_another_part_came_meanwhile(self, store, root) -> None:
+        """Two bring the same bytes at once, as it should be, but not the same: what the file has counts."""
+        data, other = os.urandom(8 * MIB), os.urandom(8 * MIB)
+        body = meeting(data, lambda: store.put_part("a", 0, Body.of(other)))
+        store.put_part("a", 0, body)
+        hashed(store)
+        whole = staged(root).read_bytes()
+        wrong = other if whole == data else data
+        with pytest.raises((SourceChanged, NotFound)):
+            store.assemble("a", 8 * MIB, hashlib.sha256(wrong).hexdigest())
+
+
+class TestPastTheCache:
+    def test_a_part_that_begins_or_ends_anywhere_is_whole(self, store) -> None:
+        data = os.urandom(20 * MIB + 4321)
+        bounds = [0, 6 * MIB + 1, 11 * MIB + 1, 15 * MIB + 512, 20 * MIB + 4321]
+        for start, end in itertools.pairwise(bounds):
+            store.put_part("a", start, Body.of(data[start:end]))
+        store.assemble("a", len(data), hashlib.sha256(data).hexdigest())
+        assert get(store) == data
+
+    @pytest.mark.parametrize("when", ["opened", "written", "piecemeal"])
+    def test_a_file_system_that_refuses_gets_it_otherwise(self, store, monkeypatch, when) -> None:
+        open_, pwrite, direct, refused = os.open, os.pwrite, set(), []
+
+        def opens(path, flags, *mode):
+            if flags & os.O_DIRECT and when == "opened":
+                refused.append(path)
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            fd = open_(path, flags, *mode)
+            (direct.add if flags & os.O_DIRECT else direct.discard)(fd)
+            return fd
+
+        def writes(fd, data, at):
+            if fd in direct and when == "written":
+                refused.append(at)
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            if fd in direct and when == "piecemeal":
+                refused.append(at)
+                return len(data[:-512]) if pwrite(fd, data, at) else 0
+            return pwrite(fd, data, at)
+
+        monkeypatch.setattr(os, "open", opens)
+        monkeypatch.setattr(os, "pwrite", writes)
+        data = os.urandom(9 * MIB + 7)
+        store.put_part("a", 0, Body.of(data))
+        store.assemble("a", len(data), hashlib.sha256(data).hexdigest())
+        assert get(store) == data
+        assert refused
 
 
 def test_what_is_dropped_is_not_hashed_any_more(store, monkeypatch) -> None:
@@ -223,6 +348,7 @@ def test_what_is_dropped_is_not_hashed_any_more(store, monkeypatch) -> None:
             dropped.wait(30)
         return pread(fd, size, offset)
 
+    monkeypatch.setattr(local_parts, "FRESH_BYTES", 0)
     monkeypatch.setattr(os, "pread", waits)
     store.put_part("a", 0, Body.of(bytes(8 * MIB)))
     (hashing,) = (thread for thread in threading.enumerate() if thread.name == "em-hash")
