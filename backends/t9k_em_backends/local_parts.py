@@ -153,7 +153,7 @@ class LocalParts:
         kept: list[bytes] = []
         try:
             writing = self._known(path.name).writing
-            chunks = (kept.append(chunk) or chunk for chunk in body.chunks()) if keep else body.chunks()
+            chunks = _kept(body.chunks(), kept) if keep else body.chunks()
             with _direct(path, start, body.size) as direct:
                 for at, data in _gathered(chunks, start) if direct is not None else _placed(chunks, start):
                     with writing, _locked(fd, alone=False):
@@ -476,6 +476,12 @@ def _direct(path: Path, start: int, size: int) -> Iterator[int | None]:
     finally:
         if fd is not None:
             os.close(fd)
+
+
+def _kept(chunks: Iterable[bytes], into: list[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        into.append(chunk)
+        yield chunk
 
 
 def _placed(chunks: Iterable[bytes], start: int) -> Iterator[tuple[int, memoryview]]:

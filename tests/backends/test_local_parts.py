@@ -310,7 +310,8 @@ class TestPastTheCache:
 
     @pytest.mark.parametrize("when", ["opened", "written", "piecemeal"])
     def test_a_file_system_that_refuses_gets_it_otherwise(self, store, monkeypatch, when) -> None:
-        open_, pwrite, direct, refused = os.open, os.pwrite, set(), []
+        open_, pwrite, refused = os.open, os.pwrite, []
+        direct: set[int] = set()
 
         def opens(path, flags, *mode):
             if flags & os.O_DIRECT and when == "opened":

@@ -113,7 +113,7 @@ def _checked(record: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(record, Mapping):
         raise InvalidInput(f"{record!r} is no record of an object; one has 'key', and 'size' and 'sha256', or 'uri'")
     data = {name: value for name, value in record.items() if name != "key"}
-    key = record.get("key")
+    key: Any = record.get("key")
     try:
         if "uri" in data:
             check_reference(data["uri"])
@@ -121,7 +121,7 @@ def _checked(record: Any) -> tuple[str, dict[str, Any]]:
         else:
             FileSpec(key=key, size=data.get("size"), sha256=data.get("sha256"))  # type: ignore[arg-type]  # checks them
         if data.keys() != _FILE_FIELDS:
-            line(key, data)  # type: ignore[arg-type]  # it is a str now
+            line(key, data)
     except InvalidKey:
         raise
     except (TypeError, ValueError, RecursionError) as error:
