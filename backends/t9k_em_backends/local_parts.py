@@ -496,7 +496,10 @@ def _gathered(chunks: Iterable[bytes], start: int) -> Iterator[tuple[int, memory
 
     A piece is good until the next one is asked for.
     """
-    buffer = _buffers.pop() if _buffers else mmap.mmap(-1, DIRECT_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        buffer = _buffers.pop()
+    except IndexError:
+        buffer = mmap.mmap(-1, DIRECT_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with memoryview(buffer) as view:
         filled = 0
         for chunk in chunks:
