@@ -33,6 +33,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from attrs import define, field
+
 from t9k.em.errors import BackendUnavailable, NotFound, SourceChanged
 from t9k.em.names import random_text
 from t9k.em.records import CHUNK_BYTES, Body, Part
@@ -40,7 +42,7 @@ from t9k.em.records import CHUNK_BYTES, Body, Part
 MOST_KNOWN = 48
 """Objects under way that a process remembers something of."""
 
-FRESH_BYTES = 16 << 20
+FRESH_BYTES = 48 << 20
 """The most that objects under way keep in memory until their checksums are made."""
 
 DIRECT_BYTES = 4 << 20
@@ -95,14 +97,14 @@ class LocalParts:
                 for _ in body.chunks():
                     pass
                 return
-            part = known.new_part()
-            _append(ledger, f"begin {part} {start} {start + body.size}")
-            chunks = self._write(key, path, start, body, keep=self._make_room(known, body.size))
-            _append(ledger, f"end {part}")
-            if not path.exists():
-                raise _dropped(key)
-            known.catch_up(ledger)
-            known.keep(part, start, chunks)
+            with self._new_part(known, start, start + body.size) as part:
+                _append(ledger, f"begin {part.id} {start} {start + body.size}")
+                self._write(key, path, start, body, part)
+                _append(ledger, f"end {part.id}")
+                if not path.exists():
+                    raise _dropped(key)
+                known.catch_up(ledger)
+                known.keep(part)
             known.hash_ahead(path)
 
     def present(self, key: str) -> Sequence[Part]:
@@ -144,16 +146,15 @@ class LocalParts:
         with contextlib.suppress(NotFound), self._alone(key) as (_, path, _):
             self._remove(path)
 
-    def _write(self, key: str, path: Path, start: int, body: Body, *, keep: bool) -> Sequence[bytes]:
-        """Writes a part and syncs it; returns its bytes, if they are to be kept."""
+    def _write(self, key: str, path: Path, start: int, body: Body, part: _Coming) -> None:
+        """Writes a part and syncs it."""
         try:
             fd = os.open(path, _FLAGS)
         except FileNotFoundError as error:
             raise _dropped(key) from error
-        kept: list[bytes] = []
         try:
             writing = self._known(path.name).writing
-            chunks = _kept(body.chunks(), kept) if keep else body.chunks()
+            chunks = part.watched(body.chunks())
             with _direct(path, start, body.size) as direct:
                 for at, data in _gathered(chunks, start) if direct is not None else _placed(chunks, start):
                     with writing, _locked(fd, alone=False):
@@ -163,7 +164,6 @@ class LocalParts:
             _sync_data(fd)
         finally:
             os.close(fd)
-        return kept
 
     @contextlib.contextmanager
     def _opened(self, key: str, *, make: bool) -> Iterator[tuple[int, Path]]:
@@ -249,22 +249,53 @@ class LocalParts:
                 self._all_known.popitem(last=False)[1].is_gone = True
             return known
 
-    def _make_room(self, known: _Known, size: int) -> bool:
-        """Whether a part may be kept in memory; those of objects that nobody sent anything of for longer go for it."""
+    @contextlib.contextmanager
+    def _new_part(self, known: _Known, start: int, end: int) -> Iterator[_Coming]:
+        """A part that this process writes; it is kept in memory if the others that are kept, or will be, leave room.
+
+        Those of objects that nobody sent anything of for longer go for it.
+        """
         with self._lock:
             others = [other for other in self._all_known.values() if other is not known]
-        kept = known.kept_bytes() + sum(other.kept_bytes() for other in others)
-        for other in others:
-            if kept + size <= FRESH_BYTES:
-                break
-            kept -= other.kept_bytes()
-            other.let_go()
-        return kept + size <= FRESH_BYTES
+            left = FRESH_BYTES - (end - start) - known.kept_bytes() - sum(other.kept_bytes() for other in others)
+            for other in others:
+                if left >= 0:
+                    break
+                left += other.let_go()
+            part = known.new_part((start, end), is_kept=left >= 0)
+        try:
+            yield part
+        finally:
+            known.forget(part)
 
     def _forget_all(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._all_known: OrderedDict[str, _Known] = OrderedDict()
+
+
+@define(eq=False)
+class _Coming:
+    """A part that this process writes.
+
+    Attributes:
+        id: In the ledger.
+        span: Where its bytes belong.
+        is_kept: Whether they are kept in memory: there is room, and no other part with some of them began meanwhile.
+        chunks: They, as far as they came.
+    """
+
+    id: str
+    span: Span
+    is_kept: bool
+    chunks: list[bytes] = field(factory=list)
+
+    def watched(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same chunks, which are kept if the part is."""
+        for chunk in chunks:
+            if self.is_kept:
+                self.chunks.append(chunk)
+            yield chunk
 
 
 class _Known:
@@ -284,6 +315,7 @@ class _Known:
         self.spans: list[Span] = []
         self._open: dict[str, Span] = {}
         self._mine: set[str] = set()
+        self._coming: dict[str, _Coming] = {}
         self._read_bytes = 0
         self._lock = threading.Lock()
         self._hashing = threading.Lock()
@@ -292,15 +324,20 @@ class _Known:
         self._taken = 0  # how far it is hashed, or being hashed
         self._usable = True
         self._fresh: dict[int, Sequence[bytes]] = {}  # by where they begin; what is in the file too
-        self._crossed: set[str] = set()  # parts that were open while another one with the same bytes was
         self.is_gone = False
 
-    def new_part(self) -> str:
-        """The id of a part that this process is about to write."""
-        part = random_text(10)
+    def new_part(self, span: Span, *, is_kept: bool) -> _Coming:
+        """A part that this process is about to write."""
+        part = _Coming(random_text(10), span, is_kept)
         with self._lock:
-            self._mine.add(part)
+            self._mine.add(part.id)
+            self._coming[part.id] = part
         return part
+
+    def forget(self, part: _Coming) -> None:
+        """The part was written, or could not be."""
+        with self._lock:
+            del self._coming[part.id]
 
     def catch_up(self, ledger: int) -> None:
         """Reads what was appended since."""
@@ -319,26 +356,29 @@ class _Known:
             return self._reach(start) >= end
 
     def kept_bytes(self) -> int:
-        """How much is kept in memory."""
+        """How much is kept in memory, or will be."""
         with self._lock:
-            return sum(len(chunk) for chunks in self._fresh.values() for chunk in chunks)
+            return self._fresh_bytes() + sum(end - start for start, end in self._spans_to_keep())
 
-    def let_go(self) -> None:
-        """Keeps nothing in memory any more; it is read from the file."""
+    def let_go(self) -> int:
+        """Keeps nothing in memory any more that was written, for it can be read from the file; returns how much it was."""
         with self._lock:
+            size = self._fresh_bytes()
             self._fresh.clear()
+        return size
 
-    def keep(self, part: str, start: int, chunks: Sequence[bytes]) -> None:
-        """Keeps the bytes of a part that this process has written until they are hashed, if nobody wrote there meanwhile.
-
-        Args:
-            part: Its id; its end was read already.
-            start: Where the bytes begin.
-            chunks: The bytes; none when they have to be read from the file.
-        """
+    def keep(self, part: _Coming) -> None:
+        """Keeps the bytes of a part until they are hashed; its end was read already."""
         with self._lock:
-            if chunks and self._usable and part not in self._crossed and start >= self._taken:
-                self._fresh[start] = chunks
+            if part.is_kept and self._usable and part.span[0] >= self._taken:
+                self._fresh[part.span[0]] = part.chunks
+                part.is_kept = False  # it counts as what is there now
+
+    def _fresh_bytes(self) -> int:
+        return sum(len(chunk) for chunks in self._fresh.values() for chunk in chunks)
+
+    def _spans_to_keep(self) -> list[Span]:
+        return [part.span for part in self._coming.values() if part.is_kept]
 
     def hash_ahead(self, path: Path) -> None:
         """Goes on with the checksum, as far as parts are there, in a thread of its own: whoever sent a part need not wait."""
@@ -371,6 +411,8 @@ class _Known:
         """The next bytes to be hashed, if they were kept, and nothing behind `end`."""
         with self._lock:
             chunks = self._fresh.pop(self._hashed, None)
+            for start in [start for start in self._fresh if start < self._hashed]:
+                del self._fresh[start]
         return chunks if chunks and self._hashed + sum(map(len, chunks)) <= end else None
 
     def sha256(self, fd: int, size: int) -> str:
@@ -404,13 +446,18 @@ class _Known:
             self.spans[first:last] = sorted([*self.spans[first:last], *pieces])
 
     def _cross(self, begun: str, span: Span) -> None:
-        """Takes note that a part begins: what was kept of its bytes, or is just being written, may not be what stays."""
-        crossed = [part for part, other in self._open.items() if _without([other], span) != [other]]
-        if crossed:
-            self._crossed.update(crossed, [begun])
+        """Takes note that a part begins, which may change what is kept of others, or will be.
+
+        A part of this process counts as coming until it is kept, whatever the ledger says of its end: that may be read
+        together with this.
+        """
+        for part in self._coming.values():
+            if part.id != begun and _share(part.span, span):
+                part.is_kept = False
+        if begun in self._coming and any(_share(other, span) for other in self._open.values()):
+            self._coming[begun].is_kept = False
         for start, chunks in list(self._fresh.items()):
-            kept = (start, start + sum(map(len, chunks)))
-            if _without([kept], span) != [kept]:
+            if _share((start, start + sum(map(len, chunks))), span):
                 del self._fresh[start]
 
     def _overlapped(self, span: Span) -> Span:
@@ -435,6 +482,11 @@ class _Known:
                 limit = min((start for start, _ in self._open.values()), default=self._reach(self._hashed))
                 self._taken = max(self._hashed, min(limit, self._reach(self._hashed)))
             return self._taken if self._usable else self._hashed
+
+
+def _share(one: Span, other: Span) -> bool:
+    """Whether two spans have a byte in common."""
+    return one[0] < other[1] and other[0] < one[1]
 
 
 def _without(spans: Sequence[Span], other: Span) -> list[Span]:
@@ -476,12 +528,6 @@ def _direct(path: Path, start: int, size: int) -> Iterator[int | None]:
     finally:
         if fd is not None:
             os.close(fd)
-
-
-def _kept(chunks: Iterable[bytes], into: list[bytes]) -> Iterator[bytes]:
-    for chunk in chunks:
-        into.append(chunk)
-        yield chunk
 
 
 def _placed(chunks: Iterable[bytes], start: int) -> Iterator[tuple[int, memoryview]]:

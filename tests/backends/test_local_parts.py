@@ -298,6 +298,40 @@ class TestWhatIsKeptInMemory:
         with pytest.raises((SourceChanged, NotFound)):
             store.assemble("a", 8 * MIB, hashlib.sha256(wrong).hexdigest())
 
+    @pytest.mark.parametrize("room", [1, 4])
+    @pytest.mark.parametrize("start", [0, 4 * MIB])
+    def test_is_not_kept_when_the_beginning_of_another_is_read_together_with_its_end(
+        self, store, root, monkeypatch, start, room
+    ) -> None:
+        monkeypatch.setattr(local_parts, "FRESH_BYTES", room * 8 * MIB)
+        first, second = os.urandom(8 * MIB), os.urandom(8 * MIB)
+        ended, begun, go_on = threading.Event(), threading.Event(), threading.Event()
+        append = local_parts._append
+
+        def meet(ledger, line):
+            is_second = threading.current_thread() is other
+            if is_second and line.startswith("begin"):
+                ended.wait(30)
+            append(ledger, line)
+            if is_second and line.startswith("begin"):
+                begun.set()
+                go_on.wait(30)
+            elif line.startswith("end") and not is_second:
+                ended.set()
+                begun.wait(30)
+
+        other = threading.Thread(target=lambda: store.put_part("a", start, Body.of(second)))
+        monkeypatch.setattr(local_parts, "_append", meet)
+        store.put_part("a", 0, meeting(first, other.start))
+        go_on.set()
+        other.join()
+        hashed(store)
+        assert staged(root).read_bytes() == first[:start] + second
+        size = start + 8 * MIB
+        announced = first + second[8 * MIB - start :]
+        with pytest.raises(SourceChanged):
+            store.assemble("a", size, hashlib.sha256(announced).hexdigest())
+
 
 class TestPastTheCache:
     def test_a_part_that_begins_or_ends_anywhere_is_whole(self, store) -> None:

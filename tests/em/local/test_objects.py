@@ -95,6 +95,7 @@ def test_may_be_empty(data):
         {"key": "a", "size": 1, "sha256": None},
         {"key": "a", "size": 1, "sha256": SHA.upper()},
         {"key": "a", "uri": "no uri"},
+        {"key": ["a"], "uri": "no uri"},
         {"key": "a", "uri": None, **FILE},
         {"key": "a", "uri": "https://host/x", "size": float("nan")},
         {"key": "a", "uri": "https://host/x", "size": float("inf")},
@@ -116,6 +117,7 @@ def test_a_record_that_cannot_be_is_refused(record):
         b"- {}\n",
         b"objects:\n- {\n- x\n",
         b"\xff",
+        b"objects:\n- {key: 0x" + b"f" * 5000 + b", uri: bad}\n",  # Python refuses to print such numbers
         b"objects:\n- {nan: .nan, 1: 2}\n- [",
     ],
 )

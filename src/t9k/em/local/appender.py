@@ -93,8 +93,10 @@ class LineAppender:
                 self._raise_failure()
             try:
                 written = self._write(self._fd, line, size) if size <= LONGEST_BYTES else os.write(self._fd, line)
+                if written < 0:
+                    written = os.write(self._fd, line)  # which tells what is wrong, if it still is
                 if written != size:
-                    self._write_rest(line, written if written >= 0 else os.write(self._fd, line))
+                    self._write_rest(line, written)
             except OSError as error:
                 raise explain(error, "append to", self.path) from error
             if self._dirty:

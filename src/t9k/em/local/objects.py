@@ -116,8 +116,8 @@ def _checked(record: Any) -> tuple[str, dict[str, Any]]:
     key: Any = record.get("key")
     try:
         if "uri" in data:
-            check_reference(data["uri"])
             check_key(key)
+            check_reference(data["uri"])
         else:
             FileSpec(key=key, size=data.get("size"), sha256=data.get("sha256"))  # type: ignore[arg-type]  # checks them
         if data.keys() != _FILE_FIELDS:
