@@ -135,7 +135,11 @@ class LocalParts:
                 raise SourceChanged(
                     f"the parts of {key!r} are not what was announced, and were dropped; send them again"
                 )
-            os.ftruncate(fd, size)
+            if os.fstat(fd).st_size > size:  # a part that was never finished, or that is being written
+                _write_all(
+                    ledger, f"\nbegin {random_text(10)} {size} {known.furthest(os.fstat(fd).st_size)}\n".encode()
+                )
+                os.ftruncate(fd, size)
             os.utime(fd)  # its parts may be old, and the object is not
             os.fsync(fd)
             yield path, fd
@@ -234,14 +238,14 @@ class LocalParts:
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         path.with_name(path.name[: -len("-") - 20]).unlink(missing_ok=True)
+        self._notice_fork()
         with self._lock:
             known = self._all_known.pop(path.name, None)
             if known is not None:
                 known.is_gone = True
 
     def _known(self, staging: str) -> _Known:
-        if self._process != os.getpid():  # forked: a lock may have been held
-            self._forget_all()
+        self._notice_fork()
         with self._lock:
             known = self._all_known.pop(staging, None) or _Known()
             self._all_known[staging] = known
@@ -268,10 +272,14 @@ class LocalParts:
         finally:
             known.forget(part)
 
+    def _notice_fork(self) -> None:
+        if self._process != os.getpid():  # a lock may have been held
+            self._forget_all()
+
     def _forget_all(self) -> None:
-        self._process = os.getpid()
         self._lock = threading.Lock()
         self._all_known: OrderedDict[str, _Known] = OrderedDict()
+        self._process = os.getpid()
 
 
 @define(eq=False)
@@ -354,6 +362,11 @@ class _Known:
         """Whether all bytes [start, end) are there."""
         with self._lock:
             return self._reach(start) >= end
+
+    def furthest(self, size: int) -> int:
+        """Up to where parts that began may write, at least to `size`."""
+        with self._lock:
+            return max([size, *(end for _, end in self._open.values())])
 
     def kept_bytes(self) -> int:
         """How much is kept in memory, or will be."""
@@ -453,7 +466,7 @@ class _Known:
         """
         for part in self._coming.values():
             if part.id != begun and _share(part.span, span):
-                part.is_kept = False
+                part.is_kept, part.chunks = False, []
         if begun in self._coming and any(_share(other, span) for other in self._open.values()):
             self._coming[begun].is_kept = False
         for start, chunks in list(self._fresh.items()):

@@ -332,6 +332,29 @@ class TestWhatIsKeptInMemory:
         with pytest.raises(SourceChanged):
             store.assemble("a", size, hashlib.sha256(announced).hexdigest())
 
+    def test_is_not_kept_when_it_was_cut_off_by_a_join_that_failed(self, store, root, monkeypatch) -> None:
+        """A key of two sizes: the shorter object is joined while a part behind it is written, but gets no name."""
+        data = os.urandom(4 * MIB)
+        store.put_part("a", 0, Body.of(data[: 2 * MIB]))
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        def join() -> None:
+            with monkeypatch.context() as patch, pytest.raises(BackendUnavailable):
+                patch.setattr(os, "replace", refuse)
+                store.assemble("a", 2 * MIB, hashlib.sha256(data[: 2 * MIB]).hexdigest())
+
+        store.put_part("a", 2 * MIB, meeting(data[2 * MIB :], join))
+        hashed(store)
+        assert staged(root).read_bytes() != data  # what had come of the part is gone
+        assert store.parts("a") == [Part(start=0, size=2 * MIB)]
+        with pytest.raises(NotFound):
+            store.assemble("a", 4 * MIB, hashlib.sha256(data).hexdigest())
+        store.put_part("a", 2 * MIB, Body.of(data[2 * MIB :]))
+        store.assemble("a", 4 * MIB, hashlib.sha256(data).hexdigest())
+        assert get(store) == data
+
 
 class TestPastTheCache:
     def test_a_part_that_begins_or_ends_anywhere_is_whole(self, store) -> None:
