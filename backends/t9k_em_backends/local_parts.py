@@ -371,7 +371,8 @@ class _Known:
     def kept_bytes(self) -> int:
         """How much is kept in memory, or will be."""
         with self._lock:
-            return self._fresh_bytes() + sum(end - start for start, end in self._spans_to_keep())
+            coming = [part.span for part in self._coming.values() if part.is_kept]
+            return self._fresh_bytes() + sum(end - start for start, end in coming)
 
     def let_go(self) -> int:
         """Keeps nothing in memory any more that was written, for it can be read from the file; returns how much it was."""
@@ -389,9 +390,6 @@ class _Known:
 
     def _fresh_bytes(self) -> int:
         return sum(len(chunk) for chunks in self._fresh.values() for chunk in chunks)
-
-    def _spans_to_keep(self) -> list[Span]:
-        return [part.span for part in self._coming.values() if part.is_kept]
 
     def hash_ahead(self, path: Path) -> None:
         """Goes on with the checksum, as far as parts are there, in a thread of its own: whoever sent a part need not wait."""
