@@ -26,11 +26,10 @@ def short_write() -> Callable[[int, bytes, int], int]:
 
         write = ctypes.PyDLL(None).write  # without the types of its arguments, which would double its time
         with open(os.devnull, "wb", buffering=0) as nowhere:
-            if write(nowhere.fileno(), b"x", 1) == 1:
-                return write
+            is_usable = write(nowhere.fileno(), b"x", 1) == 1
     except (ImportError, OSError, TypeError, AttributeError):  # Windows, or an interpreter without ctypes
-        pass
-    return _system_write
+        return _system_write
+    return write if is_usable else _system_write
 
 
 def _system_write(fd: int, data: bytes, size: int) -> int:
