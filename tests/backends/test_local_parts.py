@@ -305,12 +305,13 @@ class TestWhatIsKeptInMemory:
     ) -> None:
         monkeypatch.setattr(local_parts, "FRESH_BYTES", room * 8 * MIB)
         first, second = os.urandom(8 * MIB), os.urandom(8 * MIB)
-        ended, begun, go_on = threading.Event(), threading.Event(), threading.Event()
+        arrived, ended, begun, go_on = (threading.Event() for _ in range(4))
         append = local_parts._append
 
         def meet(ledger, line):
             is_second = threading.current_thread() is other
             if is_second and line.startswith("begin"):
+                arrived.set()
                 ended.wait(30)
             append(ledger, line)
             if is_second and line.startswith("begin"):
@@ -322,7 +323,7 @@ class TestWhatIsKeptInMemory:
 
         other = threading.Thread(target=lambda: store.put_part("a", start, Body.of(second)))
         monkeypatch.setattr(local_parts, "_append", meet)
-        store.put_part("a", 0, meeting(first, other.start))
+        store.put_part("a", 0, meeting(first, lambda: (other.start(), arrived.wait(30))))
         go_on.set()
         other.join()
         hashed(store)
