@@ -29,6 +29,7 @@ from t9k.em.errors import (
     UnsafeStore,
 )
 from t9k.em.local.disk import sync_dir
+from t9k.em.local.files import write_all
 from t9k.em.local.reflink import reflink
 from t9k.em.names import check_stored, random_text
 from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo, Part
@@ -323,7 +324,7 @@ def _fill(body: Body, fd: int) -> None:
     if body.path is not None and body.size and _clone(body, fd):
         return
     for chunk in body.chunks():
-        _write_all(fd, chunk)
+        write_all(fd, chunk)
 
 
 def _clone(body: Body, fd: int) -> bool:
@@ -345,15 +346,9 @@ def _duplicate(source: Path, fd: int) -> None:
     try:
         if not reflink(source_fd, fd):
             while chunk := os.read(source_fd, CHUNK_BYTES):
-                _write_all(fd, chunk)
+                write_all(fd, chunk)
     finally:
         os.close(source_fd)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _make_dirs(directory: Path) -> None:

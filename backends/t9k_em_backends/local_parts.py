@@ -36,6 +36,7 @@ from pathlib import Path
 from attrs import define, field
 
 from t9k.em.errors import BackendUnavailable, NotFound, SourceChanged
+from t9k.em.local.files import write_all
 from t9k.em.names import random_text
 from t9k.em.records import CHUNK_BYTES, Body, Part
 
@@ -136,7 +137,7 @@ class LocalParts:
                     f"the parts of {key!r} are not what was announced, and were dropped; send them again"
                 )
             if os.fstat(fd).st_size > size:  # a part that was never finished, or that is being written
-                _write_all(
+                write_all(
                     ledger, f"\nbegin {random_text(10)} {size} {known.furthest(os.fstat(fd).st_size)}\n".encode()
                 )
                 os.ftruncate(fd, size)
@@ -212,7 +213,7 @@ class LocalParts:
             elif found is None:
                 found = self._directory / f"{name}-{random_text(20)}"
                 os.close(os.open(found, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666))
-                _write_all(ledger, f"t9k-em-parts 1 {found.name}\n".encode())
+                write_all(ledger, f"t9k-em-parts 1 {found.name}\n".encode())
             return found
 
     @contextlib.contextmanager
@@ -518,13 +519,7 @@ def _dropped(key: str) -> PartsDropped:
 
 def _append(ledger: int, line: str) -> None:
     with _locked(ledger, alone=True):  # for network file systems, on which appending is not atomic
-        _write_all(ledger, f"\n{line}\n".encode())  # the last line there may have been cut
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+        write_all(ledger, f"\n{line}\n".encode())  # the last line there may have been cut
 
 
 @contextlib.contextmanager
@@ -576,21 +571,18 @@ def _gathered(chunks: Iterable[bytes], start: int) -> Iterator[tuple[int, memory
 
 
 def _write_at(fd: int, direct: int | None, data: memoryview, start: int) -> None:
-    while data:
-        whole = len(data) // _BLOCK_BYTES * _BLOCK_BYTES if direct is not None else 0
-        if direct is not None and whole:
-            try:
-                written = os.pwrite(direct, data[:whole], start)
-            except OSError as error:
-                if error.errno != errno.EINVAL:  # what the file system has against it
-                    raise
-                direct = None
-                continue
-            if written % _BLOCK_BYTES:
-                direct = None
-        else:
-            written = os.pwrite(fd, data, start)
+    """Writes whole blocks past the system's cache as long as the file system lets it, and the rest through it."""
+    while direct is not None and (whole := len(data) // _BLOCK_BYTES * _BLOCK_BYTES):
+        try:
+            written = os.pwrite(direct, data[:whole], start)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # what the file system has against it
+                raise
+            break
         data, start = data[written:], start + written
+        if written % _BLOCK_BYTES:
+            break
+    write_all(fd, data, start)
 
 
 @contextlib.contextmanager

@@ -426,7 +426,7 @@ class TestReflink:
         source = disk / "source"
         source.write_bytes(data)
         body = evolve(Body.of(data), open=lambda: source.open("rb"), path=source)
-        monkeypatch.setattr(local, "_write_all", write)
+        monkeypatch.setattr(local, "write_all", write)
         store = LocalStore(disk / "store")
         store.put("a", body)
         store.put_many([("b", body)])

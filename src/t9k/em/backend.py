@@ -157,6 +157,34 @@ class RecognizesContent(Protocol):
 
 
 @runtime_checkable
+class FillsBuffers(Protocol):
+    """A store that reads an object into memory of the caller, which crosses no memory of its own then.
+
+    Attributes:
+        fills_buffers: Whether that pays off, as the service is reached now.
+    """
+
+    @property
+    def fills_buffers(self) -> bool: ...  # noqa: D102 - an attribute, see above
+
+    def read_into(self, key: str, start: int, buffer: memoryview) -> int:
+        """Fills a buffer with the bytes of an object from `start` on, as far as the object goes.
+
+        Args:
+            key: Its key.
+            start: The first byte, which is one of the object.
+            buffer: Where they go; what lies behind the end of the object may be overwritten.
+
+        Returns:
+            The size of the whole object.
+
+        Raises:
+            NotFound: There is no such object.
+            BackendUnavailable: The store did not answer; what is in the buffer is undefined.
+        """
+
+
+@runtime_checkable
 class AssemblesParts(Protocol):
     """A store that takes an object in parts, in any order and from several processes, and shows it only when it is whole.
 

@@ -35,7 +35,7 @@ from t9k.em.errors import (
     SourceChanged,
 )
 from t9k.em.local.disk import explained
-from t9k.em.local.files import make_safe_parents, replacing
+from t9k.em.local.files import make_safe_parents, replacing, write_all
 from t9k.em.local.layout import PRIVATE
 from t9k.em.names import check_key
 from t9k.em.records import CHUNK_BYTES, utc_text
@@ -233,10 +233,8 @@ def _write(fd: int, chunks: Iterator[bytes], limit: int | None) -> int:
     """
     size = 0
     for chunk in chunks:
-        view = memoryview(chunk)
-        size += len(view)
-        while view:
-            view = view[os.write(fd, view) :]
+        size += len(chunk)
+        write_all(fd, chunk)
         if limit is not None and size > limit:
             break
     return size

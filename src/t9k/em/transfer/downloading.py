@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from t9k.em.backend import FillsBuffers, KnowsOrigins
 from t9k.em.budget import Budget
 from t9k.em.errors import CorruptData, LocalError, NotFound, SymlinkError
 from t9k.em.local.disk import explained
-from t9k.em.local.files import make_safe_parents, replacing, sha256_of
+from t9k.em.local.files import make_safe_parents, replacing, sha256_of, write_all
 from t9k.em.records import FileEntry, FileSpec, Node
 from t9k.em.transfer.parallel import in_parallel
+from t9k.em.transfer.pieces import Pieces, Wanted
 from t9k.em.transfer.progress import Progress, Silent
 from t9k.em.transfer.sources import verified
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
 
-PIECE_BYTES = 8 << 20
+CHUNKS_BYTES = 8 << 20
 """What a store may bring at once of a large file."""
+
+PIECES_FROM_BYTES = 1 << 20
+"""From which size on a file is fetched into memory of our own, where the store can do that."""
 
 
 def download_files(
@@ -88,8 +94,11 @@ def fetch(backend: Backend, node: Node, file: FileEntry) -> Iterator[bytes]:
         NotFound: They are not there.
         CorruptData: They are not what was uploaded.
     """
-    what = f"{file.key!r} of {node.path} in {backend.uri}"
-    return verified(backend.read(node, file), file.size, file.sha256, what)
+    return verified(backend.read(node, file), file.size, file.sha256, _named(backend, node, file))
+
+
+def _named(backend: Backend, node: Node, file: FileEntry) -> str:
+    return f"{file.key!r} of {node.path} in {backend.uri}"
 
 
 def select(
@@ -136,18 +145,19 @@ class _Download:
         self._progress = progress
         self._directories: set[str] = set()
         self._room = Budget()
+        self._pieces = Pieces()
 
     def run(self, files: Sequence[FileEntry]) -> None:
         """Fetches those that are not there."""
         self._progress.start(f"downloading {self._node.name}", len(files), sum(file.size for file in files))
-        in_parallel(self._one, files, "download", lambda: self._backend.parallelism)
+        with contextlib.closing(self._pieces):
+            in_parallel(self._one, files, "download", lambda: self._backend.parallelism)
 
     def _one(self, file: FileEntry) -> None:
         told = 0
-        with self._room.holding(min(file.size, PIECE_BYTES)):
-            for size in self._fetch(file):
-                self._progress.advance(0, size)
-                told += size
+        for size in self._fetch(file):
+            self._progress.advance(0, size)
+            told += size
         self._progress.advance(1, file.size - told)
 
     def _fetch(self, file: FileEntry) -> Iterator[int]:
@@ -158,14 +168,32 @@ class _Download:
             if _is_there(path, file):
                 return
             with explained("write", path), replacing(path, durable=self._durable) as fd:
-                for chunk in fetch(self._backend, self._node, file):
-                    view = memoryview(chunk)
-                    while view:
-                        view = view[os.write(fd, view) :]
-                    yield len(chunk)
+                yield from self._write(file, fd)
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
             there = error.filename2 or error.filename
             raise LocalError(f"{there} is in the way of a download of {path}; move it away") from error
+
+    def _write(self, file: FileEntry, fd: int) -> Iterator[int]:
+        """Fetches a file into a new one; yields how many bytes were written, each time some were."""
+        wanted = self._wanted(file)
+        if wanted is not None:
+            yield from self._pieces.fetch(wanted, fd)
+            return
+        with self._room.holding(min(file.size, CHUNKS_BYTES)):
+            for chunk in fetch(self._backend, self._node, file):
+                write_all(fd, chunk)
+                yield len(chunk)
+
+    def _wanted(self, file: FileEntry) -> Wanted | None:
+        """The object of a large file, where the store reads into memory of its caller."""
+        if file.size < PIECES_FROM_BYTES or not isinstance(self._backend, KnowsOrigins):
+            return None
+        origin = self._backend.origin(self._node, file)
+        store = origin.store
+        if not isinstance(store, FillsBuffers) or not store.fills_buffers:
+            return None
+        what = _named(self._backend, self._node, file)
+        return Wanted(store=store, key=origin.key, size=file.size, sha256=file.sha256, what=what)
 
     def _make_way(self, path: str, key: str) -> None:
         """Makes the directory of a file, and refuses links on the way; once for all files in it."""

@@ -1,0 +1,132 @@
+"""Fetches large objects in large pieces, several at a time, into memory that is used again for the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from t9k.em.errors import CorruptData
+from t9k.em.local.files import write_all
+
+if TYPE_CHECKING:
+    from t9k.em.backend import FillsBuffers
+
+PIECE_BYTES = 16 << 20
+MOST_PIECES = 8
+"""How many are in memory at once, 128 MiB of them."""
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """An object and what it has to hold.
+
+    Attributes:
+        store: Where it is.
+        key: Its key there.
+        size: In bytes.
+        sha256: Of its bytes.
+        what: How errors call it.
+    """
+
+    store: FillsBuffers
+    key: str
+    size: int
+    sha256: str
+    what: str
+
+
+class Pieces:
+    """Memory for pieces, and threads for objects of several; shared by all files of a download."""
+
+    def __init__(self) -> None:
+        self._memory = _Memory()
+        self._pool = ThreadPoolExecutor(MOST_PIECES, thread_name_prefix="em-piece")  # starts threads as it needs them
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pool.shutdown()
+
+    def fetch(self, wanted: Wanted, fd: int) -> Iterator[int]:
+        """Writes an object to a new file; yields how many bytes, each time some were written.
+
+        Raises:
+            CorruptData: It does not hold what it should; nor does the file then.
+            NotFound: There is none.
+        """
+        digest = hashlib.sha256()
+        pieces = self._one(wanted, fd) if wanted.size <= PIECE_BYTES else self._several(wanted, fd)
+        for piece in pieces:
+            digest.update(piece)
+            yield len(piece)
+        if digest.hexdigest() != wanted.sha256:
+            raise _corrupt(wanted)
+
+    def _one(self, wanted: Wanted, fd: int) -> Iterator[memoryview]:
+        buffer = self._memory.take()
+        try:
+            piece = buffer[: wanted.size]
+            _bring(wanted, 0, piece, fd)
+            yield piece
+        finally:
+            self._memory.give(buffer)
+
+    def _several(self, wanted: Wanted, fd: int) -> Iterator[memoryview]:
+        """The pieces in their order; those that follow are fetched meanwhile, as far as there is room."""
+        start = 0
+        running: deque[tuple[memoryview, Future[memoryview]]] = deque()
+        try:
+            while start < wanted.size or running:
+                # Who waits for room has nothing that others wait for.
+                while start < wanted.size and (buffer := self._memory.take(wait=not running)) is not None:
+                    piece = buffer[: wanted.size - start]
+                    running.append((buffer, self._pool.submit(_bring, wanted, start, piece, fd)))
+                    start += len(piece)
+                yield running[0][1].result()
+                self._memory.give(running.popleft()[0])
+        finally:
+            for _, bringing in running:
+                bringing.cancel()
+            for buffer, bringing in running:
+                if not bringing.cancelled():
+                    bringing.exception()
+                self._memory.give(buffer)
+
+
+class _Memory:
+    """Buffers that are given back for the next one: to get new memory of the system costs more than to fill it."""
+
+    def __init__(self) -> None:
+        self._room = threading.Semaphore(MOST_PIECES)
+        self._free: deque[memoryview] = deque()
+
+    def take(self, *, wait: bool = True) -> memoryview | None:
+        """A buffer of `PIECE_BYTES`; None when there is none and nobody wants to wait."""
+        if not self._room.acquire(blocking=wait):
+            return None
+        with contextlib.suppress(IndexError):
+            return self._free.pop()
+        return memoryview(mmap.mmap(-1, PIECE_BYTES))
+
+    def give(self, buffer: memoryview) -> None:
+        self._free.append(buffer)
+        self._room.release()
+
+
+def _bring(wanted: Wanted, start: int, piece: memoryview, fd: int) -> memoryview:
+    """Reads a piece of an object and writes it to a file."""
+    if wanted.store.read_into(wanted.key, start, piece) != wanted.size:
+        raise _corrupt(wanted)
+    write_all(fd, piece, start)
+    return piece
+
+
+def _corrupt(wanted: Wanted) -> CorruptData:
+    return CorruptData(f"{wanted.what} is not what was uploaded: its size or SHA-256 differs; upload it again")
