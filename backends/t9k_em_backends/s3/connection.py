@@ -1,0 +1,163 @@
+"""One connection of HTTP/1.1 that takes nothing but the plainest of answers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+_HEAD_BYTES = 16 << 10
+_NEEDED = ("MSG_WAITALL", "SO_RCVTIMEO", "SO_SNDTIMEO")
+
+IS_POSSIBLE = os.name == "posix" and all(hasattr(socket, name) for name in _NEEDED)
+"""Whether this system's sockets can do what is needed here."""
+
+
+class Refused(Exception):  # noqa: N818 - nobody sees it
+    """The service did not answer as was hoped."""
+
+
+@frozen
+class Answer:
+    """The head of an answer.
+
+    Attributes:
+        status: Its code.
+        headers: By lower-case name.
+        length: Bytes of the body.
+        keeps: Whether the connection stays.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    length: int
+    keeps: bool
+
+
+class Connection:
+    """One connection, with one request under way at most.
+
+    Args:
+        connected: What it goes over; it is closed with this.
+        peer: The address to which.
+        timeout_s: How long nothing may move.
+
+    Attributes:
+        socket: The same.
+        is_used: Whether a request was answered on it; then the service may have closed it since.
+    """
+
+    def __init__(self, connected: socket.socket, peer: Any, timeout_s: float) -> None:
+        self.socket = connected
+        self._family, self._peer = connected.family, peer
+        self.is_used = False
+        self._rest = b""
+        waits = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, waits)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, waits)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @classmethod
+    def to(cls, address: tuple[str, int], *, connect_timeout_s: float, timeout_s: float) -> Connection:
+        """A new one to a host and port.
+
+        Raises:
+            OSError: There is none.
+        """
+        connected = socket.create_connection(address, timeout=connect_timeout_s)
+        try:
+            return cls(connected, connected.getpeername(), timeout_s)
+        except BaseException:
+            connected.close()
+            raise
+
+    def another(self, timeout_s: float) -> Connection:
+        """A new one to the same place, which is not waited for: it is there when its socket can be written to.
+
+        Raises:
+            OSError: There will be none.
+        """
+        connecting = socket.socket(self._family, socket.SOCK_STREAM)
+        try:
+            connecting.setblocking(False)
+            code = connecting.connect_ex(self._peer)
+            if code not in (0, errno.EINPROGRESS):
+                raise OSError(code, os.strerror(code))
+            return Connection(connecting, self._peer, timeout_s)
+        except BaseException:
+            connecting.close()
+            raise
+
+    def close(self) -> None:
+        """Closes it."""
+        self.socket.close()
+
+    def ask(self, request: bytes) -> Answer:
+        """Sends a request and reads the head of its answer.
+
+        Raises:
+            Refused: It is none that can be made use of.
+            OSError: There is none.
+        """
+        # Python's own timeout makes a socket that never waits, and that ends each read with what is there already.
+        self.socket.settimeout(None)
+        self.socket.sendall(request)
+        received = b""
+        while (end := received.find(b"\r\n\r\n")) < 0:
+            received += self.receive(received)
+        self._rest = received[end + 4 :]
+        return parse_head(received[:end])
+
+    def receive(self, received: bytes) -> bytes:
+        """Some more of an answer whose head is not there yet.
+
+        Raises:
+            Refused: It is too long.
+            OSError: There is no more.
+        """
+        if len(received) > _HEAD_BYTES:
+            raise Refused("an endless head")
+        piece = self.socket.recv(_HEAD_BYTES)
+        if not piece:
+            raise ConnectionResetError("closed before the end of an answer")
+        return piece
+
+    def fill(self, buffer: memoryview) -> None:
+        """Reads the body of an answer.
+
+        Raises:
+            Refused: It is longer than the buffer.
+            OSError: It does not come.
+        """
+        there = len(self._rest)
+        if there > len(buffer):
+            raise Refused("more than was announced")
+        buffer[:there], self._rest = self._rest, b""
+        while there < len(buffer):
+            count = self.socket.recv_into(buffer[there:], 0, socket.MSG_WAITALL)
+            if not count:
+                raise ConnectionResetError("closed before the end of an answer")
+            there += count
+
+
+def parse_head(head: bytes) -> Answer:
+    """Takes the head of an answer apart.
+
+    Raises:
+        Refused: It is not HTTP/1.1, or does not say how long the body is.
+    """
+    first, *lines = head.decode("latin-1").split("\r\n")
+    version, _, status = first.partition(" ")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    length = headers.get("content-length", "")
+    if version != "HTTP/1.1" or not status[:3].isdecimal() or not length.isdecimal() or "transfer-encoding" in headers:
+        raise Refused(f"an answer of another kind: {first[:40]}")
+    return Answer(int(status[:3]), headers, int(length), headers.get("connection", "").lower() != "close")

@@ -1,0 +1,194 @@
+"""Many small objects written by one thread, with many requests under way at a time.
+
+A thread for each would spend most of its time on taking turns with the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from attrs import define, frozen
+
+from t9k_em_backends.s3.connection import Answer, Connection, Refused, parse_head
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from t9k_em_backends.s3.sockets import Sockets
+
+_OK = 200
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+@frozen(kw_only=True)
+class Small:
+    """A small object to be written.
+
+    Attributes:
+        path: Its key in the bucket.
+        read: Gives its bytes and their SHA-256, hexadecimal.
+    """
+
+    path: str
+    read: Callable[[], tuple[bytes, str]]
+
+
+@define(eq=False)
+class _Lane:
+    """A connection and the request that is under way on it.
+
+    Attributes:
+        connection: It does not wait.
+        number: Of the object.
+        unsent: What is still to be sent of the request.
+        received: What came of the answer.
+        since: When the request was made, by `time.perf_counter`.
+        watched: What the selector looks for.
+    """
+
+    connection: Connection
+    number: int = -1
+    unsent: memoryview = memoryview(b"")
+    received: bytes = b""
+    since: float = 0.0
+    watched: int = _READ | _WRITE
+
+    def push(self) -> None:
+        """Sends what can be sent now."""
+        with contextlib.suppress(BlockingIOError):
+            while self.unsent:
+                self.unsent = self.unsent[self.connection.socket.send(self.unsent) :]
+
+    def pull(self) -> Answer | None:
+        """Receives what is there; the answer, once it is whole. It has no body.
+
+        Raises:
+            Refused: It has.
+            OSError: It does not come.
+        """
+        with contextlib.suppress(BlockingIOError):
+            self.received += self.connection.receive(self.received)
+        head, end, rest = self.received.partition(b"\r\n\r\n")
+        if not end:
+            return None
+        answer = parse_head(head)
+        if answer.length or rest:
+            raise Refused("a body")
+        return answer
+
+
+class Crowd:
+    """Writes objects as long as all goes well; use it in a `with`, which closes what is left.
+
+    Args:
+        sockets: Where the connections come from, and go to.
+        objects: What to write.
+        took: Told how many seconds each request took.
+    """
+
+    def __init__(self, sockets: Sockets, objects: Sequence[Small], took: Callable[[float], None]) -> None:
+        self._sockets = sockets
+        self._objects = objects
+        self._took = took
+        self._left = deque(range(len(objects)))
+        self._lanes: set[_Lane] = set()
+        self._etags: list[str | None] = [None] * len(objects)
+
+    def __enter__(self) -> Self:
+        self._selector = selectors.DefaultSelector()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for lane in self._lanes:
+            lane.connection.close()
+        self._selector.close()
+
+    def write(self, width: int, timeout_s: float) -> Sequence[str | None]:
+        """Writes them; see `Sockets.put_many`.
+
+        Args:
+            width: How many at a time.
+            timeout_s: How long nothing may move.
+        """
+        with contextlib.suppress(OSError):
+            first = self._sockets.kept() or self._sockets.connect()
+            self._open(first, is_there=True)
+            while self._left and len(self._lanes) < width:
+                kept = self._sockets.kept()
+                self._open(kept or first.another(timeout_s), is_there=kept is not None)
+        while self._lanes and (ready := self._selector.select(timeout_s)):
+            for key, _ in ready:
+                self._go_on(key.data, timeout_s)
+        return self._etags
+
+    def _open(self, connection: Connection, *, is_there: bool) -> None:
+        """Begins with a connection, which may be one that is only being made."""
+        connection.socket.setblocking(False)
+        lane = _Lane(connection)
+        self._lanes.add(lane)
+        self._selector.register(connection.socket, lane.watched, lane)
+        self._next(lane, is_there=is_there)
+
+    def _next(self, lane: _Lane, *, is_there: bool = True) -> None:
+        """Begins with the next object."""
+        lane.number = self._left.popleft()
+        small = self._objects[lane.number]
+        data, sha256 = small.read()
+        lane.unsent = memoryview(self._sockets.put_request(small.path, data, sha256))
+        lane.received, lane.since = b"", time.perf_counter()
+        if is_there:
+            with contextlib.suppress(ConnectionError):  # what is wrong is seen again when the answer is read
+                lane.push()
+        self._watch(lane)
+
+    def _watch(self, lane: _Lane) -> None:
+        events = _READ | _WRITE if lane.unsent else _READ
+        if lane.watched != events:
+            self._selector.modify(lane.connection.socket, events, lane)
+            lane.watched = events
+
+    def _go_on(self, lane: _Lane, timeout_s: float) -> None:
+        """Does what a connection is ready for."""
+        try:
+            lane.push()
+            answer = None if lane.unsent else lane.pull()
+        except (Refused, OSError):
+            self._give_up(lane, timeout_s)
+            return
+        if answer is None:
+            self._watch(lane)
+        elif answer.status != _OK or "etag" not in answer.headers:
+            self._give_up(lane, timeout_s)
+        else:
+            self._etags[lane.number] = answer.headers["etag"]
+            self._took(time.perf_counter() - lane.since)
+            lane.connection.is_used = True
+            if self._left and answer.keeps:
+                self._next(lane)
+            else:
+                self._remove(lane)
+                self._sockets.keep(lane.connection, answer)
+
+    def _give_up(self, lane: _Lane, timeout_s: float) -> None:
+        """After a failure: tries no more objects, unless the service only closed a connection that nobody used."""
+        self._remove(lane)
+        lane.connection.close()
+        if not lane.connection.is_used or lane.received:
+            self._left.clear()
+            return
+        self._left.appendleft(lane.number)
+        with contextlib.suppress(OSError):
+            self._open(lane.connection.another(timeout_s), is_there=False)
+
+    def _remove(self, lane: _Lane) -> None:
+        self._selector.unregister(lane.connection.socket)
+        self._lanes.remove(lane)
