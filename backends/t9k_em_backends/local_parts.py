@@ -137,9 +137,7 @@ class LocalParts:
                     f"the parts of {key!r} are not what was announced, and were dropped; send them again"
                 )
             if os.fstat(fd).st_size > size:  # a part that was never finished, or that is being written
-                write_all(
-                    ledger, f"\nbegin {random_text(10)} {size} {known.furthest(os.fstat(fd).st_size)}\n".encode()
-                )
+                write_all(ledger, f"\nbegin {random_text(10)} {size} {known.furthest(os.fstat(fd).st_size)}\n".encode())
                 os.ftruncate(fd, size)
             os.utime(fd)  # its parts may be old, and the object is not
             os.fsync(fd)

@@ -196,7 +196,7 @@ class ObstoreStore(SignsS3):
             ):  # who may read the one and write the other sends the bytes
                 return self._copy_from_origin(key, body, origin.store, origin)
         if body.size >= MULTIPART_FROM_BYTES and not if_absent:
-            etag = drivers.multipart.put(self._key(key), body)
+            etag: str | None = drivers.multipart.put(self._key(key), body)
         else:
             with self._budget.holding(body.size):
                 data = body.read()
@@ -209,7 +209,7 @@ class ObstoreStore(SignsS3):
                         use_multipart=False,
                     )
                 etag = put["e_tag"]
-        return self._put_info(key, body, etag)
+        return self._written(key, body, etag)
 
     def put_many(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
         """See the port; small objects by one thread, as long as all goes well."""
@@ -217,14 +217,14 @@ class ObstoreStore(SignsS3):
         small = [(key, body) for key, body in items if body.size <= SMALL_BYTES and body.sha256 and body.origin is None]
         etags: dict[str, str | None] = {}
         if sockets is not None and len(small) > 1:
-            objects = [Small(path=self._key(key), read=lambda body=body: (body.read(), body.sha256)) for key, body in small]
+            objects = [Small(path=self._key(key), body=body) for key, body in small]
             put = sockets.put_many(objects, self._pace.parallelism, self._pace.took)
             etags = {key: etag for (key, _), etag in zip(small, put, strict=True)}
         return [
-            self._put_info(key, body, etag) if (etag := etags.get(key)) else self.put(key, body) for key, body in items
+            self._written(key, body, etag) if (etag := etags.get(key)) else self.put(key, body) for key, body in items
         ]
 
-    def _put_info(self, key: str, body: Body, etag: str | None) -> ObjectInfo:
+    def _written(self, key: str, body: Body, etag: str | None) -> ObjectInfo:
         return ObjectInfo(key=key, size=body.size, modified=self._now(key), etag=plain_etag(etag))
 
     def delete(self, keys: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ IS_POSSIBLE = os.name == "posix" and all(hasattr(socket, name) for name in _NEED
 """Whether this system's sockets can do what is needed here."""
 
 
-class Refused(Exception):  # noqa: N818 - nobody sees it
+class Refused(Exception):
     """The service did not answer as was hoped."""
 
 

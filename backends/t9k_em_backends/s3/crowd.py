@@ -10,9 +10,9 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from attrs import define, frozen
+from attrs import define
 
 from t9k_em_backends.s3.connection import Answer, Connection, Refused, parse_head
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from t9k.em.records import Body
     from t9k_em_backends.s3.sockets import Sockets
 
 _OK = 200
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-@frozen(kw_only=True)
-class Small:
+class Small(NamedTuple):
     """A small object to be written.
 
     Attributes:
         path: Its key in the bucket.
-        read: Gives its bytes and their SHA-256, hexadecimal.
+        body: Its bytes, of known SHA-256.
     """
 
     path: str
-    read: Callable[[], tuple[bytes, str]]
+    body: Body
 
 
 @define(eq=False)
@@ -55,7 +55,7 @@ class _Lane:
 
     connection: Connection
     number: int = -1
-    unsent: memoryview = memoryview(b"")
+    unsent: memoryview | bytes = b""
     received: bytes = b""
     since: float = 0.0
     watched: int = _READ | _WRITE
@@ -142,8 +142,8 @@ class Crowd:
         """Begins with the next object."""
         lane.number = self._left.popleft()
         small = self._objects[lane.number]
-        data, sha256 = small.read()
-        lane.unsent = memoryview(self._sockets.put_request(small.path, data, sha256))
+        request = self._sockets.put_request(small.path, small.body.read(), small.body.sha256)
+        lane.unsent = memoryview(request)
         lane.received, lane.since = b"", time.perf_counter()
         if is_there:
             with contextlib.suppress(ConnectionError):  # what is wrong is seen again when the answer is read

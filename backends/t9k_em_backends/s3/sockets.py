@@ -24,11 +24,11 @@ from t9k_em_backends.s3.signature import encoded_path, sign
 if TYPE_CHECKING:
     from t9k_em_backends.s3.access import Access
 
-MOST_KEPT = 128
+MOST_KEPT = 256
 """How many connections that nobody uses stay open."""
 
 CROWDS = 2
-"""How many threads write many objects at once: while one waits the other works, and more would only wait for each other."""
+"""How many `put_many` go on at once: while one waits the other works, and more would only wait for each other."""
 
 CONNECT_TIMEOUT_S = 10.0
 CREDENTIALS_S = 10.0
@@ -128,17 +128,17 @@ class Sockets:
 
         Args:
             objects: The objects, of some 64 KiB at most.
-            width: How many requests to have under way, in all threads together.
+            width: How many requests to have under way.
             took: Told how many seconds each request took.
 
         Returns:
             The ETag of each; None for those of which nothing is known, for after the first of these no more are tried.
 
         Raises:
-            Exception: What `Small.read` raised.
+            SourceChanged: A body is not what was announced.
         """
         with self._crowds, Crowd(self, objects, took) as crowd:
-            return crowd.write(max(1, width // CROWDS), self._timeout_s)
+            return crowd.write(width, self._timeout_s)
 
     # For `Crowd`.
 

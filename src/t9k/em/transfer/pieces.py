@@ -80,15 +80,18 @@ class Pieces:
 
     def _several(self, wanted: Wanted, fd: int) -> Iterator[memoryview]:
         """The pieces in their order; those that follow are fetched meanwhile, as far as there is room."""
-        start = 0
+        begun = 0
         running: deque[tuple[memoryview, Future[memoryview]]] = deque()
         try:
-            while start < wanted.size or running:
-                # Who waits for room has nothing that others wait for.
-                while start < wanted.size and (buffer := self._memory.take(wait=not running)) is not None:
-                    piece = buffer[: wanted.size - start]
-                    running.append((buffer, self._pool.submit(_bring, wanted, start, piece, fd)))
-                    start += len(piece)
+            while begun < wanted.size or running:
+                while begun < wanted.size:
+                    # Who waits for room has none that others may wait for.
+                    buffer = self._memory.try_take() if running else self._memory.take()
+                    if buffer is None:
+                        break
+                    piece = buffer[: wanted.size - begun]
+                    running.append((buffer, self._pool.submit(_bring, wanted, begun, piece, fd)))
+                    begun += len(piece)
                 yield running[0][1].result()
                 self._memory.give(running.popleft()[0])
         finally:
@@ -107,17 +110,24 @@ class _Memory:
         self._room = threading.Semaphore(MOST_PIECES)
         self._free: deque[memoryview] = deque()
 
-    def take(self, *, wait: bool = True) -> memoryview | None:
-        """A buffer of `PIECE_BYTES`; None when there is none and nobody wants to wait."""
-        if not self._room.acquire(blocking=wait):
-            return None
+    def take(self) -> memoryview:
+        """Waits for a buffer of `PIECE_BYTES`."""
+        self._room.acquire()
+        return self._buffer()
+
+    def try_take(self) -> memoryview | None:
+        """A buffer, unless one would have to wait for it."""
+        return self._buffer() if self._room.acquire(blocking=False) else None
+
+    def give(self, buffer: memoryview) -> None:
+        """Gives a buffer back."""
+        self._free.append(buffer)
+        self._room.release()
+
+    def _buffer(self) -> memoryview:
         with contextlib.suppress(IndexError):
             return self._free.pop()
         return memoryview(mmap.mmap(-1, PIECE_BYTES))
-
-    def give(self, buffer: memoryview) -> None:
-        self._free.append(buffer)
-        self._room.release()
 
 
 def _bring(wanted: Wanted, start: int, piece: memoryview, fd: int) -> memoryview:
