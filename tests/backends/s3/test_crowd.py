@@ -288,6 +288,7 @@ class TestRefusals:
             b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
             b'HTTP/1.1 200 OK\r\nETag: "x"\r\n\r\n',
             b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 9\r\n\r\n<Error />',
+            b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 9\r\n\r\n',
             b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 0\r\n\r\nmore',
             b'HTTP/1.1 200 OK\r\nETag: "x"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
             b'HTTP/1.0 200 OK\r\nETag: "x"\r\nContent-Length: 0\r\n\r\n',
