@@ -31,6 +31,7 @@ from t9k.em.testing import (
     BackendSuite,
     CollectsSuite,
     CopiesObjectsSuite,
+    FillsBuffersSuite,
     GrowsSuite,
     ObjectStoreSuite,
     ServesUsersSuite,
@@ -44,8 +45,11 @@ from t9k.em.testing import (
 )
 from t9k.em.transfer.copying import copy_node
 from t9k.em.uris import parse
-from t9k_em_backends.obstore import ObstoreStore
+from t9k_em_backends import obstore
+from t9k_em_backends.obstore import SMALL_BYTES, ObstoreStore
 from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES, PART_BYTES
+from t9k_em_backends.s3.connection import Refused
+from t9k_em_backends.s3.sockets import Sockets
 
 
 def open_store(root: str) -> ObstoreStore:
@@ -72,8 +76,28 @@ class _OnSeaweedFS:
         drivers.multipart._create(store._key("half"))
 
 
-class TestObstoreStore(_OnSeaweedFS, ObjectStoreSuite, CopiesObjectsSuite, SweepsTemporarySuite):
+class TestObstoreStore(_OnSeaweedFS, ObjectStoreSuite, CopiesObjectsSuite, FillsBuffersSuite, SweepsTemporarySuite):
     pass
+
+
+class TestObstoreStoreAlone(_OnSeaweedFS, ObjectStoreSuite, FillsBuffersSuite):
+    """The same where nothing goes over sockets of our own, as with TLS."""
+
+    @pytest.fixture(autouse=True)
+    def _without_sockets(self, monkeypatch):
+        monkeypatch.setattr(obstore, "sockets_for", lambda *_: None)
+
+
+class TestObstoreStoreInsteadOfSockets(_OnSeaweedFS, ObjectStoreSuite, FillsBuffersSuite):
+    """The same where the service never answers these as was hoped."""
+
+    @pytest.fixture(autouse=True)
+    def _refused(self, monkeypatch):
+        def read_into(*_):
+            raise Refused("not today")
+
+        monkeypatch.setattr(Sockets, "read_into", read_into)
+        monkeypatch.setattr(Sockets, "put_many", lambda _, objects, *__: [None] * len(objects))
 
 
 class TestObstoreStoreOnMoto(ObjectStoreSuite, CopiesObjectsSuite):
@@ -266,6 +290,48 @@ class TestCopies:
             with pytest.raises(SourceChanged):
                 store.put("b", body)
             assert [info.key for info in store.list("")] == ["a"]
+
+
+class TestManyAtOnce:
+    def test_small_and_large_ones_arrive_each_with_its_etag(self, s3, monkeypatch):
+        over_sockets = []
+        put_many = Sockets.put_many
+
+        def noted(sockets, objects, *rest):
+            etags = put_many(sockets, objects, *rest)
+            over_sockets.extend(etags)
+            return etags
+
+        monkeypatch.setattr(Sockets, "put_many", noted)
+        contents = {f"{number}": bytes([number]) * (number * 700) for number in range(100)}
+        contents["large"] = bytes(SMALL_BYTES + 1)
+        with open_store(s3.new_root()) as store:
+            infos = store.put_many([(key, Body.of(data)) for key, data in contents.items()])
+            listed = {info.key: info for info in store.list("")}
+            assert [info.key for info in infos] == [*contents]
+            for info in infos:
+                assert (info.size, info.etag) == (len(contents[info.key]), listed[info.key].etag)
+                assert b"".join(store.get(info.key)) == contents[info.key]
+            assert len(over_sockets) == 1 + max(n for n in range(100) if n * 700 <= SMALL_BYTES)
+            assert None not in over_sockets
+
+    def test_what_is_wrong_is_told_as_for_one(self, s3, monkeypatch):
+        store = open_store(s3.new_root())
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+        with pytest.raises(BackendPermissionError, match="credentials are wrong"):
+            store.put_many([(str(number), Body.of(b"x")) for number in range(5)])
+        store.close()
+
+    def test_a_file_that_is_gone_is_told_as_for_one(self, s3, tmp_path):
+        def gone():
+            return (tmp_path / "gone").open("rb")
+
+        bodies = [Body.of(b"x"), evolve(Body.of(b"x"), open=gone), Body.of(b"x")]
+        with open_store(s3.new_root()) as store:
+            with pytest.raises(FileNotFoundError):
+                store.put("1", bodies[1])
+            with pytest.raises(FileNotFoundError):
+                store.put_many([(str(number), body) for number, body in enumerate(bodies)])
 
 
 class TestErrors:

@@ -12,7 +12,10 @@ from typing import Any
 from attrs import frozen
 
 _HEAD_BYTES = 16 << 10
-_NEEDED = ("MSG_WAITALL", "SO_RCVTIMEO", "SO_SNDTIMEO")
+_STATUS_DIGITS = 3
+_MOST_DIGITS = 18
+_NEEDED = ("MSG_DONTWAIT", "MSG_PEEK", "MSG_WAITALL", "SO_RCVTIMEO", "SO_SNDTIMEO")
+_SHORTEST_S = 1e-3
 
 IS_POSSIBLE = os.name == "posix" and all(hasattr(socket, name) for name in _NEEDED)
 """Whether this system's sockets can do what is needed here."""
@@ -57,6 +60,7 @@ class Connection:
         self._family, self._peer = connected.family, peer
         self.is_used = False
         self._rest = b""
+        timeout_s = max(timeout_s, _SHORTEST_S)  # 0 would be for ever
         waits = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, waits)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, waits)
@@ -96,6 +100,16 @@ class Connection:
     def close(self) -> None:
         """Closes it."""
         self.socket.close()
+
+    def is_quiet(self) -> bool:
+        """Whether it is open and nothing came that nobody asked for."""
+        try:
+            self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def ask(self, request: bytes) -> Answer:
         """Sends a request and reads the head of its answer.
@@ -152,12 +166,23 @@ def parse_head(head: bytes) -> Answer:
         Refused: It is not HTTP/1.1, or does not say how long the body is.
     """
     first, *lines = head.decode("latin-1").split("\r\n")
-    version, _, status = first.partition(" ")
+    version, status, *_ = [*first.split(" "), ""]
     headers = {}
     for line in lines:
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    length = headers.get("content-length", "")
-    if version != "HTTP/1.1" or not status[:3].isdecimal() or not length.isdecimal() or "transfer-encoding" in headers:
+    if version != "HTTP/1.1" or len(status) != _STATUS_DIGITS or "transfer-encoding" in headers:
         raise Refused(f"an answer of another kind: {first[:40]}")
-    return Answer(int(status[:3]), headers, int(length), headers.get("connection", "").lower() != "close")
+    keeps = "close" not in headers.get("connection", "").lower()
+    return Answer(number(status), headers, number(headers.get("content-length", "")), keeps)
+
+
+def number(text: str) -> int:
+    """A number that the service told.
+
+    Raises:
+        Refused: It is none.
+    """
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+        raise Refused(f"no number: {text[:40]!r}")
+    return int(text)

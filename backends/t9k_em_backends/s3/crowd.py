@@ -67,14 +67,16 @@ class _Lane:
                 self.unsent = self.unsent[self.connection.socket.send(self.unsent) :]
 
     def pull(self) -> Answer | None:
-        """Receives what is there; the answer, once it is whole. It has no body.
+        """Receives what is there; the answer, once it is whole. It has no body, and comes after all was sent.
 
         Raises:
-            Refused: It has.
+            Refused: It is another one.
             OSError: It does not come.
         """
         with contextlib.suppress(BlockingIOError):
             self.received += self.connection.receive(self.received)
+        if self.received and self.unsent:
+            raise Refused("an early answer")
         head, end, rest = self.received.partition(b"\r\n\r\n")
         if not end:
             return None
@@ -119,34 +121,40 @@ class Crowd:
             width: How many at a time.
             timeout_s: How long nothing may move.
         """
+        self._timeout_s = timeout_s
         with contextlib.suppress(OSError):
             first = self._sockets.kept() or self._sockets.connect()
-            self._open(first, is_there=True)
+            self._add(first, is_there=True)
             while self._left and len(self._lanes) < width:
                 kept = self._sockets.kept()
-                self._open(kept or first.another(timeout_s), is_there=kept is not None)
+                self._add(kept or first.another(timeout_s), is_there=kept is not None)
         while self._lanes and (ready := self._selector.select(timeout_s)):
-            for key, _ in ready:
-                self._go_on(key.data, timeout_s)
+            for key, events in ready:
+                self._go_on(key.data, events)
         return self._etags
 
-    def _open(self, connection: Connection, *, is_there: bool) -> None:
-        """Begins with a connection, which may be one that is only being made."""
+    def _add(self, connection: Connection, *, is_there: bool) -> None:
+        """Begins to use a connection, which may be one that is only being made."""
         connection.socket.setblocking(False)
         lane = _Lane(connection)
-        self._lanes.add(lane)
         self._selector.register(connection.socket, lane.watched, lane)
+        self._lanes.add(lane)
         self._next(lane, is_there=is_there)
 
     def _next(self, lane: _Lane, *, is_there: bool = True) -> None:
         """Begins with the next object."""
         lane.number = self._left.popleft()
         small = self._objects[lane.number]
-        request = self._sockets.put_request(small.path, small.body.read(), small.body.sha256)
-        lane.unsent = memoryview(request)
-        lane.received, lane.since = b"", time.perf_counter()
+        try:
+            request = self._sockets.put_request(small.path, small.body.read(), small.body.sha256)
+        except OSError:  # whoever tries it again meets it too, and says what is wrong
+            self._left.clear()
+            self._remove(lane)
+            lane.connection.close()
+            return
+        lane.unsent, lane.received, lane.since = memoryview(request), b"", time.perf_counter()
         if is_there:
-            with contextlib.suppress(ConnectionError):  # what is wrong is seen again when the answer is read
+            with contextlib.suppress(OSError):  # which is met again when the answer is read
                 lane.push()
         self._watch(lane)
 
@@ -156,18 +164,18 @@ class Crowd:
             self._selector.modify(lane.connection.socket, events, lane)
             lane.watched = events
 
-    def _go_on(self, lane: _Lane, timeout_s: float) -> None:
+    def _go_on(self, lane: _Lane, events: int) -> None:
         """Does what a connection is ready for."""
         try:
             lane.push()
-            answer = None if lane.unsent else lane.pull()
+            answer = lane.pull() if events & _READ else None
         except (Refused, OSError):
-            self._give_up(lane, timeout_s)
+            self._give_up(lane)
             return
         if answer is None:
             self._watch(lane)
         elif answer.status != _OK or "etag" not in answer.headers:
-            self._give_up(lane, timeout_s)
+            self._give_up(lane)
         else:
             self._etags[lane.number] = answer.headers["etag"]
             self._took(time.perf_counter() - lane.since)
@@ -177,17 +185,23 @@ class Crowd:
             else:
                 self._remove(lane)
                 self._sockets.keep(lane.connection, answer)
+                self._replace(lane)
 
-    def _give_up(self, lane: _Lane, timeout_s: float) -> None:
+    def _give_up(self, lane: _Lane) -> None:
         """After a failure: tries no more objects, unless the service only closed a connection that nobody used."""
         self._remove(lane)
         lane.connection.close()
-        if not lane.connection.is_used or lane.received:
+        if lane.connection.is_used and not lane.received:
+            self._left.appendleft(lane.number)
+            self._replace(lane)
+        else:
             self._left.clear()
-            return
-        self._left.appendleft(lane.number)
-        with contextlib.suppress(OSError):
-            self._open(lane.connection.another(timeout_s), is_there=False)
+
+    def _replace(self, lane: _Lane) -> None:
+        """Opens another connection for one that has ended, if there is more to do."""
+        if self._left:
+            with contextlib.suppress(OSError):
+                self._add(lane.connection.another(self._timeout_s), is_there=False)
 
     def _remove(self, lane: _Lane) -> None:
         self._selector.unregister(lane.connection.socket)

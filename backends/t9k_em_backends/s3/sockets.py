@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from t9k_em_backends.s3.connection import IS_POSSIBLE, Answer, Connection, Refused
+from t9k_em_backends.s3.connection import IS_POSSIBLE, Answer, Connection, Refused, number
 from t9k_em_backends.s3.crowd import Crowd, Small
 from t9k_em_backends.s3.signature import encoded_path, sign
 
@@ -39,17 +39,22 @@ _PARTIAL = 206
 
 
 def sockets_for(bucket: str, access: Access, timeout_s: float) -> Sockets | None:
-    """What asks a service directly; None when it is not reached that way: by TLS, through a proxy, or unsigned."""
+    """What asks a service directly; None when it is reached in another way: by TLS, through a proxy, unsigned, ..."""
     endpoint = urlsplit(access.endpoint)
-    if access.credentials is None or endpoint.scheme != "http" or not endpoint.hostname or "@" in endpoint.netloc:
+    if endpoint.scheme != "http" or not access.path_style or access.credentials is None or not IS_POSSIBLE:
         return None
-    if not IS_POSSIBLE or any(proxy and name.lower() in _PROXIES for name, proxy in os.environ.items()):
+    if not access.endpoint.isascii() or "@" in endpoint.netloc or not endpoint.hostname or endpoint.query:
         return None
-    above = "" if access.path_style else f"{bucket}."
+    if any(proxy and name.lower() in _PROXIES for name, proxy in os.environ.items()):
+        return None
+    try:
+        port = endpoint.port or 80
+    except ValueError:  # obstore says so
+        return None
     return Sockets(
-        address=(above + endpoint.hostname, endpoint.port or 80),
-        host=above + endpoint.netloc,
-        root=f"{endpoint.path}/{bucket}/" if access.path_style else f"{endpoint.path}/",
+        address=(endpoint.hostname, port),
+        host=endpoint.netloc,
+        root=f"{endpoint.path}/{bucket}/",
         region=access.region,
         credentials=access.credentials,
         timeout_s=timeout_s,
@@ -62,7 +67,7 @@ class Sockets:
     Args:
         address: Host name and port.
         host: What the header of this name says.
-        root: What stands before each key in a path.
+        root: What stands before each key in a path, escaped.
         region: Of the bucket.
         credentials: As `Access` has them.
         timeout_s: How long nothing may move.
@@ -87,9 +92,11 @@ class Sockets:
         self._timeout_s = timeout_s
         self._idle: deque[Connection] = deque()
         self._crowds = threading.Semaphore(CROWDS)
+        self._is_closed = False
 
     def close(self) -> None:
-        """Closes what nobody uses."""
+        """Closes what nobody uses, and has the rest closed after use."""
+        self._is_closed = True
         while self._idle:
             self._idle.pop().close()
 
@@ -132,11 +139,14 @@ class Sockets:
             took: Told how many seconds each request took.
 
         Returns:
-            The ETag of each; None for those of which nothing is known, for after the first of these no more are tried.
+            The ETag of each; None for those of which nothing is known. After the first of these no more are tried, and
+            whoever tries again is told what is wrong.
 
         Raises:
-            SourceChanged: A body is not what was announced.
+            EMError: A body is not what was announced, or there are no credentials.
         """
+        if not objects:
+            return []
         with self._crowds, Crowd(self, objects, took) as crowd:
             return crowd.write(width, self._timeout_s)
 
@@ -148,11 +158,15 @@ class Sockets:
         return self._request("PUT", path, {"content-length": str(len(data)), "x-amz-checksum-sha256": checksum}) + data
 
     def kept(self) -> Connection | None:
-        """A connection that nobody uses."""
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
+        """A connection that nobody uses and that the service has left as it was."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if connection.is_quiet():
+                return connection
+            connection.close()
 
     def connect(self) -> Connection:
         """A new connection.
@@ -165,7 +179,7 @@ class Sockets:
 
     def keep(self, connection: Connection, answer: Answer) -> None:
         """Keeps a connection for the next request, as far as it may be kept."""
-        if answer.keeps and len(self._idle) < MOST_KEPT:
+        if answer.keeps and len(self._idle) < MOST_KEPT and not self._is_closed:
             connection.is_used = True
             self._idle.append(connection)
         else:
@@ -192,7 +206,7 @@ class Sockets:
         if now >= until:
             credentials = self._ask_credentials()
             self._credentials = now + CREDENTIALS_S, credentials
-        encoded = encoded_path(self._root + path)
+        encoded = self._root + encoded_path(path)
         signed = sign(method, encoded, {"host": self._host, **headers}, credentials, self._region)
         lines = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
         return f"{method} {encoded} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
@@ -203,6 +217,6 @@ def _content_range(text: str) -> tuple[int, int, int]:
     unit, _, rest = text.partition(" ")
     span, _, whole = rest.partition("/")
     first, _, last = span.partition("-")
-    if unit != "bytes" or not (first.isdecimal() and last.isdecimal() and whole.isdecimal()):
-        raise Refused(f"no range: {text[:40]!r}")
-    return int(first), int(last), int(whole)
+    if unit != "bytes":
+        raise Refused(f"no range of bytes: {text[:40]!r}")
+    return number(first), number(last), number(whole)

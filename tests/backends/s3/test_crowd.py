@@ -14,7 +14,7 @@ from itertools import chain
 
 import pytest
 from attrs import evolve
-from tests.backends.s3.test_connection import PATIENCE_S, SHORT_S, serve  # noqa: F401 - a fixture
+from tests.backends.s3.scripted import PATIENCE_S, SHORT_S
 
 from t9k.em.errors import BackendPermissionError, SourceChanged
 from t9k.em.records import Body
@@ -78,7 +78,7 @@ def bucket():
 
 
 @pytest.fixture
-def reach(serve, monkeypatch):  # noqa: F811
+def reach(serve, monkeypatch):
     """Starts a server and goes to it."""
     for name in ("http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -196,7 +196,6 @@ class TestAllIsWell:
         check_all(bucket, objects, put(sockets, objects))
         assert len(bucket.received) == 12
 
-    @pytest.mark.xfail(raises=IndexError, strict=True, reason="the first connection takes an object without looking")
     def test_nothing_to_write_is_no_error(self, reach, bucket):
         _, sockets = reach(bucket)
         assert put(sockets, []) == []
@@ -408,7 +407,6 @@ class TestRefusals:
         assert [etag is None for etag in etags] == [False] * 5 + [True] * 15
 
     @pytest.mark.parametrize("half_closes", [False, True])
-    @pytest.mark.xfail(strict=True, raises=AssertionError, reason="an answer is not read before all is sent")
     def test_an_answer_before_all_was_read_ends_the_wait(self, reach, small_buffers, selects, half_closes):
         def talk(peer):
             peer.socket.recv(100)
@@ -465,7 +463,6 @@ class TestConnectionsThatEnd:
         assert sum(etag is not None for etag in etags) == len(bucket.received) >= 4 * answers
 
     @pytest.mark.parametrize("answers", [1, 3])
-    @pytest.mark.xfail(strict=True, reason="a connection that was announced to end is not replaced")
     def test_those_that_end_with_notice_are_replaced(self, reach, bucket, answers):
         _, sockets = reach(self.announcing(bucket, answers))
         objects = some(20)
@@ -503,7 +500,6 @@ class TestBodies:
             assert not any(request.path.endswith("gone") for request in bucket.received)
 
     @pytest.mark.parametrize("at", [0, 2])
-    @pytest.mark.xfail(strict=True, reason="its connection stays, with nothing to send, until the time is over")
     def test_a_body_that_cannot_be_read_is_not_waited_for(self, reach, bucket, selects, at):
         _, sockets = reach(bucket, timeout_s=SHORT_S)
         objects = some(10)
@@ -512,14 +508,13 @@ class TestBodies:
             put(sockets, objects, 3)
         assert not selects["in vain"]
 
-    @pytest.mark.parametrize("at", [0, 2, pytest.param(9, marks=pytest.mark.xfail(strict=True, reason="it is raised"))])
+    @pytest.mark.parametrize("at", [0, 2, 9])
     def test_a_body_that_cannot_be_read_is_left_wherever_it_is(self, reach, bucket, at):
         _, sockets = reach(bucket, timeout_s=SHORT_S)
         objects = some(10)
         objects.insert(at, unreadable())
         assert put(sockets, objects, 3)[at] is None
 
-    @pytest.mark.xfail(strict=True, reason="the error is an OSError, and the connection stays until the time is over")
     def test_credentials_that_cannot_be_got_are_not_waited_for(self, reach, bucket, selects):
         def none():
             raise BackendPermissionError("there are none")

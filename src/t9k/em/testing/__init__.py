@@ -30,7 +30,7 @@ TestMyBackendHistory = backend_machine(lambda: [MyBackend(make_store(), "my://ne
 ```
 
 What only some stores and backends can do has a suite of its own, which a test class inherits beside the first: for stores
-`CopiesObjectsSuite`, `SweepsTemporarySuite`, `AssemblesPartsSuite` and `SignsRequestsSuite`, for backends `CollectsSuite`,
+`CopiesObjectsSuite`, `FillsBuffersSuite`, `SweepsTemporarySuite`, `AssemblesPartsSuite` and `SignsRequestsSuite`, for backends `CollectsSuite`,
 `ServesUsersSuite`, `TakesPartsSuite`, `GrowsSuite`, `SendsDirectSuite` and `SignsReadsSuite`. Where several clients of one place do not share their state, override
 `new_store` or `new_backend` as well, and return several backends to `backend_machine`: conflicts then happen between
 clients and not only between threads.
@@ -62,7 +62,7 @@ from t9k.em.testing.machines import backend_machine, object_store_machine
 from t9k.em.testing.parts_suite import AssemblesPartsSuite, TakesPartsSuite
 from t9k.em.testing.reference import ReferenceBackend
 from t9k.em.testing.signing_suite import SendsDirectSuite, SignsReadsSuite, SignsRequestsSuite
-from t9k.em.testing.store_suite import CopiesObjectsSuite, ObjectStoreSuite, SweepsTemporarySuite
+from t9k.em.testing.store_suite import CopiesObjectsSuite, FillsBuffersSuite, ObjectStoreSuite, SweepsTemporarySuite
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
 from t9k.em.testing.users_suite import ServesUsersSuite
 from t9k.em.testing.wrappers import BackendWrapper, ReadOnlyStore, SlowStore, StaleStore, StoreWrapper
@@ -77,6 +77,7 @@ __all__ = [
     "Faults",
     "FaultyBackend",
     "FaultyStore",
+    "FillsBuffersSuite",
     "GrowsSuite",
     "ObjectStoreSuite",
     "ReadOnlyStore",

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from t9k.em.backend import CopiesObjects, ObjectStore, SweepsTemporary
+from t9k.em.backend import CopiesObjects, FillsBuffers, ObjectStore, SweepsTemporary
 from t9k.em.errors import AlreadyExists, NotFound, SourceChanged
 from t9k.em.records import Body, ObjectInfo
 
@@ -352,6 +352,42 @@ class CopiesObjectsSuite(StoreFixtures):
         with pytest.raises(NotFound):
             store.copy("missing", "b")
         assert get(store, "b") == b"kept"
+
+
+class FillsBuffersSuite(StoreFixtures):
+    """For stores that are `FillsBuffers`."""
+
+    @pytest.mark.parametrize(("start", "size"), [(0, 1000), (0, 1), (999, 1), (17, 500), (0, 1500), (900, 200)])
+    def test_a_buffer_holds_the_bytes_from_a_place_on(self, store: ObjectStore, start: int, size: int) -> None:
+        assert isinstance(store, FillsBuffers)
+        data = bytes(range(251)) * 4
+        put(store, "a", data)
+        buffer = bytearray(size)
+        assert store.read_into("a", start, memoryview(buffer)) == len(data)
+        there = data[start : start + size]
+        assert buffer[: len(there)] == there
+
+    def test_a_large_buffer_is_filled_whole(self, store: ObjectStore) -> None:
+        assert isinstance(store, FillsBuffers)
+        data = bytes(range(251)) * 80_000
+        put(store, "a", data)
+        buffer = bytearray(len(data) - 5)
+        assert store.read_into("a", 5, memoryview(buffer)) == len(data)
+        assert buffer == data[5:]
+
+    @pytest.mark.parametrize("key", ODD_KEYS)
+    def test_odd_keys_are_read(self, store: ObjectStore, key: str) -> None:
+        assert isinstance(store, FillsBuffers)
+        data = key.encode()
+        put(store, key, data)
+        buffer = bytearray(len(data))
+        assert store.read_into(key, 0, memoryview(buffer)) == len(data)
+        assert buffer == data
+
+    def test_what_is_not_there_fills_nothing(self, store: ObjectStore) -> None:
+        assert isinstance(store, FillsBuffers)
+        with pytest.raises(NotFound):
+            store.read_into("missing", 0, memoryview(bytearray(5)))
 
 
 class SweepsTemporarySuite(StoreFixtures):
