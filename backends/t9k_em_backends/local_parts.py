@@ -24,7 +24,6 @@ import contextlib
 import errno
 import hashlib
 import logging
-import mmap
 import os
 import re
 import threading
@@ -35,6 +34,8 @@ from pathlib import Path
 
 from attrs import define, field
 
+from t9k.em import buffers
+from t9k.em.buffers import BUFFER_BYTES, starts_page
 from t9k.em.errors import BackendUnavailable, NotFound, SourceChanged
 from t9k.em.local.files import write_all
 from t9k.em.names import random_text
@@ -46,11 +47,18 @@ MOST_KNOWN = 48
 FRESH_BYTES = 48 << 20
 """The most that objects under way keep in memory until their checksums are made."""
 
-DIRECT_BYTES = 4 << 20
-"""What is written at once past the system's cache."""
+WAITING_BYTES = FRESH_BYTES // 2
+"""How much of one object may wait for its turn before the next part is not taken yet."""
 
-_MOST_BUFFERS = 4  # that are kept, for new memory costs as much as filling it
-_buffers: list[mmap.mmap] = []
+PATIENCE_S = 5.0
+"""How long a part waits for that."""
+
+STEP_BYTES = BUFFER_BYTES
+"""How much of a part is read and written at once."""
+
+DIRECT_BYTES = 4 << 20
+"""From which size on a part is written past the system's cache."""
+
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
 _BLOCK_BYTES = 4096
 _FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
@@ -98,6 +106,7 @@ class LocalParts:
                 for _ in body.chunks():
                     pass
                 return
+            known.wait_for_hashing(body.size)
             with self._new_part(known, start, start + body.size) as part:
                 _append(ledger, f"begin {part.id} {start} {start + body.size}")
                 self._write(key, path, start, body, part)
@@ -157,7 +166,7 @@ class LocalParts:
             raise _dropped(key) from error
         try:
             writing = self._known(path.name).writing
-            chunks = part.watched(body.chunks())
+            chunks = part.watched(body.chunks(STEP_BYTES))
             with _direct(path, start, body.size) as direct:
                 for at, data in _gathered(chunks, start) if direct is not None else _placed(chunks, start):
                     with writing, _locked(fd, alone=False):
@@ -326,6 +335,7 @@ class _Known:
         self._read_bytes = 0
         self._lock = threading.Lock()
         self._hashing = threading.Lock()
+        self._hashed_more = threading.Condition(self._lock)
         self._digest = hashlib.sha256()
         self._hashed = 0
         self._taken = 0  # how far it is hashed, or being hashed
@@ -390,6 +400,17 @@ class _Known:
     def _fresh_bytes(self) -> int:
         return sum(len(chunk) for chunks in self._fresh.values() for chunk in chunks)
 
+    def wait_for_hashing(self, size: int) -> None:
+        """Waits while so much is to be hashed that a part could not be kept until it is its turn.
+
+        What is not kept is read from the disk once more, and then hashing falls behind for good. Nothing is lost by
+        waiting, for who joins the parts waits for all of it.
+        """
+        with self._hashed_more:
+            self._hashed_more.wait_for(
+                lambda: self._fresh_bytes() + size <= WAITING_BYTES or not self._hashing.locked(), PATIENCE_S
+            )
+
     def hash_ahead(self, path: Path) -> None:
         """Goes on with the checksum, as far as parts are there, in a thread of its own: whoever sent a part need not wait."""
         if not self._hashing.acquire(blocking=False):
@@ -412,10 +433,14 @@ class _Known:
                     for chunk in chunks:
                         self._digest.update(chunk)
                         self._hashed += len(chunk)
+                    with self._hashed_more:
+                        self._hashed_more.notify_all()
         except OSError as error:  # assembled or dropped meanwhile, or the disk fails: then the join meets it again
             _log.debug("a checksum is not made ahead: %s", error)
         finally:
             self._hashing.release()
+            with self._hashed_more:
+                self._hashed_more.notify_all()
 
     def _take_fresh(self, end: int) -> Sequence[bytes] | None:
         """The next bytes to be hashed, if they were kept, and nothing behind `end`."""
@@ -542,30 +567,24 @@ def _placed(chunks: Iterable[bytes], start: int) -> Iterator[tuple[int, memoryvi
 
 
 def _gathered(chunks: Iterable[bytes], start: int) -> Iterator[tuple[int, memoryview]]:
-    """The same in larger pieces, in memory that begins where a page does, as writing past the cache needs it.
-
-    A piece is good until the next one is asked for.
-    """
-    try:
-        buffer = _buffers.pop()
-    except IndexError:
-        buffer = mmap.mmap(-1, DIRECT_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with memoryview(buffer) as view:
-        filled = 0
-        for chunk in chunks:
-            left = memoryview(chunk)
-            while left:
-                taken = min(len(left), DIRECT_BYTES - filled)
-                view[filled : filled + taken] = left[:taken]
-                left, filled = left[taken:], filled + taken
-                if filled == DIRECT_BYTES:
-                    yield start, view
-                    start, filled = start + filled, 0
-        if filled:
-            with view[:filled] as rest:
-                yield start, rest
-    if len(_buffers) < _MOST_BUFFERS:
-        _buffers.append(buffer)
+    """The same in memory that begins where a page does, as writing past the cache needs it; what does already, as it is."""
+    buffer, filled = memoryview(b""), 0
+    for chunk in chunks:
+        left = memoryview(chunk)
+        while left:
+            if not filled and len(left) >= _BLOCK_BYTES and starts_page(left):
+                yield start, left
+                start += len(left)
+                break
+            buffer = buffer or buffers.take()
+            taken = min(len(left), len(buffer) - filled)
+            buffer[filled : filled + taken] = left[:taken]
+            left, filled = left[taken:], filled + taken
+            if filled == len(buffer):
+                yield start, buffer
+                start, buffer, filled = start + filled, memoryview(b""), 0
+    if filled:
+        yield start, buffer[:filled]
 
 
 def _write_at(fd: int, direct: int | None, data: memoryview, start: int) -> None:

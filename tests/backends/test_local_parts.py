@@ -50,6 +50,12 @@ def staged(root):
     return found
 
 
+@pytest.fixture
+def small_steps(monkeypatch):
+    """For bodies that are `meeting`: what came before has been written then."""
+    monkeypatch.setattr(local_parts, "STEP_BYTES", MIB)
+
+
 def meeting(data: bytes, act: Callable[[], object]) -> Body:
     """A body that does something else after its first mebibyte."""
 
@@ -120,6 +126,7 @@ def test_a_line_that_a_full_disk_cut_is_left_aside(store, root) -> None:
     assert get(store) == DATA
 
 
+@pytest.mark.usefixtures("small_steps")
 def test_parts_dropped_while_one_comes_are_gone_and_the_sender_is_told(store, root) -> None:
     data = os.urandom(3 * MIB)
     store.put_part("a", 5 * MIB, Body.of(b"x"))
@@ -129,6 +136,7 @@ def test_parts_dropped_while_one_comes_are_gone_and_the_sender_is_told(store, ro
     assert left(root) == []
 
 
+@pytest.mark.usefixtures("small_steps")
 def test_a_part_that_comes_too_late_never_reaches_the_object(store, root) -> None:
     data = os.urandom(3 * MIB)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -160,6 +168,7 @@ def test_parts_dropped_at_any_other_moment_are_noticed_too(store, root, monkeypa
     assert store.parts("a") == []
 
 
+@pytest.mark.usefixtures("small_steps")
 def test_a_part_that_two_bring_at_once_is_there_when_the_later_one_is(store, root) -> None:
     data = os.urandom(3 * MIB)
     seen = []
@@ -175,6 +184,7 @@ def test_a_part_that_two_bring_at_once_is_there_when_the_later_one_is(store, roo
     assert get(store) == data
 
 
+@pytest.mark.usefixtures("small_steps")
 def test_a_part_that_fails_over_another_takes_its_bytes_away(store, root) -> None:
     data = os.urandom(3 * MIB)
 
@@ -287,6 +297,7 @@ class TestWhatIsKeptInMemory:
         store.assemble("a", 24 * MIB, hashlib.sha256(whole).hexdigest())
         assert get(store) == whole
 
+    @pytest.mark.usefixtures("small_steps")
     def test_is_not_kept_when_another_part_came_meanwhile(self, store, root) -> None:
         """Two bring the same bytes at once, as it should be, but not the same: what the file has counts."""
         data, other = os.urandom(8 * MIB), os.urandom(8 * MIB)
@@ -298,6 +309,7 @@ class TestWhatIsKeptInMemory:
         with pytest.raises((SourceChanged, NotFound)):
             store.assemble("a", 8 * MIB, hashlib.sha256(wrong).hexdigest())
 
+    @pytest.mark.usefixtures("small_steps")
     @pytest.mark.parametrize("room", [1, 4])
     @pytest.mark.parametrize("start", [0, 4 * MIB])
     def test_is_not_kept_when_the_beginning_of_another_is_read_together_with_its_end(
@@ -333,6 +345,7 @@ class TestWhatIsKeptInMemory:
         with pytest.raises(SourceChanged):
             store.assemble("a", size, hashlib.sha256(announced).hexdigest())
 
+    @pytest.mark.usefixtures("small_steps")
     def test_is_not_kept_when_it_was_cut_off_by_a_join_that_failed(self, store, root, monkeypatch) -> None:
         """A key of two sizes: the shorter object is joined while a part behind it is written, but gets no name."""
         data = os.urandom(4 * MIB)

@@ -15,6 +15,7 @@ import anyio
 import pytest
 import uvicorn
 
+from t9k.em.buffers import BUFFER_BYTES, starts_page
 from t9k.em.records import CHUNK_BYTES
 from t9k.em.server import receiving
 from t9k.em.server.connections import BoundedConnection
@@ -120,11 +121,11 @@ def test_however_it_is_cut(connection, app, pause):
 
 
 def test_its_chunks_are_cut_where_files_are_written(connection, app):
-    body = os.urandom(4 * CHUNK_BYTES)
+    body = os.urandom(4 * BUFFER_BYTES)
     connection.sendall(head(len(body)) + body)
     answers(connection)
     ends = [sum(app.pieces[: number + 1]) for number in range(len(app.pieces))]
-    assert {CHUNK_BYTES * number for number in range(1, 5)} <= set(ends)
+    assert {BUFFER_BYTES * number for number in range(1, 5)} <= set(ends)
     assert len(ends) <= 6
 
 

@@ -57,6 +57,8 @@ class _Stream(io.RawIOBase):
                 self._rest = memoryview(piece)
             taken = self._rest if missing < 0 else self._rest[:missing]
             self._rest = self._rest[len(taken) :]
+            if not found and len(taken) == size:
+                return taken  # type: ignore[return-value]  # as good as bytes to who hashes and writes it
             found.append(taken)
             missing -= len(taken) if missing > 0 else 0
         return b"".join(found)

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from t9k.em.records import CHUNK_BYTES
+from t9k.em import buffers
+from t9k.em.buffers import BUFFER_BYTES
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent
@@ -23,6 +24,10 @@ MOST_WAITING = 2
 PARTIAL_S = 5.0
 """When the app gets what there is of a chunk, so that it sees that a slow client still sends."""
 
+POOLED_BYTES = 1 << 20
+"""From this size on a chunk is put into a buffer of `t9k.em.buffers`."""
+
+_NOTHING = memoryview(b"")
 _UNWANTED = bytearray(64 << 10)
 """Takes what comes of a body after its request was answered; all connections write to it, and nobody reads it."""
 
@@ -31,7 +36,8 @@ class LargeBody(asyncio.BufferedProtocol):
     """The protocol of a connection from the head of a request with a large body to the end of that body.
 
     The length of the body is known, so that nothing behind it is read. The app gets chunks that end at multiples of
-    `CHUNK_BYTES`. None takes memory before the app asks for it, nor after the app has answered.
+    `BUFFER_BYTES`; those that begin at one too begin where a page of memory does. None takes memory before the app asks
+    for it, nor after the app has answered.
 
     Args:
         connection: What the connection belongs to before and after.
@@ -48,9 +54,10 @@ class LargeBody(asyncio.BufferedProtocol):
         self._flow: FlowControl = connection.flow
         self._cycle = cycle
         self._done = done
-        self._chunk = bytearray()
+        self._chunk = _NOTHING
         self._filled = 0
-        self._ready: deque[bytearray] = deque()
+        self._first = b""
+        self._ready: deque[memoryview] = deque()
         self._receive_end = cycle.receive
         self._is_told = False
         cycle.receive = self.receive  # type: ignore[method-assign]  # the app is started with what is here then
@@ -62,13 +69,15 @@ class LargeBody(asyncio.BufferedProtocol):
         """See `asyncio.BufferedProtocol`."""
         del sizehint
         if self._cycle.response_complete:
-            self._chunk, self._filled = bytearray(), 0
-            self._ready.clear()
+            self._drop()
             return memoryview(_UNWANTED)[: self.left]
         if not self._chunk:
-            at = self._size - self.left
-            self._chunk = bytearray(min(CHUNK_BYTES - at % CHUNK_BYTES, self.left))
-        return memoryview(self._chunk)[self._filled :]
+            first, self._first = self._first, b""
+            at = self._size - self.left - len(first)
+            size = min(BUFFER_BYTES - at % BUFFER_BYTES, self._size - at)
+            self._chunk = buffers.take()[:size] if size >= POOLED_BYTES else memoryview(bytearray(size))
+            self._chunk[: len(first)], self._filled = first, len(first)
+        return self._chunk[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """See `asyncio.BufferedProtocol`."""
@@ -82,8 +91,7 @@ class LargeBody(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BaseProtocol`."""
-        self._chunk = bytearray()
-        self._ready.clear()
+        self._drop()
         self._connection.connection_lost(exc)
 
     def eof_received(self) -> None:
@@ -107,8 +115,9 @@ class LargeBody(asyncio.BufferedProtocol):
             data: The beginning of the body.
         """
         self.left -= len(data)
-        self._ready.append(bytearray(data))
-        self._cycle.message_event.set()
+        self._first = data
+        if not self.left:
+            self._hand_over()
 
     async def receive(self) -> ASGIReceiveEvent:
         """Gives the next chunk; see ASGI."""
@@ -132,17 +141,21 @@ class LargeBody(asyncio.BufferedProtocol):
         self._is_told = not (self.left or self._ready)
         return {"type": "http.request", "body": chunk, "more_body": not self._is_told}  # type: ignore[typeddict-item]
 
+    def _drop(self) -> None:
+        """Nobody wants what was received."""
+        self._chunk, self._filled, self._first = _NOTHING, 0, b""
+        self._ready.clear()
+
     def _look(self) -> None:
         self._hand_over()
         self._cycle.message_event.set()
 
     def _hand_over(self) -> None:
         """Gives the app what there is of the chunk."""
-        if not self._filled:
+        chunk = self._chunk[: self._filled] or memoryview(self._first)
+        if not chunk:
             return
-        chunk, self._chunk = self._chunk, bytearray()
-        del chunk[self._filled :]
-        self._filled = 0
+        self._chunk, self._filled, self._first = _NOTHING, 0, b""
         self._ready.append(chunk)
         if len(self._ready) >= MOST_WAITING:
             self._flow.pause_reading()

@@ -15,7 +15,7 @@ from t9k.em.errors import InvalidInput
 ENVIRONMENT = "EM_SERVER_SETTINGS"
 """Where a server's processes find its settings, which may hold the password of the database."""
 
-DEFAULT_BODY_BYTES = 16 << 20
+DEFAULT_BODY_BYTES = 8 << 20
 LEAST_BODY_BYTES = 5 << 20  # what S3 takes as a part
 MOST_BODY_BYTES = 1 << 30
 

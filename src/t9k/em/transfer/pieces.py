@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import mmap
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from t9k.em.buffers import anonymous
 from t9k.em.errors import CorruptData
 from t9k.em.local.files import write_all
 
@@ -127,7 +127,7 @@ class _Memory:
     def _buffer(self) -> memoryview:
         with contextlib.suppress(IndexError):
             return self._free.pop()
-        return memoryview(mmap.mmap(-1, PIECE_BYTES))
+        return memoryview(anonymous(PIECE_BYTES))
 
 
 def _bring(wanted: Wanted, start: int, piece: memoryview, fd: int) -> memoryview:
