@@ -16,10 +16,12 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
+from t9k.em import buffers
 from t9k.em.errors import BackendFull, BackendUnavailable, NotFound, SourceChanged
 from t9k.em.records import CHUNK_BYTES, Body, Part
-from t9k_em_backends import local_parts
+from t9k_em_backends import local_ledger, local_parts
 from t9k_em_backends.local import LocalStore
+from t9k_em_backends.local_ledger import KnownParts
 
 MIB = 1 << 20
 DATA = bytes(range(256)) * 40
@@ -371,7 +373,89 @@ class TestWhatIsKeptInMemory:
         assert get(store) == data
 
 
+class TestMoreThanIsHashed:
+    """Hashing sets the pace: what it cannot keep up with would have to be read from the disk again."""
+
+    @pytest.fixture
+    def update(self, monkeypatch):
+        """Lets the thread that hashes go on with the next chunk."""
+        chunks = threading.Semaphore(0)
+        take = KnownParts._take_fresh
+
+        def slowly(known, end):
+            taken = take(known, end)
+            chunks.acquire(timeout=30)
+            return taken
+
+        monkeypatch.setattr(KnownParts, "_take_fresh", slowly)
+        monkeypatch.setattr(local_ledger, "WAITING_BYTES", 16 * MIB)
+        return chunks
+
+    @staticmethod
+    def putting(store, data, start) -> threading.Thread:
+        thread = threading.Thread(target=store.put_part, args=("a", start, Body.of(data[start : start + 8 * MIB])))
+        thread.start()
+        return thread
+
+    def test_a_part_waits_until_some_is_hashed(self, store, update) -> None:
+        data = os.urandom(32 * MIB)
+        for start in (0, 8 * MIB, 16 * MIB):  # the first is being hashed, and two wait for their turn
+            store.put_part("a", start, Body.of(data[start : start + 8 * MIB]))
+        waiting = self.putting(store, data, 24 * MIB)
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        assert [part.start for part in store.parts("a")] == [0, 8 * MIB, 16 * MIB]
+        for _ in range(2):
+            update.release()
+        waiting.join(30)
+        assert not waiting.is_alive()
+        for _ in range(4):
+            update.release()
+        hashed(store)
+        store.assemble("a", len(data), hashlib.sha256(data).hexdigest())
+        assert get(store) == data
+
+    def test_not_for_ever(self, store, update, monkeypatch) -> None:
+        monkeypatch.setattr(local_ledger, "PATIENCE_S", 0.1)
+        data = os.urandom(32 * MIB)
+        for start in range(0, 32 * MIB, 8 * MIB):
+            store.put_part("a", start, Body.of(data[start : start + 8 * MIB]))
+        assert len(store.parts("a")) == 4
+        for _ in range(60):
+            update.release()
+        store.assemble("a", len(data), hashlib.sha256(data).hexdigest())
+        assert get(store) == data
+
+    def test_not_for_what_nobody_hashes_before_this_part_is_there(self, store, update) -> None:
+        data = os.urandom(40 * MIB)
+        for start in (8 * MIB, 16 * MIB, 24 * MIB, 32 * MIB):
+            store.put_part("a", start, Body.of(data[start : start + 8 * MIB]))
+        missing = self.putting(store, data, 0)
+        missing.join(30)
+        assert not missing.is_alive()
+        for _ in range(60):
+            update.release()
+        store.assemble("a", len(data), hashlib.sha256(data).hexdigest())
+        assert get(store) == data
+
+
 class TestPastTheCache:
+    def test_what_begins_with_a_page_is_not_copied(self, store, monkeypatch) -> None:
+        pieces = [buffers.take() for _ in range(2)]
+        for piece in pieces:
+            piece[:] = os.urandom(len(piece))
+        data = b"".join(pieces)
+
+        class Stream(io.BytesIO):
+            def read(self, size: int | None = -1):
+                assert size == len(pieces[0])
+                return pieces.pop(0)
+
+        monkeypatch.setattr(buffers, "take", lambda: pytest.fail("there is memory for it already"))
+        store.put_part("a", 0, Body(size=len(data), sha256="", open=Stream))
+        store.assemble("a", len(data), hashlib.sha256(data).hexdigest())
+        assert get(store) == data
+
     def test_a_part_that_begins_or_ends_anywhere_is_whole(self, store) -> None:
         data = os.urandom(20 * MIB + 4321)
         bounds = [0, 6 * MIB + 1, 11 * MIB + 1, 15 * MIB + 512, 20 * MIB + 4321]

@@ -23,7 +23,16 @@ from t9k.em.server.receiving import LARGE_BYTES, LargeBody
 
 GET_BUFFER = LargeBody.get_buffer
 OK = b"HTTP/1.1 200 "
-SIZES = [LARGE_BYTES - 1, LARGE_BYTES, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 12345]
+SIZES = [
+    LARGE_BYTES - 1,
+    LARGE_BYTES,
+    CHUNK_BYTES,
+    CHUNK_BYTES + 1,
+    BUFFER_BYTES - 1,
+    BUFFER_BYTES,
+    BUFFER_BYTES + 1,
+    2 * BUFFER_BYTES + 12345,
+]
 
 
 class App:
@@ -31,6 +40,7 @@ class App:
 
     def __init__(self) -> None:
         self.pieces: list[int] = []
+        self.aligned: list[bool] = []
         self.kinds: list[str] = []
         self.asks = threading.Event()
         self.asks.set()
@@ -47,6 +57,7 @@ class App:
                 return
             digest.update(message["body"])
             self.pieces.append(len(message["body"]))
+            self.aligned.append(starts_page(memoryview(message["body"])))
             more = message["more_body"]
         answer = digest.hexdigest().encode()
         length = [(b"content-length", str(len(answer)).encode())]
@@ -127,6 +138,7 @@ def test_its_chunks_are_cut_where_files_are_written(connection, app):
     ends = [sum(app.pieces[: number + 1]) for number in range(len(app.pieces))]
     assert {BUFFER_BYTES * number for number in range(1, 5)} <= set(ends)
     assert len(ends) <= 6
+    assert app.aligned == [True] * 4, "each can be written past the system's cache"
 
 
 def test_requests_that_follow_at_once_are_not_taken_for_the_body(connection):

@@ -1,0 +1,280 @@
+"""What a process knows of the parts of one object: what their ledger says, and the checksum of those that it wrote itself.
+
+`local_parts` writes the ledger and the bytes; here its lines are read, and what is still in memory is hashed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from attrs import define, field
+
+from t9k.em.names import random_text
+from t9k.em.records import CHUNK_BYTES
+
+WAITING_BYTES = 24 << 20
+"""How much of one object may wait to be hashed before the next part is not taken yet."""
+
+PATIENCE_S = 5.0
+"""How long a part waits for that."""
+
+_LINE = re.compile(r"(?:begin (?P<begun>[0-9a-z]{10}) (?P<start>\d+) (?P<end>\d+)|end (?P<ended>[0-9a-z]{10}))")
+
+Span = tuple[int, int]
+
+_log = logging.getLogger(__name__)
+
+
+@define(eq=False)
+class ComingPart:
+    """A part that this process writes.
+
+    Attributes:
+        id: In the ledger.
+        span: Where its bytes belong.
+        is_kept: Whether they are kept in memory: there is room, and no other part with some of them began meanwhile.
+        chunks: They, as far as they came.
+    """
+
+    id: str
+    span: Span
+    is_kept: bool
+    chunks: list[bytes] = field(factory=list)
+
+    def watched(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same chunks, which are kept if the part is."""
+        for chunk in chunks:
+            if self.is_kept:
+                self.chunks.append(chunk)
+            yield chunk
+
+
+class KnownParts:
+    """What a ledger says, as far as it was read, and the checksum of the first bytes.
+
+    Bytes are there when a part with them has ended and none with them that began later is still open. The checksum is
+    made of parts that this process alone has written, each once; whenever that is not so, it is not used.
+
+    Attributes:
+        spans: The bytes that are there, [start, end) in the pieces that they came in, by start; no two overlap.
+        writing: Held while a chunk is written: the kernel lets one thread write to a file, and lets the others spin.
+        is_gone: Whether the parts were assembled or dropped, or this was forgotten: no checksum is needed any more.
+    """
+
+    def __init__(self) -> None:
+        self.writing = threading.Lock()
+        self.spans: list[Span] = []
+        self._open: dict[str, Span] = {}
+        self._mine: set[str] = set()
+        self._coming: dict[str, ComingPart] = {}
+        self._read_bytes = 0
+        self._lock = threading.Lock()
+        self._hashing = threading.Lock()
+        self._hashed_more = threading.Condition(self._lock)
+        self._digest = hashlib.sha256()
+        self._hashed = 0
+        self._taken = 0  # how far it is hashed, or being hashed
+        self._usable = True
+        self._fresh: dict[int, Sequence[bytes]] = {}  # by where they begin; what is in the file too
+        self.is_gone = False
+
+    def new_part(self, span: Span, *, is_kept: bool) -> ComingPart:
+        """A part that this process is about to write."""
+        part = ComingPart(random_text(10), span, is_kept)
+        with self._lock:
+            self._mine.add(part.id)
+            self._coming[part.id] = part
+        return part
+
+    def forget(self, part: ComingPart) -> None:
+        """The part was written, or could not be."""
+        with self._lock:
+            del self._coming[part.id]
+
+    def catch_up(self, ledger: int) -> None:
+        """Reads what was appended since."""
+        with self._lock:
+            while data := os.pread(ledger, CHUNK_BYTES, self._read_bytes):
+                whole = data[: data.rfind(b"\n") + 1]
+                if not whole:
+                    break
+                self._read_bytes += len(whole)
+                for line in whole.decode("ascii", "replace").splitlines():
+                    self._take(line)
+
+    def holds(self, start: int, end: int) -> bool:
+        """Whether all bytes [start, end) are there."""
+        with self._lock:
+            return self._reach(start) >= end
+
+    def furthest(self, size: int) -> int:
+        """Up to where parts that began may write, at least to `size`."""
+        with self._lock:
+            return max([size, *(end for _, end in self._open.values())])
+
+    def kept_bytes(self) -> int:
+        """How much is kept in memory, or will be."""
+        with self._lock:
+            coming = [part.span for part in self._coming.values() if part.is_kept]
+            return self._fresh_bytes() + sum(end - start for start, end in coming)
+
+    def let_go(self) -> int:
+        """Keeps nothing in memory any more that was written, for it can be read from the file; returns how much it was."""
+        with self._lock:
+            size = self._fresh_bytes()
+            self._fresh.clear()
+        return size
+
+    def keep(self, part: ComingPart) -> None:
+        """Keeps the bytes of a part until they are hashed; its end was read already."""
+        with self._lock:
+            if part.is_kept and self._usable and part.span[0] >= self._taken:
+                self._fresh[part.span[0]] = part.chunks
+                part.is_kept = False  # it counts as what is there now
+
+    def _fresh_bytes(self) -> int:
+        return sum(len(chunk) for chunks in self._fresh.values() for chunk in chunks)
+
+    def wait_for_hashing(self, size: int) -> None:
+        """Waits while so much is to be hashed that a part could not be kept until it is its turn.
+
+        What is not kept is read from the disk once more, and then hashing falls behind for good. Nothing is lost by
+        waiting, for who joins the parts waits for all of it.
+        """
+        with self._hashed_more:
+            self._hashed_more.wait_for(
+                lambda: self._fresh_bytes() + size <= WAITING_BYTES or not self._hashing.locked(), PATIENCE_S
+            )
+
+    def hash_ahead(self, path: Path) -> None:
+        """Goes on with the checksum, as far as parts are there, in a thread of its own: whoever sent a part need not wait."""
+        if not self._hashing.acquire(blocking=False):
+            return
+        try:
+            threading.Thread(target=self._hash_there, args=(path,), name="em-hash", daemon=True).start()
+        except RuntimeError:  # the system allows no more; it is made when the parts are joined
+            self._hashing.release()
+        except BaseException:
+            self._hashing.release()
+            raise
+
+    def _hash_there(self, path: Path) -> None:
+        try:
+            with path.open("rb", buffering=0) as file:
+                while not self.is_gone and (end := self._next_to_hash()) > self._hashed:
+                    chunks = self._take_fresh(end)
+                    if chunks is None:
+                        chunks = [os.pread(file.fileno(), min(end - self._hashed, CHUNK_BYTES), self._hashed)]
+                    if not chunks[0]:
+                        break
+                    for chunk in chunks:
+                        self._digest.update(chunk)
+                        self._hashed += len(chunk)
+                    with self._hashed_more:
+                        self._hashed_more.notify_all()
+        except OSError as error:  # assembled or dropped meanwhile, or the disk fails: then the join meets it again
+            _log.debug("a checksum is not made ahead: %s", error)
+        finally:
+            self._hashing.release()
+            with self._hashed_more:
+                self._hashed_more.notify_all()
+
+    def _take_fresh(self, end: int) -> Sequence[bytes] | None:
+        """The next bytes to be hashed, if they were kept, and nothing behind `end`."""
+        with self._lock:
+            chunks = self._fresh.pop(self._hashed, None)
+            for start in [start for start in self._fresh if start < self._hashed]:
+                del self._fresh[start]
+        return chunks if chunks and self._hashed + sum(map(len, chunks)) <= end else None
+
+    def sha256(self, fd: int, size: int) -> str:
+        """The checksum of the first `size` bytes, which nobody writes meanwhile."""
+        with self._hashing:
+            usable = self._usable and self._hashed <= size
+            digest, start = (self._digest.copy(), self._hashed) if usable else (hashlib.sha256(), 0)
+        _hash_into(digest, fd, start, size)
+        return digest.hexdigest()
+
+    def _take(self, line: str) -> None:
+        match = _LINE.fullmatch(line)
+        if match is None:  # the header, or a line that a full disk cut
+            return
+        if match["begun"]:
+            span = (int(match["start"]), int(match["end"]))
+            self._cross(match["begun"], span)
+            self._open[match["begun"]] = span
+            first, last = self._overlapped(span)
+            self.spans[first:last] = _without(self.spans[first:last], span)
+            if match["begun"] not in self._mine or span[0] < self._taken:
+                self._usable = False
+                self._fresh.clear()
+        elif match["ended"] in self._open:
+            later = [*self._open][[*self._open].index(match["ended"]) + 1 :]
+            span = self._open.pop(match["ended"])
+            first, last = self._overlapped(span)
+            pieces = [span]
+            for other in [*(self._open[part] for part in later), *self.spans[first:last]]:
+                pieces = _without(pieces, other)
+            self.spans[first:last] = sorted([*self.spans[first:last], *pieces])
+
+    def _cross(self, begun: str, span: Span) -> None:
+        """Takes note that a part begins, which may change what is kept of others, or will be.
+
+        A part of this process counts as coming until it is kept, whatever the ledger says of its end: that may be read
+        together with this.
+        """
+        for part in self._coming.values():
+            if part.id != begun and _share(part.span, span):
+                part.is_kept, part.chunks = False, []
+        if begun in self._coming and any(_share(other, span) for other in self._open.values()):
+            self._coming[begun].is_kept = False
+        for start, chunks in list(self._fresh.items()):
+            if _share((start, start + sum(map(len, chunks))), span):
+                del self._fresh[start]
+
+    def _overlapped(self, span: Span) -> Span:
+        """From where to where in `spans` those are that share bytes with one; where it belongs if none does."""
+        first = bisect_right(self.spans, span[0], key=lambda other: other[1])
+        last = first
+        while last < len(self.spans) and self.spans[last][0] < span[1]:
+            last += 1
+        return first, last
+
+    def _reach(self, start: int) -> int:
+        """Up to where all bytes from `start` on are there."""
+        at = bisect_right(self.spans, start, key=lambda span: span[1])
+        while at < len(self.spans) and self.spans[at][0] <= start:
+            start = self.spans[at][1]
+            at += 1
+        return start
+
+    def _next_to_hash(self) -> int:
+        with self._lock:
+            if self._usable:
+                limit = min((start for start, _ in self._open.values()), default=self._reach(self._hashed))
+                self._taken = max(self._hashed, min(limit, self._reach(self._hashed)))
+            return self._taken if self._usable else self._hashed
+
+
+def _share(one: Span, other: Span) -> bool:
+    """Whether two spans have a byte in common."""
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _without(spans: Sequence[Span], other: Span) -> list[Span]:
+    """What of some spans lies outside of another."""
+    cut = (piece for span in spans for piece in ((span[0], min(span[1], other[0])), (max(span[0], other[1]), span[1])))
+    return [(start, end) for start, end in cut if start < end]
+
+
+def _hash_into(digest: hashlib._Hash, fd: int, start: int, end: int) -> None:
+    while start < end and (chunk := os.pread(fd, min(CHUNK_BYTES, end - start), start)):
+        digest.update(chunk)
+        start += len(chunk)
