@@ -11,19 +11,13 @@ import os
 import re
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from attrs import define, field
 
 from t9k.em.names import random_text
 from t9k.em.records import CHUNK_BYTES
-
-WAITING_BYTES = 24 << 20
-"""How much of one object may wait to be hashed before the next part is not taken yet."""
-
-PATIENCE_S = 5.0
-"""How long a part waits for that."""
 
 _LINE = re.compile(r"(?:begin (?P<begun>[0-9a-z]{10}) (?P<start>\d+) (?P<end>\d+)|end (?P<ended>[0-9a-z]{10}))")
 
@@ -46,9 +40,9 @@ class ComingPart:
     id: str
     span: Span
     is_kept: bool
-    chunks: list[bytes] = field(factory=list)
+    chunks: list[memoryview] = field(factory=list)
 
-    def watched(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    def watched(self, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
         """The same chunks, which are kept if the part is."""
         for chunk in chunks:
             if self.is_kept:
@@ -66,9 +60,13 @@ class KnownParts:
         spans: The bytes that are there, [start, end) in the pieces that they came in, by start; no two overlap.
         writing: Held while a chunk is written: the kernel lets one thread write to a file, and lets the others spin.
         is_gone: Whether the parts were assembled or dropped, or this was forgotten: no checksum is needed any more.
+
+    Args:
+        hashed: Called, by the thread that hashes, each time some bytes need not be kept any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hashed: Callable[[], None]) -> None:
+        self._hashed_more = hashed
         self.writing = threading.Lock()
         self.spans: list[Span] = []
         self._open: dict[str, Span] = {}
@@ -77,12 +75,12 @@ class KnownParts:
         self._read_bytes = 0
         self._lock = threading.Lock()
         self._hashing = threading.Lock()
-        self._hashed_more = threading.Condition(self._lock)
+        self._hashes_memory = False  # and not what has to be read from the disk
         self._digest = hashlib.sha256()
         self._hashed = 0
         self._taken = 0  # how far it is hashed, or being hashed
         self._usable = True
-        self._fresh: dict[int, Sequence[bytes]] = {}  # by where they begin; what is in the file too
+        self._fresh: dict[int, Sequence[memoryview]] = {}  # by where they begin; what is in the file too
         self.is_gone = False
 
     def new_part(self, span: Span, *, is_kept: bool) -> ComingPart:
@@ -142,16 +140,10 @@ class KnownParts:
     def _fresh_bytes(self) -> int:
         return sum(len(chunk) for chunks in self._fresh.values() for chunk in chunks)
 
-    def wait_for_hashing(self, size: int) -> None:
-        """Waits while so much is to be hashed that a part could not be kept until it is its turn.
-
-        What is not kept is read from the disk once more, and then hashing falls behind for good. Nothing is lost by
-        waiting, for who joins the parts waits for all of it.
-        """
-        with self._hashed_more:
-            self._hashed_more.wait_for(
-                lambda: self._fresh_bytes() + size <= WAITING_BYTES or not self._hashing.locked(), PATIENCE_S
-            )
+    def is_ahead(self, start: int) -> bool:
+        """Whether a part that begins there would only wait in memory until others, which are there, are hashed."""
+        with self._lock:
+            return self._hashes_memory and bool(self._fresh) and start > min(self._fresh)
 
     def hash_ahead(self, path: Path) -> None:
         """Goes on with the checksum, as far as parts are there, in a thread of its own: whoever sent a part need not wait."""
@@ -170,23 +162,24 @@ class KnownParts:
             with path.open("rb", buffering=0) as file:
                 while not self.is_gone and (end := self._next_to_hash()) > self._hashed:
                     chunks = self._take_fresh(end)
+                    self._hashes_memory = chunks is not None
+                    self._hashed_more()
                     if chunks is None:
-                        chunks = [os.pread(file.fileno(), min(end - self._hashed, CHUNK_BYTES), self._hashed)]
+                        read = os.pread(file.fileno(), min(end - self._hashed, CHUNK_BYTES), self._hashed)
+                        chunks = [memoryview(read)]
                     if not chunks[0]:
                         break
                     for chunk in chunks:
                         self._digest.update(chunk)
                         self._hashed += len(chunk)
-                    with self._hashed_more:
-                        self._hashed_more.notify_all()
         except OSError as error:  # assembled or dropped meanwhile, or the disk fails: then the join meets it again
             _log.debug("a checksum is not made ahead: %s", error)
         finally:
+            self._hashes_memory = False
             self._hashing.release()
-            with self._hashed_more:
-                self._hashed_more.notify_all()
+            self._hashed_more()
 
-    def _take_fresh(self, end: int) -> Sequence[bytes] | None:
+    def _take_fresh(self, end: int) -> Sequence[memoryview] | None:
         """The next bytes to be hashed, if they were kept, and nothing behind `end`."""
         with self._lock:
             chunks = self._fresh.pop(self._hashed, None)

@@ -44,6 +44,9 @@ MOST_KNOWN = 48
 FRESH_BYTES = 48 << 20
 """The most that objects under way keep in memory until their checksums are made."""
 
+PATIENCE_S = 5.0
+"""How long a part waits for room there."""
+
 STEP_BYTES = BUFFER_BYTES
 """How much of a part is read and written at once."""
 
@@ -87,13 +90,12 @@ class LocalParts:
         """
         with self._opened(key, make=True) as (ledger, path):
             known = self._known(path.name)
-            known.catch_up(ledger)
-            if known.holds(start, start + body.size):
-                for _ in body.chunks():
-                    pass
-                return
-            known.wait_for_hashing(body.size)
             with self._new_part(known, start, start + body.size) as part:
+                known.catch_up(ledger)
+                if known.holds(start, start + body.size):
+                    for _ in body.chunks():
+                        pass
+                    return
                 _append(ledger, f"begin {part.id} {start} {start + body.size}")
                 self._write(key, path, start, body, part)
                 _append(ledger, f"end {part.id}")
@@ -152,7 +154,7 @@ class LocalParts:
             raise _dropped(key) from error
         try:
             writing = self._known(path.name).writing
-            chunks = part.watched(body.chunks(STEP_BYTES))
+            chunks = part.watched(body.views(STEP_BYTES))
             with _direct(path, start, body.size) as direct:
                 for at, data in _gathered(chunks, start) if direct is not None else _placed(chunks, start):
                     with writing, _locked(fd, alone=False):
@@ -241,7 +243,7 @@ class LocalParts:
     def _known(self, staging: str) -> KnownParts:
         self._notice_fork()
         with self._lock:
-            known = self._all_known.pop(staging, None) or KnownParts()
+            known = self._all_known.pop(staging, None) or KnownParts(self._tell)
             self._all_known[staging] = known
             while len(self._all_known) > MOST_KNOWN:
                 self._all_known.popitem(last=False)[1].is_gone = True
@@ -251,9 +253,13 @@ class LocalParts:
     def _new_part(self, known: KnownParts, start: int, end: int) -> Iterator[ComingPart]:
         """A part that this process writes; it is kept in memory if the others that are kept, or will be, leave room.
 
-        Those of objects that nobody sent anything of for longer go for it.
+        It waits for room while parts before it are hashed: what is not kept has to be read from the disk, and then
+        hashing falls behind for good. Nothing is lost by that, for who joins the parts waits for all of the checksum.
+        After that, parts of objects that nobody sent anything of for longer go for it.
         """
-        with self._lock:
+        with self._room:
+            if end - start <= FRESH_BYTES:
+                self._room.wait_for(lambda: self._has_room(end - start) or not known.is_ahead(start), PATIENCE_S)
             others = [other for other in self._all_known.values() if other is not known]
             left = FRESH_BYTES - (end - start) - known.kept_bytes() - sum(other.kept_bytes() for other in others)
             for other in others:
@@ -265,6 +271,15 @@ class LocalParts:
             yield part
         finally:
             known.forget(part)
+            self._tell()
+
+    def _has_room(self, size: int) -> bool:
+        return sum(known.kept_bytes() for known in self._all_known.values()) + size <= FRESH_BYTES
+
+    def _tell(self) -> None:
+        """Lets those look again that wait for room."""
+        with self._room:
+            self._room.notify_all()
 
     def _notice_fork(self) -> None:
         if self._process != os.getpid():  # a lock may have been held
@@ -272,6 +287,7 @@ class LocalParts:
 
     def _forget_all(self) -> None:
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         self._all_known: OrderedDict[str, KnownParts] = OrderedDict()
         self._process = os.getpid()
 
@@ -299,18 +315,18 @@ def _direct(path: Path, start: int, size: int) -> Iterator[int | None]:
             os.close(fd)
 
 
-def _placed(chunks: Iterable[bytes], start: int) -> Iterator[tuple[int, memoryview]]:
+def _placed(chunks: Iterable[memoryview], start: int) -> Iterator[tuple[int, memoryview]]:
     """Chunks, each with where it belongs."""
     for chunk in chunks:
-        yield start, memoryview(chunk)
+        yield start, chunk
         start += len(chunk)
 
 
-def _gathered(chunks: Iterable[bytes], start: int) -> Iterator[tuple[int, memoryview]]:
+def _gathered(chunks: Iterable[memoryview], start: int) -> Iterator[tuple[int, memoryview]]:
     """The same in memory that begins where a page does, as writing past the cache needs it; what does already, as it is."""
     buffer, filled = memoryview(b""), 0
     for chunk in chunks:
-        left = memoryview(chunk)
+        left = chunk
         while left:
             if not filled and len(left) >= _BLOCK_BYTES and starts_page(left):
                 yield start, left

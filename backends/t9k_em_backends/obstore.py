@@ -1,7 +1,8 @@
 """`ObstoreStore`: a bucket of S3 or of a service like it, by obstore, the fastest driver there is for Python.
 
-obstore does what is done for every object. Large objects go in parts by botocore, for obstore neither resumes an
-upload nor lets one look at the bytes before it is completed.
+obstore does whatever nothing else is better at. Large objects go in parts by botocore, for obstore neither resumes an
+upload nor lets one look at the bytes before it is completed; where there is no TLS, many small writes and large reads
+go over `sockets`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ from t9k_em_backends.s3.multipart import Multipart, is_md5_of, plain_etag
 from t9k_em_backends.s3.place import S3Place
 from t9k_em_backends.s3.signing import RECORDS, Signer, SignsS3
 from t9k_em_backends.s3.sockets import sockets_for
-from t9k_em_backends.traffic import MOST, Budget, Pace
+from t9k_em_backends.traffic import FEWEST, MOST, Budget, Pace
 
 try:
     import obstore
@@ -61,6 +62,7 @@ SMALL_BYTES = MIB // 16
 """What goes along with many others; one thread sends it without waiting."""
 
 BATCH_FILES = 256
+BATCHES = 8
 CHUNK_BYTES = MIB // 4
 PIECES_AHEAD = 4
 COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html: 5 GB
@@ -130,6 +132,11 @@ class ObstoreStore(SignsS3):
         return 1 if self._open().sockets is None else BATCH_FILES
 
     @property
+    def batches(self) -> int | None:  # type: ignore[override]  # likewise
+        """See the port."""
+        return None if self._open().sockets is None else BATCHES
+
+    @property
     def place(self) -> S3Place:
         """The bucket and where it is."""
         return self._place
@@ -150,6 +157,7 @@ class ObstoreStore(SignsS3):
             drivers, self._drivers = self._drivers, None
         if drivers is not None and drivers.process == os.getpid():
             drivers.pool.shutdown()
+            drivers.writers.shutdown()
             if drivers.sockets is not None:
                 drivers.sockets.close()
 
@@ -212,17 +220,37 @@ class ObstoreStore(SignsS3):
         return self._written(key, body, etag)
 
     def put_many(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
-        """See the port; small objects by one thread, as long as all goes well."""
+        """See the port; small local files by one thread, as long as all goes well, and the rest by a thread for each."""
+        if len({key for key, _ in items}) < len(items):
+            return super().put_many(items)
+        infos = self._put_small([(key, body) for key, body in items if body.size <= SMALL_BYTES and _is_local(body)])
+        others = [item for item in items if item[0] not in infos]
+        if len(others) > 1:
+            writers = self._open().writers
+            putting = [writers.submit(self.put, key, body) for key, body in others]
+            try:
+                infos |= {info.key: info for info in (put.result() for put in putting)}
+            finally:
+                for put in putting:
+                    put.cancel()
+                wait(putting)
+        else:
+            infos |= {key: self.put(key, body) for key, body in others}
+        return [infos[key] for key, _ in items]
+
+    def _put_small(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
+        """Writes small objects as far as that goes without any trouble."""
         sockets = self._open().sockets
-        small = [(key, body) for key, body in items if body.size <= SMALL_BYTES and body.sha256 and body.origin is None]
-        etags: dict[str, str | None] = {}
-        if sockets is not None and len(small) > 1:
-            objects = [Small(path=self._key(key), body=body) for key, body in small]
-            put = sockets.put_many(objects, self._pace.parallelism, self._pace.took)
-            etags = {key: etag for (key, _), etag in zip(small, put, strict=True)}
-        return [
-            self._written(key, body, etag) if (etag := etags.get(key)) else self.put(key, body) for key, body in items
-        ]
+        if sockets is None or len(items) < 2:  # noqa: PLR2004 - nothing to do at once
+            return {}
+        with contextlib.suppress(Refused, OSError):
+            objects = [Small(path=self._key(key), body=body) for key, body in items]
+            etags = sockets.put_many(objects, self._pace.parallelism, self._pace.took)
+            put = [(key, body, etag) for (key, body), etag in zip(items, etags, strict=True) if etag]
+            if put:
+                self._now(put[-1][0])  # of those that were written last, if the store's clock is not known yet
+            return {key: self._written(key, body, etag) for key, body, etag in put}
+        return {}
 
     def _written(self, key: str, body: Body, etag: str | None) -> ObjectInfo:
         return ObjectInfo(key=key, size=body.size, modified=self._now(key), etag=plain_etag(etag))
@@ -431,6 +459,11 @@ class ObstoreStore(SignsS3):
             raise ours from None
 
 
+def _is_local(body: Body) -> bool:
+    """Whether a body is a file of this machine, which is read without waiting."""
+    return body.path is not None and bool(body.sha256) and body.origin is None
+
+
 class _PastTheEnd(BackendError):
     """A range begins where the object ends."""
 
@@ -454,6 +487,7 @@ class _Drivers:
         self.access = find_access(place)
         self.obstore = self._make()
         self.pool = ThreadPoolExecutor(8, thread_name_prefix="em-s3")
+        self.writers = ThreadPoolExecutor(FEWEST, thread_name_prefix="em-s3-put")  # which may wait for `pool`
         self.client = S3Client(place, self.access)
         self.sockets = sockets_for(place.bucket, self.access, place.timeout_s or STALL_TIMEOUT_S)
         self.multipart = Multipart(call=self.client.call, budget=budget, pool=self.pool)

@@ -12,6 +12,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from attrs import evolve
@@ -21,7 +22,6 @@ from t9k.em.errors import BackendFull, BackendUnavailable, NotFound, SourceChang
 from t9k.em.records import CHUNK_BYTES, Body, Part
 from t9k_em_backends import local_ledger, local_parts
 from t9k_em_backends.local import LocalStore
-from t9k_em_backends.local_ledger import KnownParts
 
 MIB = 1 << 20
 DATA = bytes(range(256)) * 40
@@ -378,17 +378,27 @@ class TestMoreThanIsHashed:
 
     @pytest.fixture
     def update(self, monkeypatch):
-        """Lets the thread that hashes go on with the next chunk."""
+        """Lets the thread that hashes go on with the next chunk of 4 MiB."""
         chunks = threading.Semaphore(0)
-        take = KnownParts._take_fresh
+        sha256 = hashlib.sha256
 
-        def slowly(known, end):
-            taken = take(known, end)
-            chunks.acquire(timeout=30)
-            return taken
+        class Slow:
+            def __init__(self, digest=None) -> None:
+                self._digest = digest or sha256()
 
-        monkeypatch.setattr(KnownParts, "_take_fresh", slowly)
-        monkeypatch.setattr(local_ledger, "WAITING_BYTES", 16 * MIB)
+            def update(self, data) -> None:
+                if threading.current_thread().name == "em-hash":
+                    chunks.acquire(timeout=30)
+                self._digest.update(data)
+
+            def copy(self):
+                return Slow(self._digest.copy())
+
+            def hexdigest(self) -> str:
+                return self._digest.hexdigest()
+
+        monkeypatch.setattr(local_ledger, "hashlib", SimpleNamespace(sha256=Slow))
+        monkeypatch.setattr(local_parts, "FRESH_BYTES", 16 * MIB)
         return chunks
 
     @staticmethod
@@ -409,14 +419,14 @@ class TestMoreThanIsHashed:
             update.release()
         waiting.join(30)
         assert not waiting.is_alive()
-        for _ in range(4):
+        for _ in range(6):
             update.release()
         hashed(store)
         store.assemble("a", len(data), hashlib.sha256(data).hexdigest())
         assert get(store) == data
 
     def test_not_for_ever(self, store, update, monkeypatch) -> None:
-        monkeypatch.setattr(local_ledger, "PATIENCE_S", 0.1)
+        monkeypatch.setattr(local_parts, "PATIENCE_S", 0.1)
         data = os.urandom(32 * MIB)
         for start in range(0, 32 * MIB, 8 * MIB):
             store.put_part("a", start, Body.of(data[start : start + 8 * MIB]))

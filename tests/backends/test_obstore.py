@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import multiprocessing
+import os
 import pickle
+import selectors
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
@@ -50,6 +55,12 @@ from t9k_em_backends.obstore import SMALL_BYTES, ObstoreStore
 from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES, PART_BYTES
 from t9k_em_backends.s3.connection import Refused
 from t9k_em_backends.s3.sockets import Sockets
+
+
+def a_file(path, data: bytes) -> Body:
+    """A body that is a file of this machine."""
+    path.write_bytes(data)
+    return evolve(Body.of(data), path=path)
 
 
 def open_store(root: str) -> ObstoreStore:
@@ -293,7 +304,7 @@ class TestCopies:
 
 
 class TestManyAtOnce:
-    def test_small_and_large_ones_arrive_each_with_its_etag(self, s3, monkeypatch):
+    def test_small_and_large_ones_arrive_each_with_its_etag(self, s3, tmp_path, monkeypatch):
         over_sockets = []
         put_many = Sockets.put_many
 
@@ -306,7 +317,7 @@ class TestManyAtOnce:
         contents = {f"{number}": bytes([number]) * (number * 700) for number in range(100)}
         contents["large"] = bytes(SMALL_BYTES + 1)
         with open_store(s3.new_root()) as store:
-            infos = store.put_many([(key, Body.of(data)) for key, data in contents.items()])
+            infos = store.put_many([(key, a_file(tmp_path / key, data)) for key, data in contents.items()])
             listed = {info.key: info for info in store.list("")}
             assert [info.key for info in infos] == [*contents]
             for info in infos:
@@ -315,23 +326,53 @@ class TestManyAtOnce:
             assert len(over_sockets) == 1 + max(n for n in range(100) if n * 700 <= SMALL_BYTES)
             assert None not in over_sockets
 
-    def test_what_is_wrong_is_told_as_for_one(self, s3, monkeypatch):
+    def test_those_that_are_not_small_go_at_once_too(self, s3):
+        meeting = threading.Barrier(20, timeout=30)
+
+        def opened(data):
+            meeting.wait()
+            return io.BytesIO(data)
+
+        with open_store(s3.new_root()) as store:
+            data = bytes(SMALL_BYTES + 1)
+            body = evolve(Body.of(data), open=lambda: opened(data))
+            infos = store.put_many([(str(number), body) for number in range(20)])
+            assert [info.key for info in infos] == [str(number) for number in range(20)]
+
+    def test_what_is_wrong_is_told_as_for_one(self, s3, tmp_path, monkeypatch):
         store = open_store(s3.new_root())
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
         with pytest.raises(BackendPermissionError, match="credentials are wrong"):
-            store.put_many([(str(number), Body.of(b"x")) for number in range(5)])
+            store.put_many([(str(number), a_file(tmp_path / "a", b"x")) for number in range(5)])
         store.close()
 
-    def test_a_file_that_is_gone_is_told_as_for_one(self, s3, tmp_path):
+    @pytest.mark.parametrize("at", [0, 1, 2])
+    def test_a_file_that_is_gone_is_told_as_for_one(self, s3, tmp_path, at):
         def gone():
             return (tmp_path / "gone").open("rb")
 
-        bodies = [Body.of(b"x"), evolve(Body.of(b"x"), open=gone), Body.of(b"x")]
+        bodies = [a_file(tmp_path / "a", b"x")] * 3
+        bodies[at] = evolve(bodies[at], open=gone)
+        with open_store(s3.new_root()) as store, pytest.raises(FileNotFoundError):
+            store.put_many([(str(number), body) for number, body in enumerate(bodies)])
+
+    def test_one_key_twice_is_as_one_put_after_the_other(self, s3, tmp_path):
+        contents = [("a", b"1"), ("b", b"2"), ("a", bytes(SMALL_BYTES + 1)), ("c", b"3"), ("c", b"4")]
         with open_store(s3.new_root()) as store:
-            with pytest.raises(FileNotFoundError):
-                store.put("1", bodies[1])
-            with pytest.raises(FileNotFoundError):
-                store.put_many([(str(number), body) for number, body in enumerate(bodies)])
+            infos = store.put_many([(key, a_file(tmp_path / "file", data)) for key, data in contents])
+            assert [(info.key, info.size) for info in infos] == [(key, len(data)) for key, data in contents]
+            for key, data in dict(contents).items():
+                assert b"".join(store.get(key)) == data
+
+    def test_without_more_descriptors_it_goes_the_long_way(self, s3, tmp_path, monkeypatch):
+        def none():
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        with open_store(s3.new_root()) as store:
+            store.open()
+            monkeypatch.setattr(selectors, "DefaultSelector", none)
+            store.put_many([(str(number), a_file(tmp_path / "a", b"x")) for number in range(5)])
+            assert {info.key for info in store.list("")} == set("01234")
 
 
 class TestErrors:

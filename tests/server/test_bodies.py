@@ -7,6 +7,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from t9k.em.records import Body
 from t9k.em.server.bodies import Received
 
 PIECES = st.lists(st.binary(min_size=1, max_size=20), max_size=8)
@@ -22,6 +23,20 @@ def test_any_reads_give_the_bytes_in_order(pieces, sizes):
             at = min(at + size, len(whole))
         assert stream.read() == whole[at:]
         assert stream.read(1) == b""
+
+
+@given(PIECES.map(lambda pieces: [memoryview(piece) for piece in pieces]), st.integers(1, 30))
+def test_what_is_read_is_bytes_and_what_is_viewed_is_not_copied(pieces, size):
+    """Drivers of stores take bytes, and some of them nothing else."""
+    received, whole = Received(pieces), b"".join(pieces)
+    body = Body(size=received.size, sha256="", open=received.open)
+    assert body.read() == whole
+    assert {type(chunk) for chunk in [body.read(), *body.chunks(size)]} == {bytes}
+    assert b"".join(body.chunks(size)) == b"".join(body.views(size)) == whole
+    assert all(len(view) == size for view in [*body.views(size)][:-1])
+    with received.open() as stream:
+        view = stream.view(1)
+    assert not pieces or view.obj is pieces[0].obj
 
 
 @given(PIECES)

@@ -15,6 +15,7 @@ import anyio
 import pytest
 import uvicorn
 
+from t9k.em import buffers
 from t9k.em.buffers import BUFFER_BYTES, starts_page
 from t9k.em.records import CHUNK_BYTES
 from t9k.em.server import receiving
@@ -46,6 +47,9 @@ class App:
         self.asks.set()
         self.reads = True
 
+    def keep(self, piece) -> None:
+        """Lets a test have what came."""
+
     async def __call__(self, scope, receive, send) -> None:
         del scope
         await anyio.to_thread.run_sync(self.asks.wait)
@@ -57,6 +61,7 @@ class App:
                 return
             digest.update(message["body"])
             self.pieces.append(len(message["body"]))
+            self.keep(message["body"])
             self.aligned.append(starts_page(memoryview(message["body"])))
             more = message["more_body"]
         answer = digest.hexdigest().encode()
@@ -206,6 +211,26 @@ def test_of_who_sends_slowly_the_app_sees_what_there_is(monkeypatch, connection,
     assert app.pieces == [1000, 1000]
     connection.sendall(bytes(CHUNK_BYTES - 2000))
     assert answers(connection).endswith(sha256(bytes(CHUNK_BYTES)))
+
+
+def test_who_sends_slowly_takes_no_more_memory_than_it_sends(monkeypatch, connection, app):
+    monkeypatch.setattr(receiving, "PARTIAL_S", 0.05)
+    kept, taken, take = [], [], buffers.take
+    monkeypatch.setattr(buffers, "take", lambda: taken.append(1) or take())
+    monkeypatch.setattr(app, "keep", kept.append)
+    body = os.urandom(2 * BUFFER_BYTES)
+    connection.sendall(head(len(body)))
+    for number in range(6):
+        connection.sendall(body[number * 1000 : (number + 1) * 1000])
+        deadline = time.monotonic() + 30
+        while len(kept) <= number:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert len(taken) == 1
+    connection.sendall(body[6000:])
+    assert answers(connection).endswith(sha256(body))
+    assert len(taken) == 2
+    assert b"".join(kept) == body
 
 
 def test_nothing_is_read_before_the_app_asks(connection, app):

@@ -13,6 +13,7 @@ from attrs import frozen
 
 _HEAD_BYTES = 16 << 10
 _STATUS_DIGITS = 3
+_ONCE = {"connection", "content-length", "content-range", "etag", "transfer-encoding"}
 _MOST_DIGITS = 18
 _NEEDED = ("MSG_DONTWAIT", "MSG_PEEK", "MSG_WAITALL", "SO_RCVTIMEO", "SO_SNDTIMEO")
 _SHORTEST_S = 1e-3
@@ -170,6 +171,8 @@ def parse_head(head: bytes) -> Answer:
     headers = {}
     for line in lines:
         name, _, value = line.partition(":")
+        if name != name.strip() or (name.lower() in headers and name.lower() in _ONCE):
+            raise Refused(f"a header that may mean two things: {line[:40]!r}")
         headers[name.lower()] = value.strip()
     if version != "HTTP/1.1" or len(status) != _STATUS_DIGITS or "transfer-encoding" in headers:
         raise Refused(f"an answer of another kind: {first[:40]}")

@@ -102,9 +102,10 @@ class Crowd:
         self._left = deque(range(len(objects)))
         self._lanes: set[_Lane] = set()
         self._etags: list[str | None] = [None] * len(objects)
+        self._timeout_s = 0.0
+        self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> Self:
-        self._selector = selectors.DefaultSelector()
         return self
 
     def __exit__(
@@ -122,15 +123,19 @@ class Crowd:
             timeout_s: How long nothing may move.
         """
         self._timeout_s = timeout_s
-        with contextlib.suppress(OSError):
+        try:
             first = self._sockets.kept() or self._sockets.connect()
             self._add(first, is_there=True)
             while self._left and len(self._lanes) < width:
                 kept = self._sockets.kept()
                 self._add(kept or first.another(timeout_s), is_there=kept is not None)
+        except OSError:
+            self._sockets.rest()
         while self._lanes and (ready := self._selector.select(timeout_s)):
             for key, events in ready:
                 self._go_on(key.data, events)
+        if self._lanes:  # nothing moved any more
+            self._sockets.rest()
         return self._etags
 
     def _add(self, connection: Connection, *, is_there: bool) -> None:
@@ -147,7 +152,7 @@ class Crowd:
         small = self._objects[lane.number]
         try:
             request = self._sockets.put_request(small.path, small.body.read(), small.body.sha256)
-        except OSError:  # whoever tries it again meets it too, and says what is wrong
+        except (Refused, OSError):  # whoever tries it again meets it too, and says what is wrong
             self._left.clear()
             self._remove(lane)
             lane.connection.close()
@@ -196,6 +201,7 @@ class Crowd:
             self._replace(lane)
         else:
             self._left.clear()
+            self._sockets.rest()
 
     def _replace(self, lane: _Lane) -> None:
         """Opens another connection for one that has ended, if there is more to do."""

@@ -43,10 +43,10 @@ def sign(
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(clock()))
     signed = {**headers, "x-amz-content-sha256": UNSIGNED_PAYLOAD, "x-amz-date": now}
     if credentials.get("token"):
-        signed["x-amz-security-token"] = credentials["token"]
+        signed["x-amz-security-token"] = credentials["token"].strip()
     names = sorted(signed)
     which = ";".join(names)
-    lines = "".join(f"{name}:{signed[name].strip()}\n" for name in names)
+    lines = "".join([f"{name}:{signed[name].strip()}\n" for name in names])
     request = f"{method}\n{path}\n\n{lines}\n{which}\n{UNSIGNED_PAYLOAD}"
     day = now[:8]
     scope = f"{day}/{region}/s3/aws4_request"

@@ -9,6 +9,7 @@ is here. ADR 0009 has the figures.
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import threading
 import time
@@ -30,12 +31,19 @@ MOST_KEPT = 256
 CROWDS = 2
 """How many `put_many` go on at once: while one waits the other works, and more would only wait for each other."""
 
+IDLE_S = 60.0
+"""How long a connection that nobody uses stays open."""
+
+REST_S = 10.0
+"""How long all is left to obstore after something was not as hoped."""
+
 CONNECT_TIMEOUT_S = 10.0
 CREDENTIALS_S = 10.0
 """How long credentials are used before they are asked for again; who gives them renews them minutes before they end."""
 
 _PROXIES = ("http_proxy", "all_proxy")
 _PARTIAL = 206
+_MISSING = (403, 404, 412, 416)
 
 
 def sockets_for(bucket: str, access: Access, timeout_s: float) -> Sockets | None:
@@ -59,6 +67,10 @@ def sockets_for(bucket: str, access: Access, timeout_s: float) -> Sockets | None
         credentials=access.credentials,
         timeout_s=timeout_s,
     )
+
+
+class Missing(Refused):
+    """The service answered as it should, but has no such bytes for us."""
 
 
 class Sockets:
@@ -90,15 +102,29 @@ class Sockets:
         self._ask_credentials = credentials
         self._credentials: tuple[float, Mapping[str, Any]] = (0.0, {})
         self._timeout_s = timeout_s
-        self._idle: deque[Connection] = deque()
+        self._idle: deque[tuple[float, Connection]] = deque()  # since when, the oldest first
         self._crowds = threading.Semaphore(CROWDS)
         self._is_closed = False
+        self._rests_until = 0.0
 
     def close(self) -> None:
         """Closes what nobody uses, and has the rest closed after use."""
         self._is_closed = True
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[1].close()
+
+    def __del__(self) -> None:
+        """Closes what is left of a store that nobody closed."""
+        self.close()
+
+    def rest(self) -> None:
+        """Leaves all to obstore for a while: the service has trouble, or is of another kind."""
+        self._rests_until = time.monotonic() + REST_S
+
+    @property
+    def rests(self) -> bool:
+        """Whether all is left to obstore."""
+        return time.monotonic() < self._rests_until
 
     def read_into(self, path: str, start: int, buffer: memoryview) -> int:
         """Fills a buffer with the bytes of an object from `start` on, as far as it goes.
@@ -115,9 +141,21 @@ class Sockets:
             Refused: The service answered something else.
             OSError: It did not answer, or not to the end.
         """
+        if self.rests:
+            raise Refused("later")
+        try:
+            return self._read_into(path, start, buffer)
+        except (Refused, OSError) as error:
+            if not isinstance(error, Missing):
+                self.rest()
+            raise
+
+    def _read_into(self, path: str, start: int, buffer: memoryview) -> int:
         end = start + len(buffer)
         connection, answer = self._ask(self._request("GET", path, {"range": f"bytes={start}-{end - 1}"}))
         try:
+            if answer.status in _MISSING:
+                raise Missing(f"status {answer.status}")
             if answer.status != _PARTIAL:
                 raise Refused(f"status {answer.status}")
             first, last, whole = _content_range(answer.headers.get("content-range", ""))
@@ -143,12 +181,16 @@ class Sockets:
             whoever tries again is told what is wrong.
 
         Raises:
-            EMError: A body is not what was announced, or there are no credentials.
+            SourceChanged: A body is not what was announced.
+            OSError: No more connections can be opened.
         """
         if not objects:
             return []
-        with self._crowds, Crowd(self, objects, took) as crowd:
-            return crowd.write(width, self._timeout_s)
+        with self._crowds:
+            if self.rests:
+                return [None] * len(objects)
+            with Crowd(self, objects, took) as crowd:
+                return crowd.write(min(width, _most_open() // CROWDS), self._timeout_s)
 
     # For `Crowd`.
 
@@ -161,7 +203,7 @@ class Sockets:
         """A connection that nobody uses and that the service has left as it was."""
         while True:
             try:
-                connection = self._idle.pop()
+                _, connection = self._idle.pop()
             except IndexError:
                 return None
             if connection.is_quiet():
@@ -179,11 +221,15 @@ class Sockets:
 
     def keep(self, connection: Connection, answer: Answer) -> None:
         """Keeps a connection for the next request, as far as it may be kept."""
+        now = time.monotonic()
         if answer.keeps and len(self._idle) < MOST_KEPT and not self._is_closed:
             connection.is_used = True
-            self._idle.append(connection)
+            self._idle.append((now, connection))
         else:
             connection.close()
+        with contextlib.suppress(IndexError):  # others take from it too
+            while self._idle[0][0] < now - IDLE_S:
+                self._idle.popleft()[1].close()
 
     # Inside.
 
@@ -204,12 +250,28 @@ class Sockets:
         now = time.monotonic()
         until, credentials = self._credentials
         if now >= until:
-            credentials = self._ask_credentials()
+            try:
+                credentials = self._ask_credentials()
+            except KeyError as error:  # of the environment, which somebody has changed
+                raise Refused("no credentials") from error
             self._credentials = now + CREDENTIALS_S, credentials
-        encoded = self._root + encoded_path(path)
-        signed = sign(method, encoded, {"host": self._host, **headers}, credentials, self._region)
+        try:
+            encoded = self._root + encoded_path(path)
+            signed = sign(method, encoded, {"host": self._host, **headers}, credentials, self._region)
+        except UnicodeError as error:
+            raise Refused("nothing that can be signed") from error
+        if not path.isprintable() or not all(value.isascii() and value.isprintable() for value in signed.values()):
+            raise Refused("nothing that can be sent")
         lines = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
         return f"{method} {encoded} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
+
+
+def _most_open() -> int:
+    """How many connections may be open at once: a quarter of what this process may have of files."""
+    import resource  # noqa: PLC0415 - Unix only
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(CROWDS, soft // 4) if soft != resource.RLIM_INFINITY else MOST_KEPT * 4
 
 
 def _content_range(text: str) -> tuple[int, int, int]:

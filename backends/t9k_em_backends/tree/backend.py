@@ -132,6 +132,11 @@ class TreeBackend(Backend):
         """See the port."""
         return self.store.batch_files
 
+    @property
+    def batches(self) -> int | None:  # type: ignore[override]  # likewise
+        """See the port."""
+        return self.store.batches
+
     def open(self) -> None:
         """See the port."""
         self.store.open()

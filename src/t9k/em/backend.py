@@ -66,10 +66,12 @@ class ObjectStore(_Closable, ABC):
         parallelism: How many calls at a time pay off; more do no harm, for a store bounds by itself what it has under
             way, requests and bytes in memory alike.
         batch_files: How many files `put_many` takes best.
+        batches: How many calls of `put_many` at a time pay off; None for `parallelism`.
     """
 
     parallelism: int = 8
     batch_files: int = 64
+    batches: int | None = None
 
     @classmethod
     @abstractmethod
@@ -365,11 +367,13 @@ class Backend(_Closable, ABC):
             where, and what opens the same place again.
         parallelism: How many `Upload.put` or `read` at a time pay off; more do no harm.
         batch_files: How many files `Upload.put` takes best.
+        batches: How many `Upload.put` at a time pay off, where that is another number.
     """
 
     uri: str
     parallelism: int = 8
     batch_files: int = 64
+    batches: int | None = None
 
     @classmethod
     @abstractmethod

@@ -29,7 +29,7 @@ def anonymous(size: int) -> mmap.mmap:
 def take() -> memoryview:
     """`BUFFER_BYTES` of memory from the beginning of a page on; what is in it is undefined.
 
-    It serves the next who asks once nobody has this, a part of it, or anything that was made of its parts without copying.
+    It serves the next who asks once nobody has this, a part of it, or anything that was made of its parts without copying. A finalizer must not read it: the garbage collector may have taken it.
     """
     try:
         memory = _idle.pop()
@@ -43,7 +43,7 @@ def take() -> memoryview:
 
 def starts_page(view: memoryview) -> bool:
     """Whether memory begins where a page does; not known of memory that cannot be written to."""
-    return not view.readonly and ctypes.addressof(ctypes.c_char.from_buffer(view)) % PAGE_BYTES == 0
+    return bool(view) and not view.readonly and ctypes.addressof(ctypes.c_char.from_buffer(view)) % PAGE_BYTES == 0
 
 
 def _give_back(memory: mmap.mmap) -> None:

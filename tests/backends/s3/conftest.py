@@ -7,6 +7,14 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.backends.s3.scripted import Server, open_descriptors
 
+from t9k_em_backends.s3 import sockets
+
+
+@pytest.fixture(autouse=True)
+def _no_rest(monkeypatch):
+    """A test tries again at once after a failure."""
+    monkeypatch.setattr(sockets, "REST_S", 0.0)
+
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
 from tests.backends.s3.scripted import PATIENCE_S, SHORT_S, Server
 
+from t9k.em.records import Body
 from t9k_em_backends.obstore import _make_driver
+from t9k_em_backends.s3 import sockets as module
 from t9k_em_backends.s3.access import Access
 from t9k_em_backends.s3.connection import IS_POSSIBLE, Refused
+from t9k_em_backends.s3.crowd import Small
 from t9k_em_backends.s3.place import S3Place
 from t9k_em_backends.s3.sockets import CREDENTIALS_S, MOST_KEPT, Sockets, sockets_for
 
@@ -388,8 +393,8 @@ class TestConnections:
         _, sockets = reach(talk)
         read(sockets)
         asked.set()
-        sockets._idle[0].socket.settimeout(PATIENCE_S)
-        sockets._idle[0].socket.recv(1, socket.MSG_PEEK)  # until it is there
+        sockets._idle[0][1].socket.settimeout(PATIENCE_S)
+        sockets._idle[0][1].socket.recv(1, socket.MSG_PEEK)  # until it is there
         assert read(sockets)[1] == DATA[:100]
 
     def test_closing_ends_what_nobody_uses_and_more_may_follow(self, reach):
@@ -399,6 +404,100 @@ class TestConnections:
         server._join()
         assert read(sockets)[1] == DATA[:100]
         assert len(server.peers) == 2
+
+
+class TestTrouble:
+    """A service that has some, or is of another kind, is left to obstore for a while."""
+
+    @pytest.fixture(autouse=True)
+    def _rest(self, monkeypatch):
+        monkeypatch.setattr(module, "REST_S", 60.0)
+
+    @pytest.mark.parametrize(
+        "status", ["503 Slow Down", "500 Internal Server Error", "429 Too Many Requests", "200 OK", "307 Elsewhere"]
+    )
+    def test_is_not_asked_again_at_once(self, reach, status):
+        server, sockets = reach(always(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()))
+        for _ in range(3):
+            with pytest.raises(Refused):
+                read(sockets)
+        small = Small("a", Body.of(b"a"))
+        assert sockets.put_many([small] * 3, 2, lambda _: None) == [None] * 3
+        assert len(server.peers) == 1
+
+    def test_after_a_while_it_is(self, reach, monkeypatch):
+        replies = [b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"]
+
+        def talk(peer):
+            while request := peer.request():
+                peer.send(replies.pop() if replies else answer(request))
+
+        _, sockets = reach(talk)
+        with pytest.raises(Refused):
+            read(sockets)
+        now = time.monotonic()
+        monkeypatch.setattr(module.time, "monotonic", lambda: now + 61)
+        assert read(sockets)[1] == DATA[:100]
+
+    @pytest.mark.parametrize("status", [403, 404, 412, 416])
+    def test_is_not_what_the_service_has_not(self, reach, status):
+        replies = [f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()]
+
+        def talk(peer):
+            while request := peer.request():
+                peer.send(replies.pop() if replies else answer(request))
+
+        _, sockets = reach(talk)
+        with pytest.raises(Refused):
+            read(sockets)
+        assert read(sockets)[1] == DATA[:100]
+
+    def test_a_service_that_is_away_is_waited_for_once(self, reach):
+        server, sockets = reach(well)
+        server.stop_listening()
+        with pytest.raises(OSError, match=r"refused"):
+            read(sockets)
+        with pytest.raises(Refused, match="later"):
+            read(sockets)
+
+    def test_many_that_wait_for_their_turn_do_not_wait_for_the_service_too(self, reach):
+        def mute(peer):
+            peer.server.over.wait(PATIENCE_S)
+
+        server, sockets = reach(mute, timeout_s=SHORT_S)
+        objects = [Small(str(number), Body.of(b"a")) for number in range(4)]
+        with ThreadPoolExecutor(16) as pool:
+            before = time.monotonic()
+            putting = [pool.submit(sockets.put_many, objects, 2, lambda _: None) for _ in range(16)]
+            assert [put.result() for put in putting] == [[None] * 4] * 16
+        assert time.monotonic() - before < 8 * SHORT_S
+        assert len(server.peers) <= 4
+
+
+class TestIdle:
+    def test_what_nobody_used_for_long_is_closed(self, reach, monkeypatch):
+        server, sockets = reach(well)
+        first, second = sockets.connect(), sockets.connect()
+        for connection in (first, second):
+            sockets.keep(connection, connection.ask(sockets._request("GET", "a", {"range": "bytes=0-9"})))
+            connection.fill(memoryview(bytearray(10)))
+        now = time.monotonic()
+        monkeypatch.setattr(module.time, "monotonic", lambda: now + module.IDLE_S + 1)
+        read(sockets)
+        assert len(sockets._idle) == 1
+        assert len(server.peers) == 2
+
+    def test_nothing_stays_open_of_a_store_that_nobody_closed(self, reach):
+        server, sockets = reach(well)
+        read(sockets)
+        sockets.__del__()
+        server.peers[0].ended()
+
+    def test_no_more_are_opened_than_this_process_may_have(self, monkeypatch):
+        import resource
+
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
+        assert module._most_open() == 64
 
 
 class TestCredentials:

@@ -52,6 +52,8 @@ def wanted(store, key, data):
 def small(monkeypatch):
     monkeypatch.setattr(pieces, "PIECE_BYTES", 1000)
     monkeypatch.setattr(pieces, "MOST_PIECES", 4)
+    monkeypatch.setattr(pieces, "BUFFER_BYTES", 999)
+    monkeypatch.setattr(pieces, "MOST_SMALL", 3)
 
 
 @pytest.fixture
@@ -136,6 +138,29 @@ def test_memory_is_given_back_when_nobody_wants_the_rest(fetcher, fetch, tmp_pat
     assert fetch(wanted(store, "a", data))[0] == data
 
 
+def test_after_an_interruption_nobody_writes_any_more(fetch, monkeypatch):
+    """In the frame that hashes, where the main thread of a download of one file mostly is."""
+
+    class Interrupted:
+        def __init__(self):
+            self.left = 2
+
+        def update(self, _):
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+    data = bytes(9500)
+    slow = threading.Event()
+    store = Store({"a": data}, lambda key, start: slow.wait(0.2 if start > 1000 else 0))
+    object_ = wanted(store, "a", data)
+    monkeypatch.setattr(pieces.hashlib, "sha256", Interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fetch(object_)
+    assert store.running == 0
+    assert caught.traceback  # whose frames are alive
+
+
 def test_many_large_objects_at_once_neither_mix_nor_wait_for_each_other(fetch):
     contents = {str(number): random.Random(number).randbytes(number % 5 * 1000 + 700) for number in range(40)}
     store = Store(contents)
@@ -148,8 +173,8 @@ def test_many_large_objects_at_once_neither_mix_nor_wait_for_each_other(fetch):
 
 def test_memory_is_used_again(fetcher, fetch, monkeypatch):
     made = []
-    mmap = pieces.mmap.mmap
-    monkeypatch.setattr(pieces.mmap, "mmap", lambda *arguments: made.append(1) or mmap(*arguments))
+    anonymous = pieces.anonymous
+    monkeypatch.setattr(pieces, "anonymous", lambda size: made.append(1) or anonymous(size))
     data = random.Random(1).randbytes(20_000)
     for _ in range(3):
         fetch(wanted(Store({"a": data}), "a", data))

@@ -45,20 +45,30 @@ class _Stream(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         """So many bytes, or all that are left; fewer at the end only."""
-        found: list[memoryview] = []
-        missing = size
-        while missing:
-            if not self._rest:
-                piece = next(self._pieces, None)
-                if piece is None:
-                    break
-                if not found and len(piece) == size:
-                    return piece
-                self._rest = memoryview(piece)
-            taken = self._rest if missing < 0 else self._rest[:missing]
-            self._rest = self._rest[len(taken) :]
-            if not found and len(taken) == size:
-                return taken  # type: ignore[return-value]  # as good as bytes to who hashes and writes it
+        return bytes(self._all() if size < 0 else self.view(size))
+
+    def view(self, size: int) -> memoryview:
+        """The same, without copying what lies in one piece."""
+        first = self._next(size)
+        if len(first) in (0, size):
+            return first
+        found = [first]
+        missing = size - len(first)
+        while missing and (taken := self._next(missing)):
             found.append(taken)
-            missing -= len(taken) if missing > 0 else 0
-        return b"".join(found)
+            missing -= len(taken)
+        return memoryview(b"".join(found))
+
+    def _next(self, most: int) -> memoryview:
+        """Some bytes, of one piece; none at the end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._rest = memoryview(piece)
+        taken, self._rest = self._rest[:most], self._rest[most:]
+        return taken
+
+    def _all(self) -> bytes:
+        rest, self._rest = self._rest, memoryview(b"")
+        return b"".join([rest, *self._pieces])

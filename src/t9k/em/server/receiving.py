@@ -24,7 +24,7 @@ MOST_WAITING = 2
 PARTIAL_S = 5.0
 """When the app gets what there is of a chunk, so that it sees that a slow client still sends."""
 
-POOLED_BYTES = 1 << 20
+POOLED_BYTES = BUFFER_BYTES // 2
 """From this size on a chunk is put into a buffer of `t9k.em.buffers`."""
 
 _NOTHING = memoryview(b"")
@@ -36,8 +36,8 @@ class LargeBody(asyncio.BufferedProtocol):
     """The protocol of a connection from the head of a request with a large body to the end of that body.
 
     The length of the body is known, so that nothing behind it is read. The app gets chunks that end at multiples of
-    `BUFFER_BYTES`; those that begin at one too begin where a page of memory does. None takes memory before the app asks
-    for it, nor after the app has answered.
+    `BUFFER_BYTES`; a large one that begins at one too begins where a page of memory does. None takes memory before the app
+    asks for it, nor after the app has answered.
 
     Args:
         connection: What the connection belongs to before and after.
@@ -115,7 +115,7 @@ class LargeBody(asyncio.BufferedProtocol):
             data: The beginning of the body.
         """
         self.left -= len(data)
-        self._first = data
+        self._first += data
         if not self.left:
             self._hand_over()
 
@@ -152,10 +152,13 @@ class LargeBody(asyncio.BufferedProtocol):
 
     def _hand_over(self) -> None:
         """Gives the app what there is of the chunk."""
-        chunk = self._chunk[: self._filled] or memoryview(self._first)
+        if self._filled == len(self._chunk):
+            chunk = self._chunk or memoryview(self._first)
+        else:  # a copy, which keeps no more memory than it has bytes
+            chunk = memoryview(bytes(self._chunk[: self._filled]))
         if not chunk:
             return
-        self._chunk, self._filled, self._first = _NOTHING, 0, b""
+        self._chunk, self._filled, self._first = self._chunk[self._filled :], 0, b""
         self._ready.append(chunk)
         if len(self._ready) >= MOST_WAITING:
             self._flow.pause_reading()

@@ -57,6 +57,11 @@ class StoreWrapper(ObjectStore):
         """See the port."""
         return self.inner.batch_files
 
+    @property
+    def batches(self) -> int | None:  # type: ignore[override]  # likewise
+        """See the port."""
+        return self.inner.batches
+
     def around(self, what: str, call: Callable[[], T]) -> T:
         """Makes one call.
 
@@ -130,6 +135,11 @@ class BackendWrapper(Backend):
     def batch_files(self) -> int:  # type: ignore[override]  # likewise
         """See the port."""
         return self.inner.batch_files
+
+    @property
+    def batches(self) -> int | None:  # type: ignore[override]  # likewise
+        """See the port."""
+        return self.inner.batches
 
     def around(self, what: str, call: Callable[[], T]) -> T:
         """Makes one call.

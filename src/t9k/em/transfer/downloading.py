@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 CHUNKS_BYTES = 8 << 20
 """What a store may bring at once of a large file."""
 
-PIECES_FROM_BYTES = 1 << 20
+PIECES_FROM_BYTES = 2 << 20
 """From which size on a file is fetched into memory of our own, where the store can do that."""
+
+CAN_PLACE = hasattr(os, "pwrite")
+"""Whether this system writes to any place of a file; Windows does not."""
 
 
 def download_files(
@@ -186,7 +189,7 @@ class _Download:
 
     def _wanted(self, file: FileEntry) -> Wanted | None:
         """The object of a large file, where the store reads into memory of its caller."""
-        if file.size < PIECES_FROM_BYTES or not isinstance(self._backend, KnowsOrigins):
+        if file.size < PIECES_FROM_BYTES or not CAN_PLACE or not isinstance(self._backend, KnowsOrigins):
             return None
         origin = self._backend.origin(self._node, file)
         store = origin.store

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from t9k.em.buffers import anonymous
+from t9k.em import buffers
+from t9k.em.buffers import BUFFER_BYTES, anonymous
 from t9k.em.errors import CorruptData
 from t9k.em.local.files import write_all
 
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from t9k.em.backend import FillsBuffers
 
 PIECE_BYTES = 16 << 20
-MOST_PIECES = 8
-"""How many are in memory at once, 128 MiB of them."""
+MOST_PIECES = 6
+"""How many are in memory at once, 96 MiB of them."""
+
+MOST_SMALL = 16
+"""How many objects at once that fit into a buffer, of 64 MiB together."""
 
 
 @frozen(kw_only=True)
@@ -48,6 +53,7 @@ class Pieces:
 
     def __init__(self) -> None:
         self._memory = _Memory()
+        self._few = threading.Semaphore(MOST_SMALL)
         self._pool = ThreadPoolExecutor(MOST_PIECES, thread_name_prefix="em-piece")  # starts threads as it needs them
 
     def close(self) -> None:
@@ -62,25 +68,26 @@ class Pieces:
             NotFound: There is none.
         """
         digest = hashlib.sha256()
-        pieces = self._one(wanted, fd) if wanted.size <= PIECE_BYTES else self._several(wanted, fd)
-        for piece in pieces:
-            digest.update(piece)
-            yield len(piece)
+        pieces = self._small(wanted, fd) if wanted.size <= BUFFER_BYTES else self._several(wanted, fd)
+        with contextlib.closing(pieces):  # an error here must not leave threads behind that go on writing
+            for piece in pieces:
+                digest.update(piece)
+                yield len(piece)
         if digest.hexdigest() != wanted.sha256:
             raise _corrupt(wanted)
 
-    def _one(self, wanted: Wanted, fd: int) -> Iterator[memoryview]:
-        buffer = self._memory.take()
-        try:
-            piece = buffer[: wanted.size]
+    def _small(self, wanted: Wanted, fd: int) -> Generator[memoryview]:
+        with self._few:
+            piece = buffers.take()[: wanted.size]
             _bring(wanted, 0, piece, fd)
             yield piece
-        finally:
-            self._memory.give(buffer)
 
-    def _several(self, wanted: Wanted, fd: int) -> Iterator[memoryview]:
+    def _several(self, wanted: Wanted, fd: int) -> Generator[memoryview]:
         """The pieces in their order; those that follow are fetched meanwhile, as far as there is room."""
         begun = 0
+        fd = os.dup(
+            fd
+        )  # what is still written after a second Ctrl-C goes into this file, and not into one that follows it
         running: deque[tuple[memoryview, Future[memoryview]]] = deque()
         try:
             while begun < wanted.size or running:
@@ -101,6 +108,7 @@ class Pieces:
                 if not bringing.cancelled():
                     bringing.exception()
                 self._memory.give(buffer)
+            os.close(fd)
 
 
 class _Memory:

@@ -118,7 +118,9 @@ def _run(backend: Backend, upload: Upload, bodies: Mapping[str, Body], name: str
     while upload.outcome is None:
         missing = upload.missing
         progress.start(f"uploading {name}", len(missing), sum(file.size for file in missing))
-        in_parallel(put, list(_batches(missing, backend.batch_files)), "upload", lambda: backend.parallelism)
+        in_parallel(
+            put, list(_batches(missing, backend.batch_files)), "upload", lambda: backend.batches or backend.parallelism
+        )
         upload.commit()
 
 
