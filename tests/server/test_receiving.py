@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import os
@@ -231,6 +232,22 @@ def test_who_sends_slowly_takes_no_more_memory_than_it_sends(monkeypatch, connec
     assert answers(connection).endswith(sha256(body))
     assert len(taken) == 2
     assert b"".join(kept) == body
+
+
+def test_memory_serves_the_next_body_at_once(monkeypatch, connection):
+    """And not only after the garbage collector has looked."""
+    made, anonymous = [], buffers.anonymous
+    monkeypatch.setattr(buffers, "_idle", [])
+    monkeypatch.setattr(buffers, "anonymous", lambda size: made.append(size) or anonymous(size))
+    body = os.urandom(BUFFER_BYTES)
+    gc.disable()
+    try:
+        for _ in range(10):
+            connection.sendall(head(len(body)) + body)
+            assert answers(connection).endswith(sha256(body))
+    finally:
+        gc.enable()
+    assert 1 <= len(made) <= 3
 
 
 def test_nothing_is_read_before_the_app_asks(connection, app):

@@ -152,13 +152,15 @@ class LargeBody(asyncio.BufferedProtocol):
 
     def _hand_over(self) -> None:
         """Gives the app what there is of the chunk."""
-        if self._filled == len(self._chunk):
-            chunk = self._chunk or memoryview(self._first)
+        if not self._chunk:
+            chunk, self._first = memoryview(self._first), b""
+        elif self._filled == len(self._chunk):
+            chunk, self._chunk = self._chunk, _NOTHING  # no view of it stays here, for this may stay
         else:  # a copy, which keeps no more memory than it has bytes
-            chunk = memoryview(bytes(self._chunk[: self._filled]))
+            chunk, self._chunk = memoryview(bytes(self._chunk[: self._filled])), self._chunk[self._filled :]
         if not chunk:
             return
-        self._chunk, self._filled, self._first = self._chunk[self._filled :], 0, b""
+        self._filled = 0
         self._ready.append(chunk)
         if len(self._ready) >= MOST_WAITING:
             self._flow.pause_reading()
