@@ -13,8 +13,10 @@ from contextlib import closing
 import pytest
 
 from t9k.em.errors import BackendUnavailable, CorruptData
+from t9k.em.names import new_op
+from t9k.em.records import FileEntry
 from t9k.em.transfer import pieces
-from t9k.em.transfer.pieces import Pieces, Wanted
+from t9k.em.transfer.pieces import Pieces
 
 SIZES = [0, 1, 999, 1000, 1001, 1999, 2000, 2001, 7000, 7500, 40_000]
 
@@ -45,7 +47,8 @@ class Store:
 
 
 def wanted(store, key, data):
-    return Wanted(store=store, key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest(), what=f"the {key}")
+    file = FileEntry(key=key, op=new_op(), size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    return store, key, file
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +72,7 @@ def fetch(fetcher, tmp_path):
     def fetch_one(object_, name="file"):
         fd = os.open(tmp_path / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
-            told = list(fetcher.fetch(object_, fd))
+            told = list(fetcher.fetch(*object_, fd, f"the {object_[1]}"))
         finally:
             os.close(fd)
         return (tmp_path / name).read_bytes(), told
@@ -130,7 +133,7 @@ def test_memory_is_given_back_when_nobody_wants_the_rest(fetcher, fetch, tmp_pat
     store = Store({"a": data})
     for _ in range(5):
         fd = os.open(tmp_path / "left", os.O_RDWR | os.O_CREAT)
-        told = fetcher.fetch(wanted(store, "a", data), fd)
+        told = fetcher.fetch(*wanted(store, "a", data), fd, "the a")
         next(told)
         told.close()
         assert store.running == 0  # nothing writes to the descriptor any more

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
@@ -23,6 +23,11 @@ NOT_A_TERMINAL_WIDTH = 1000
 _NARROWEST = 20
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def may_be_terminal(stream: TextIO) -> bool:
+    """Whether rich may take a stream for a terminal, which it decides by the environment too; importing it takes time."""
+    return stream.isatty() or not os.environ.keys().isdisjoint(("FORCE_COLOR", "TTY_COMPATIBLE"))
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from t9k.em.cli.output import console
+from t9k.em.cli.output import console, may_be_terminal
 from t9k.em.cli.text import clean
 from t9k.em.transfer.progress import Progress, Silent
 
@@ -81,8 +82,7 @@ def progress(verb: str | None = None) -> Iterator[Progress]:
     Args:
         verb: What the work is called, where it is not what the transfer itself calls it.
     """
-    to = console(stderr=True)
-    if not to.is_terminal:
+    if not may_be_terminal(sys.stderr) or not (to := console(stderr=True)).is_terminal:
         yield Silent()
         return
     from rich.progress import Progress as Shown
@@ -98,8 +98,7 @@ def progress(verb: str | None = None) -> Iterator[Progress]:
 @contextlib.contextmanager
 def waiting(what: str) -> Iterator[None]:
     """Shows that work goes on whose end nobody knows."""
-    to = console(stderr=True)
-    if not to.is_terminal:
+    if not may_be_terminal(sys.stderr) or not (to := console(stderr=True)).is_terminal:
         yield
         return
     from rich.text import Text

@@ -16,12 +16,12 @@ from t9k.em.local.disk import explained
 from t9k.em.local.files import make_safe_parents, replacing, sha256_of, write_all
 from t9k.em.records import FileEntry, FileSpec, Node
 from t9k.em.transfer.parallel import in_parallel
-from t9k.em.transfer.pieces import Pieces, Wanted
 from t9k.em.transfer.progress import Progress, Silent
 from t9k.em.transfer.sources import verified
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
+    from t9k.em.transfer.pieces import Pieces
 
 CHUNKS_BYTES = 8 << 20
 """What a store may bring at once of a large file."""
@@ -148,12 +148,16 @@ class _Download:
         self._progress = progress
         self._directories: set[str] = set()
         self._room = Budget()
-        self._pieces = Pieces()
+        self._pieces: Pieces | None = None
 
     def run(self, files: Sequence[FileEntry]) -> None:
         """Fetches those that are not there."""
         self._progress.start(f"downloading {self._node.name}", len(files), sum(file.size for file in files))
-        with contextlib.closing(self._pieces):
+        with contextlib.ExitStack() as stack:
+            if CAN_PLACE and any(file.size >= PIECES_FROM_BYTES for file in files):
+                from t9k.em.transfer.pieces import Pieces  # noqa: PLC0415 - most who import this package download nothing
+
+                self._pieces = stack.enter_context(contextlib.closing(Pieces()))
             in_parallel(self._one, files, "download", lambda: self._backend.parallelism)
 
     def _one(self, file: FileEntry) -> None:
@@ -178,25 +182,16 @@ class _Download:
 
     def _write(self, file: FileEntry, fd: int) -> Iterator[int]:
         """Fetches a file into a new one; yields how many bytes were written, each time some were."""
-        wanted = self._wanted(file)
-        if wanted is not None:
-            yield from self._pieces.fetch(wanted, fd)
-            return
+        what = _named(self._backend, self._node, file)
+        if self._pieces is not None and file.size >= PIECES_FROM_BYTES and isinstance(self._backend, KnowsOrigins):
+            origin = self._backend.origin(self._node, file)
+            if isinstance(origin.store, FillsBuffers) and origin.store.fills_buffers:
+                yield from self._pieces.fetch(origin.store, origin.key, file, fd, what)
+                return
         with self._room.holding(min(file.size, CHUNKS_BYTES)):
             for chunk in fetch(self._backend, self._node, file):
                 write_all(fd, chunk)
                 yield len(chunk)
-
-    def _wanted(self, file: FileEntry) -> Wanted | None:
-        """The object of a large file, where the store reads into memory of its caller."""
-        if file.size < PIECES_FROM_BYTES or not CAN_PLACE or not isinstance(self._backend, KnowsOrigins):
-            return None
-        origin = self._backend.origin(self._node, file)
-        store = origin.store
-        if not isinstance(store, FillsBuffers) or not store.fills_buffers:
-            return None
-        what = _named(self._backend, self._node, file)
-        return Wanted(store=store, key=origin.key, size=file.size, sha256=file.sha256, what=what)
 
     def _make_way(self, path: str, key: str) -> None:
         """Makes the directory of a file, and refuses links on the way; once for all files in it."""

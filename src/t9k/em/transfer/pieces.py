@@ -9,9 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
-
-from attrs import frozen
+from typing import TYPE_CHECKING, NamedTuple
 
 from t9k.em import buffers
 from t9k.em.buffers import BUFFER_BYTES, anonymous
@@ -20,6 +18,7 @@ from t9k.em.local.files import write_all
 
 if TYPE_CHECKING:
     from t9k.em.backend import FillsBuffers
+    from t9k.em.records import FileEntry
 
 PIECE_BYTES = 16 << 20
 MOST_PIECES = 6
@@ -29,22 +28,10 @@ MOST_SMALL = 16
 """How many objects at once that fit into a buffer, of 64 MiB together."""
 
 
-@frozen(kw_only=True)
-class Wanted:
-    """An object and what it has to hold.
-
-    Attributes:
-        store: Where it is.
-        key: Its key there.
-        size: In bytes.
-        sha256: Of its bytes.
-        what: How errors call it.
-    """
-
+class _Wanted(NamedTuple):
     store: FillsBuffers
     key: str
     size: int
-    sha256: str
     what: str
 
 
@@ -60,29 +47,37 @@ class Pieces:
         """Ends the threads."""
         self._pool.shutdown()
 
-    def fetch(self, wanted: Wanted, fd: int) -> Iterator[int]:
+    def fetch(self, store: FillsBuffers, key: str, file: FileEntry, fd: int, what: str) -> Iterator[int]:
         """Writes an object to a new file; yields how many bytes, each time some were written.
 
+        Args:
+            store: Where it is.
+            key: Its key there.
+            file: What it has to hold.
+            fd: Descriptor of the new file.
+            what: How errors call the object.
+
         Raises:
-            CorruptData: It does not hold what it should; nor does the file then.
+            CorruptData: It does not hold that; nor does the file then.
             NotFound: There is none.
         """
+        wanted = _Wanted(store, key, file.size, what)
         digest = hashlib.sha256()
         pieces = self._small(wanted, fd) if wanted.size <= BUFFER_BYTES else self._several(wanted, fd)
         with contextlib.closing(pieces):  # an error here must not leave threads behind that go on writing
             for piece in pieces:
                 digest.update(piece)
                 yield len(piece)
-        if digest.hexdigest() != wanted.sha256:
-            raise _corrupt(wanted)
+        if digest.hexdigest() != file.sha256:
+            raise _corrupt(what)
 
-    def _small(self, wanted: Wanted, fd: int) -> Generator[memoryview]:
+    def _small(self, wanted: _Wanted, fd: int) -> Generator[memoryview]:
         with self._few:
             piece = buffers.take()[: wanted.size]
             _bring(wanted, 0, piece, fd)
             yield piece
 
-    def _several(self, wanted: Wanted, fd: int) -> Generator[memoryview]:
+    def _several(self, wanted: _Wanted, fd: int) -> Generator[memoryview]:
         """The pieces in their order; those that follow are fetched meanwhile, as far as there is room."""
         begun = 0
         fd = os.dup(
@@ -138,13 +133,13 @@ class _Memory:
         return memoryview(anonymous(PIECE_BYTES))
 
 
-def _bring(wanted: Wanted, start: int, piece: memoryview, fd: int) -> memoryview:
+def _bring(wanted: _Wanted, start: int, piece: memoryview, fd: int) -> memoryview:
     """Reads a piece of an object and writes it to a file."""
     if wanted.store.read_into(wanted.key, start, piece) != wanted.size:
-        raise _corrupt(wanted)
+        raise _corrupt(wanted.what)
     write_all(fd, piece, start)
     return piece
 
 
-def _corrupt(wanted: Wanted) -> CorruptData:
-    return CorruptData(f"{wanted.what} is not what was uploaded: its size or SHA-256 differs; upload it again")
+def _corrupt(what: str) -> CorruptData:
+    return CorruptData(f"{what} is not what was uploaded: its size or SHA-256 differs; upload it again")
