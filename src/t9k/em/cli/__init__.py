@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib.util import find_spec
 
 __all__ = ["main"]
+
+_GARBAGE = 50_000, 10, 10
+"""When the garbage collector looks: a command makes records that live until it ends, and looking through them again and
+again took a twentieth of the time of `em show` with 5,000 files."""
 
 _LIBRARIES = ("click", "plotext", "rich")
 
@@ -23,4 +28,6 @@ def main() -> None:
 
     from t9k.em.cli.app import app
 
+    if sys.argv[1:2] != ["server"]:  # which runs on for months
+        gc.set_threshold(*_GARBAGE)
     app.main(prog_name="em")
