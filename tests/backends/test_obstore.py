@@ -305,7 +305,7 @@ class TestCopies:
 
 class TestManyAtOnce:
     def test_small_and_large_ones_arrive_each_with_its_etag(self, s3, tmp_path, monkeypatch):
-        over_sockets = []
+        over_sockets: list[str | None] = []
         put_many = Sockets.put_many
 
         def noted(sockets, objects, *rest):

@@ -216,7 +216,9 @@ def test_of_who_sends_slowly_the_app_sees_what_there_is(monkeypatch, connection,
 
 def test_who_sends_slowly_takes_no_more_memory_than_it_sends(monkeypatch, connection, app):
     monkeypatch.setattr(receiving, "PARTIAL_S", 0.05)
-    kept, taken, take = [], [], buffers.take
+    kept: list[bytes] = []
+    taken: list[int] = []
+    take = buffers.take
     monkeypatch.setattr(buffers, "take", lambda: taken.append(1) or take())
     monkeypatch.setattr(app, "keep", kept.append)
     body = os.urandom(2 * BUFFER_BYTES)
