@@ -224,19 +224,23 @@ class ObstoreStore(SignsS3):
         if len({key for key, _ in items}) < len(items):
             return super().put_many(items)
         infos = self._put_small([(key, body) for key, body in items if body.size <= SMALL_BYTES and _is_local(body)])
-        others = [item for item in items if item[0] not in infos]
-        if len(others) > 1:
-            writers = self._open().writers
-            putting = [writers.submit(self.put, key, body) for key, body in others]
-            try:
-                infos |= {info.key: info for info in (put.result() for put in putting)}
-            finally:
-                for put in putting:
-                    put.cancel()
-                wait(putting)
-        else:
-            infos |= {key: self.put(key, body) for key, body in others}
+        infos |= self._put_each([item for item in items if item[0] not in infos])
         return [infos[key] for key, _ in items]
+
+    def _put_each(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
+        """Writes objects, those but the last in threads of their own as far as there are any."""
+        writers = self._open().writers
+        putting: dict[str, Future[ObjectInfo]] = {}
+        try:
+            with contextlib.suppress(RuntimeError):  # the system allows no more threads
+                for key, body in items[:-1]:
+                    putting[key] = writers.submit(self.put, key, body)
+            here = {key: self.put(key, body) for key, body in items if key not in putting}
+            return here | {key: put.result() for key, put in putting.items()}
+        finally:
+            for put in putting.values():
+                put.cancel()
+            wait(putting.values())
 
     def _put_small(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
         """Writes small objects as far as that goes without any trouble."""
@@ -382,7 +386,11 @@ class ObstoreStore(SignsS3):
                     taken = size if self._budget.try_take(size) else 0
                     if running and not taken:
                         break
-                    fetching = drivers.pool.submit(self._piece, drivers, key, start, start + size, etag)
+                    try:
+                        fetching = drivers.pool.submit(self._piece, drivers, key, start, start + size, etag)
+                    except BaseException:
+                        self._budget.give(taken)
+                        raise
                     running.append((taken, fetching))
                     start += size
                 chunks = running[0][1].result()

@@ -130,7 +130,8 @@ class Crowd:
                 kept = self._sockets.kept()
                 self._add(kept or first.another(timeout_s), is_there=kept is not None)
         except OSError:
-            self._sockets.rest()
+            if not self._lanes:  # else there are fewer of them
+                self._sockets.rest()
         while self._lanes and (ready := self._selector.select(timeout_s)):
             for key, events in ready:
                 self._go_on(key.data, events)

@@ -182,7 +182,7 @@ class Sockets:
 
         Raises:
             SourceChanged: A body is not what was announced.
-            OSError: No more connections can be opened.
+            OSError: This system has no room for it.
         """
         if not objects:
             return []
@@ -203,10 +203,10 @@ class Sockets:
         """A connection that nobody uses and that the service has left as it was."""
         while True:
             try:
-                _, connection = self._idle.pop()
+                since, connection = self._idle.pop()
             except IndexError:
                 return None
-            if connection.is_quiet():
+            if since > time.monotonic() - IDLE_S and connection.is_quiet():
                 return connection
             connection.close()
 

@@ -485,7 +485,7 @@ class TestIdle:
         monkeypatch.setattr(module.time, "monotonic", lambda: now + module.IDLE_S + 1)
         read(sockets)
         assert len(sockets._idle) == 1
-        assert len(server.peers) == 2
+        assert len(server.peers) == 3
 
     def test_nothing_stays_open_of_a_store_that_nobody_closed(self, reach):
         server, sockets = reach(well)

@@ -164,6 +164,27 @@ def test_after_an_interruption_nobody_writes_any_more(fetch, monkeypatch):
     assert caught.traceback  # whose frames are alive
 
 
+def test_without_threads_it_goes_one_after_the_other(fetch, monkeypatch):
+    """And nothing that was left in a queue is written later, into whatever has the number of the file then."""
+    data = random.Random(1).randbytes(9500)
+    store = Store({"a": data})
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def start_two(thread):
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_two)
+        for _ in range(6):
+            assert fetch(wanted(store, "a", data))[0] == data
+    assert store.most == 1
+    assert not any(thread.is_alive() for thread in started)
+
+
 def test_many_large_objects_at_once_neither_mix_nor_wait_for_each_other(fetch):
     contents = {str(number): random.Random(number).randbytes(number % 5 * 1000 + 700) for number in range(40)}
     store = Store(contents)

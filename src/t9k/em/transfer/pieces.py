@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,11 +41,11 @@ class Pieces:
     def __init__(self) -> None:
         self._memory = _Memory()
         self._few = threading.Semaphore(MOST_SMALL)
-        self._pool = ThreadPoolExecutor(MOST_PIECES, thread_name_prefix="em-piece")  # starts threads as it needs them
+        self._threads = _Threads()
 
     def close(self) -> None:
         """Ends the threads."""
-        self._pool.shutdown()
+        self._threads.close()
 
     def fetch(self, store: FillsBuffers, key: str, file: FileEntry, fd: int, what: str) -> Iterator[int]:
         """Writes an object to a new file; yields how many bytes, each time some were written.
@@ -80,9 +80,8 @@ class Pieces:
     def _several(self, wanted: _Wanted, fd: int) -> Generator[memoryview]:
         """The pieces in their order; those that follow are fetched meanwhile, as far as there is room."""
         begun = 0
-        fd = os.dup(
-            fd
-        )  # what is still written after a second Ctrl-C goes into this file, and not into one that follows it
+        # What is still written after a second Ctrl-C goes into this file, and not into one that has its number then.
+        fd = os.dup(fd)
         running: deque[tuple[memoryview, Future[memoryview]]] = deque()
         try:
             while begun < wanted.size or running:
@@ -92,7 +91,7 @@ class Pieces:
                     if buffer is None:
                         break
                     piece = buffer[: wanted.size - begun]
-                    running.append((buffer, self._pool.submit(_bring, wanted, begun, piece, fd)))
+                    running.append((buffer, self._threads.start(_bring, wanted, begun, piece, fd)))
                     begun += len(piece)
                 yield running[0][1].result()
                 self._memory.give(running.popleft()[0])
@@ -104,6 +103,49 @@ class Pieces:
                     bringing.exception()
                 self._memory.give(buffer)
             os.close(fd)
+
+
+class _Threads:
+    """Threads that are all there before the first of them has anything to do, or none where the system allows no more.
+
+    An executor that cannot start a thread has put the work into its queue before, and may do it later.
+    """
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._is_there = False
+
+    def start(self, work: Callable[..., memoryview], *arguments: object) -> Future[memoryview]:
+        """Does some work in a thread, or here."""
+        with self._starting:
+            if not self._is_there:
+                self._pool, self._is_there = _make_pool(), True
+        if self._pool is not None:
+            return self._pool.submit(work, *arguments)
+        done: Future[memoryview] = Future()
+        try:
+            done.set_result(work(*arguments))
+        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+            done.set_exception(error)
+        return done
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+def _make_pool() -> ThreadPoolExecutor | None:
+    pool, all_there = ThreadPoolExecutor(MOST_PIECES, thread_name_prefix="em-piece"), threading.Event()
+    try:
+        for _ in range(MOST_PIECES):
+            pool.submit(all_there.wait)
+    except RuntimeError:  # the system allows no more threads
+        all_there.set()
+        pool.shutdown()
+        return None
+    all_there.set()
+    return pool
 
 
 class _Memory:
