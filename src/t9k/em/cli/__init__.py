@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import sys
+from gc import set_threshold
 from importlib.util import find_spec
 
 __all__ = ["main"]
@@ -29,5 +29,5 @@ def main() -> None:
     from t9k.em.cli.app import app
 
     if sys.argv[1:2] != ["server"]:  # which runs on for months
-        gc.set_threshold(*_GARBAGE)
+        set_threshold(*_GARBAGE)
     app.main(prog_name="em")
