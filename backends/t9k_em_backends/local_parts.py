@@ -41,7 +41,7 @@ from t9k_em_backends.local_ledger import ComingPart, KnownParts
 MOST_KNOWN = 48
 """Objects under way that a process remembers something of."""
 
-FRESH_BYTES = 48 << 20
+FRESH_BYTES = 72 << 20
 """The most that objects under way keep in memory until their checksums are made."""
 
 PATIENCE_S = 5.0
