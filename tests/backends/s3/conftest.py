@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.backends.s3.scripted import Server, open_descriptors
+from tests.backends.s3.scripted import PATIENCE_S, Server, an_access, keys_of, open_descriptors
 
 from t9k_em_backends.s3 import sockets
+from t9k_em_backends.s3.sockets import sockets_for
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +31,29 @@ def serve() -> Iterator[Callable[..., Server]]:
     for server in servers:
         server.close()
     assert open_descriptors() <= before  # drivers of other tests may close some meanwhile
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def reach(serve):
+    """Starts a server and goes to it."""
+    opened = []
+
+    def start(talk, *, timeout_s=PATIENCE_S, credentials=keys_of, **options):
+        server = serve(talk, **options)
+        host = f"[{server.address[0]}]" if ":" in server.address[0] else server.address[0]
+        access = an_access(f"http://{host}:{server.address[1]}", credentials=credentials)
+        reached = sockets_for("bucket", access, timeout_s)
+        assert reached is not None
+        opened.append(reached)
+        return server, reached
+
+    yield start
+    for reached in opened:
+        reached.close()

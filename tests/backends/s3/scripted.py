@@ -12,6 +12,8 @@ from typing import Any
 from attrs import define, field, frozen
 from typing_extensions import Self
 
+from t9k_em_backends.s3.access import Access
+
 PATIENCE_S = 30.0
 """How long a test waits for what must happen; only one that fails waits so long."""
 
@@ -171,3 +173,11 @@ class Server:
 
 def open_descriptors() -> int:
     return len(os.listdir("/dev/fd"))
+
+
+def keys_of(secret="very-secret", token=None):
+    return {"access_key_id": "id", "secret_access_key": secret, "token": token, "expires_at": None}
+
+
+def an_access(endpoint, *, path_style=True, credentials=keys_of):
+    return Access(endpoint=endpoint, region="lab", path_style=path_style, credentials=credentials)

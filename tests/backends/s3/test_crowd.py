@@ -18,18 +18,12 @@ from tests.backends.s3.scripted import PATIENCE_S, SHORT_S
 
 from t9k.em.errors import BackendPermissionError, SourceChanged
 from t9k.em.records import Body
-from t9k_em_backends.s3.access import Access
 from t9k_em_backends.s3.connection import IS_POSSIBLE, Connection
 from t9k_em_backends.s3.crowd import Small
-from t9k_em_backends.s3.sockets import sockets_for
 
 pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="sockets of this system cannot do it")
 
 SLOW_DOWN = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
-
-
-def keys_of():
-    return {"access_key_id": "id", "secret_access_key": "secret", "token": None, "expires_at": None}
 
 
 def etag_of(data):
@@ -75,29 +69,6 @@ class Bucket:
 @pytest.fixture
 def bucket():
     return Bucket()
-
-
-@pytest.fixture
-def reach(serve, monkeypatch):
-    """Starts a server and goes to it."""
-    for name in ("http_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    opened = []
-
-    def start(talk, *, timeout_s=PATIENCE_S, credentials=keys_of, **options):
-        server = serve(talk, **options)
-        endpoint = f"http://127.0.0.1:{server.address[1]}"
-        sockets = sockets_for(
-            "bucket", Access(endpoint=endpoint, region="lab", path_style=True, credentials=credentials), timeout_s
-        )
-        assert sockets is not None
-        opened.append(sockets)
-        return server, sockets
-
-    yield start
-    for sockets in opened:
-        sockets.close()
 
 
 @pytest.fixture

@@ -11,12 +11,11 @@ from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
-from tests.backends.s3.scripted import PATIENCE_S, SHORT_S, Server
+from tests.backends.s3.scripted import PATIENCE_S, SHORT_S, Server, an_access, keys_of
 
 from t9k.em.records import Body
 from t9k_em_backends.obstore import _make_driver
 from t9k_em_backends.s3 import sockets as module
-from t9k_em_backends.s3.access import Access
 from t9k_em_backends.s3.connection import IS_POSSIBLE, Refused
 from t9k_em_backends.s3.crowd import Small
 from t9k_em_backends.s3.place import S3Place
@@ -27,40 +26,6 @@ pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="sockets of this system 
 DATA = bytes(range(256)) * 40
 SIZE = len(DATA)
 ETAG = '"an-etag"'
-
-
-def keys_of(secret="very-secret", token=None):
-    return {"access_key_id": "id", "secret_access_key": secret, "token": token, "expires_at": None}
-
-
-def an_access(endpoint, *, path_style=True, credentials=keys_of):
-    return Access(endpoint=endpoint, region="lab", path_style=path_style, credentials=credentials)
-
-
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture
-def reach(serve):
-    """Starts a server and goes to it."""
-    opened = []
-
-    def start(talk, *, timeout_s=PATIENCE_S, credentials=keys_of, **options):
-        server = serve(talk, **options)
-        host = f"[{server.address[0]}]" if ":" in server.address[0] else server.address[0]
-        access = an_access(f"http://{host}:{server.address[1]}", credentials=credentials)
-        sockets = sockets_for("bucket", access, timeout_s)
-        assert sockets is not None
-        opened.append(sockets)
-        return server, sockets
-
-    yield start
-    for sockets in opened:
-        sockets.close()
 
 
 def partial(start, end, *, whole=SIZE, status="206 Partial Content", data=None, extra=""):
@@ -80,6 +45,17 @@ def well(peer):
     """Answers all requests as they should be."""
     while request := peer.request():
         peer.send(answer(request))
+
+
+def well_after(reply):
+    """Answers one request so, and all others as is right."""
+    replies = [reply]
+
+    def talk(peer):
+        while request := peer.request():
+            peer.send(replies.pop() if replies else answer(request))
+
+    return talk
 
 
 def always(reply):
@@ -426,13 +402,7 @@ class TestTrouble:
         assert len(server.peers) == 1
 
     def test_after_a_while_it_is(self, reach, monkeypatch):
-        replies = [b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"]
-
-        def talk(peer):
-            while request := peer.request():
-                peer.send(replies.pop() if replies else answer(request))
-
-        _, sockets = reach(talk)
+        _, sockets = reach(well_after(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"))
         with pytest.raises(Refused):
             read(sockets)
         now = time.monotonic()
@@ -441,13 +411,7 @@ class TestTrouble:
 
     @pytest.mark.parametrize("status", [403, 404, 412, 416])
     def test_is_not_what_the_service_has_not(self, reach, status):
-        replies = [f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()]
-
-        def talk(peer):
-            while request := peer.request():
-                peer.send(replies.pop() if replies else answer(request))
-
-        _, sockets = reach(talk)
+        _, sockets = reach(well_after(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()))
         with pytest.raises(Refused):
             read(sockets)
         assert read(sockets)[1] == DATA[:100]
