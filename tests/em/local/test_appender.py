@@ -300,11 +300,13 @@ class TestSync:
         monkeypatch.setattr(appender, "_SYNC_PERIOD_S", 0.01)
         lines = LineAppender(path)
         lines.append(b"one\n")
-        fd, gone = lines._fd, threading.Event()
-        weakref.finalize(lines, gone.set)
+        fd, gone = lines._fd, weakref.ref(lines)
         del lines
-        while not gone.wait(0.05):
-            gc.collect()
+        deadline = time.monotonic() + 30
+        while is_open_as(fd, path) and time.monotonic() < deadline:
+            gc.collect()  # unless the thread that syncs is what lets go of it last
+            time.sleep(0.01)
+        assert gone() is None
         assert not is_open_as(fd, path)
 
 
