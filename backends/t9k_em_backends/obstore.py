@@ -1,8 +1,8 @@
 """`ObstoreStore`: a bucket of S3 or of a service like it, by obstore, the fastest driver there is for Python.
 
 obstore does whatever nothing else is better at. Large objects go in parts by botocore, for obstore neither resumes an
-upload nor lets one look at the bytes before it is completed; where there is no TLS, many small writes and large reads
-go over `sockets`.
+upload nor lets one look at the bytes before it is completed; where there is no TLS, many small writes, many copies and
+large reads go over `sockets`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES
 from t9k_em_backends.s3.access import Access, find_access
 from t9k_em_backends.s3.client import S3Client
 from t9k_em_backends.s3.connection import Refused
-from t9k_em_backends.s3.crowd import Small
 from t9k_em_backends.s3.multipart import Multipart, is_md5_of, plain_etag
 from t9k_em_backends.s3.place import S3Place
 from t9k_em_backends.s3.signing import RECORDS, Signer, SignsS3
 from t9k_em_backends.s3.sockets import sockets_for
+from t9k_em_backends.s3.writes import Copy, Small, Write
 from t9k_em_backends.traffic import FEWEST, MOST, Budget, Pace
 
 try:
@@ -60,6 +60,9 @@ PIECE_BYTES = 8 * MIB
 
 SMALL_BYTES = MIB // 16
 """What goes along with many others; one thread sends it without waiting."""
+
+SMALL_COPY_BYTES = 8 * MIB
+"""What the service copies along with many others."""
 
 BATCH_FILES = 256
 BATCHES = 8
@@ -220,10 +223,10 @@ class ObstoreStore(SignsS3):
         return self._written(key, body, etag)
 
     def put_many(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
-        """See the port; small local files by one thread, as long as all goes well, and the rest by a thread for each."""
+        """See the port; small files and copies by one thread, as long as all goes well, and the rest by a thread for each."""
         if len({key for key, _ in items}) < len(items):
             return super().put_many(items)
-        infos = self._put_small([(key, body) for key, body in items if body.size <= SMALL_BYTES and _is_local(body)])
+        infos = self._put_small(items)
         infos |= self._put_each([item for item in items if item[0] not in infos])
         return [infos[key] for key, _ in items]
 
@@ -243,18 +246,32 @@ class ObstoreStore(SignsS3):
             wait(putting.values())
 
     def _put_small(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
-        """Writes small objects as far as that goes without any trouble."""
+        """Writes what is small as far as that goes without any trouble."""
         sockets = self._open().sockets
-        if sockets is None or len(items) < 2:  # noqa: PLR2004 - nothing to do at once
+        if sockets is None:
             return {}
         with contextlib.suppress(Refused, OSError):
-            objects = [Small(path=self._key(key), body=body) for key, body in items]
-            etags = sockets.put_many(objects, self._pace.parallelism, self._pace.took)
-            put = [(key, body, etag) for (key, body), etag in zip(items, etags, strict=True) if etag]
+            small = [(key, body, write) for key, body in items if (write := self._small_write(key, body)) is not None]
+            if len(small) < 2:  # noqa: PLR2004 - nothing to do at once
+                return {}
+            etags = sockets.put_many([write for *_, write in small], self._pace.parallelism, self._pace.took)
+            put = [(key, body, etag) for (key, body, _), etag in zip(small, etags, strict=True) if etag]
             if put:
                 self._now(put[-1][0])  # of those that were written last, if the store's clock is not known yet
             return {key: self._written(key, body, etag) for key, body, etag in put}
         return {}
+
+    def _small_write(self, key: str, body: Body) -> Write | None:
+        """The one request that writes a body; None if more than that is needed."""
+        if _is_local(body):
+            return Small(path=self._key(key), body=body) if body.size <= SMALL_BYTES else None
+        origin = body.origin
+        if origin is None or body.size > SMALL_COPY_BYTES or not origin.etag or "-" in origin.etag:
+            return None
+        if not self.copies_from(origin.store):
+            return None
+        source = f"{origin.store.place.bucket}/{origin.store._key(origin.key)}"  # noqa: SLF001 - of this class
+        return Copy(path=self._key(key), source=source, source_etag=origin.etag)
 
     def _written(self, key: str, body: Body, etag: str | None) -> ObjectInfo:
         return ObjectInfo(key=key, size=body.size, modified=self._now(key), etag=plain_etag(etag))

@@ -248,14 +248,20 @@ class TestProcesses:
             process.join(60)
 
 
+@pytest.fixture
+def other_bucket(s3):
+    """URI of a new root in a bucket of its own."""
+    client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+    with contextlib.suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
+        client.create_bucket(Bucket=f"{s3.bucket}-2")
+    return f"s3://{s3.bucket}-2/{s3.new_root()[-10:]}"
+
+
 class TestCopies:
-    def test_what_lies_in_another_bucket_is_copied_by_the_service(self, s3):
+    def test_what_lies_in_another_bucket_is_copied_by_the_service(self, s3, other_bucket):
         data = bytes(range(256)) * 100
         large = bytes(MULTIPART_FROM_BYTES)
-        client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
-        with contextlib.suppress(client.exceptions.BucketAlreadyExists):
-            client.create_bucket(Bucket=f"{s3.bucket}-2")
-        with open_store(s3.new_root()) as source, open_store(f"s3://{s3.bucket}-2/{s3.new_root()[-10:]}") as target:
+        with open_store(s3.new_root()) as source, open_store(other_bucket) as target:
             for key, content in (("a b#?", data), ("large", large)):
                 etag = source.put(key, Body.of(content)).etag
                 origin = Origin(store=source, key=key, etag=etag)
@@ -301,6 +307,12 @@ class TestCopies:
             with pytest.raises(SourceChanged):
                 store.put("b", body)
             assert [info.key for info in store.list("")] == ["a"]
+
+
+def _copied(store, key, data):
+    """What an object of a store holds, for others to copy without reading it."""
+    origin = Origin(store=store, key=key, etag=store.put(key, Body.of(data)).etag)
+    return evolve(Body.of(data), origin=origin, open=lambda: pytest.fail("the bytes need not be read"))
 
 
 class TestManyAtOnce:
@@ -363,6 +375,38 @@ class TestManyAtOnce:
             assert [(info.key, info.size) for info in infos] == [(key, len(data)) for key, data in contents]
             for key, data in dict(contents).items():
                 assert b"".join(store.get(key)) == data
+
+    def test_copies_of_what_another_bucket_has_go_without_their_bytes_each_known_to_be_right(
+        self, s3, other_bucket, monkeypatch
+    ):
+        asked: list[str] = []
+        put_many = Sockets.put_many
+
+        def noted(sockets, writes, *rest):
+            etags = put_many(sockets, writes, *rest)
+            asked.extend(write.path for write, etag in zip(writes, etags, strict=True) if etag)
+            return etags
+
+        monkeypatch.setattr(Sockets, "put_many", noted)
+        keys = ["a", "b/100%", "b/a b+c", "b/\N{SNOWMAN}", "b/q?x=1&y=%2f"]
+        contents = {key: key.encode() * 100 for key in keys}
+        with open_store(s3.new_root()) as source, open_store(other_bucket) as target:
+            items = [(f"to/{key}", _copied(source, key, data)) for key, data in contents.items()]
+            infos = target.put_many(items)
+            assert [info.key for info in infos] == [key for key, _ in items]
+            listed = {info.key: info for info in target.list("")}
+            for info, (key, data) in zip(infos, contents.items(), strict=True):
+                assert (info.size, info.etag) == (len(data), listed[f"to/{key}"].etag)
+                assert b"".join(target.get(f"to/{key}")) == data
+            assert [path.partition("/")[2] for path in asked] == [f"to/{key}" for key in keys]
+
+    def test_copies_of_what_was_replaced_are_refused_and_not_left(self, s3):
+        with open_store(s3.new_root()) as store:
+            items = [(f"to/{n}", _copied(store, str(n), b"right")) for n in range(5)]
+            store.put("3", Body.of(b"other"))
+            with pytest.raises(SourceChanged):
+                store.put_many(items)
+            assert all(b"".join(store.get(info.key)) == b"right" for info in store.list("to/"))
 
     def test_without_more_descriptors_it_goes_the_long_way(self, s3, tmp_path, monkeypatch):
         def none():

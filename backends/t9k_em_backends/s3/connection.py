@@ -11,7 +11,9 @@ from typing import Any
 
 from attrs import frozen
 
-_HEAD_BYTES = 16 << 10
+HEAD_BYTES = 16 << 10
+"""The most that may come before the body."""
+
 _STATUS_DIGITS = 3
 _ONCE = {"connection", "content-length", "content-range", "etag", "transfer-encoding"}
 _MOST_DIGITS = 18
@@ -135,9 +137,9 @@ class Connection:
             Refused: It is too long.
             OSError: There is no more.
         """
-        if len(received) > _HEAD_BYTES:
+        if len(received) > HEAD_BYTES:
             raise Refused("an endless head")
-        piece = self.socket.recv(_HEAD_BYTES)
+        piece = self.socket.recv(HEAD_BYTES)
         if not piece:
             raise ConnectionResetError("closed before the end of an answer")
         return piece

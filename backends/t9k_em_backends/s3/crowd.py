@@ -1,4 +1,4 @@
-"""Many small objects written by one thread, with many requests under way at a time.
+"""Many small writes by one thread, with many requests under way at a time.
 
 A thread for each would spend most of its time on taking turns with the others.
 """
@@ -10,34 +10,21 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from attrs import define
 
-from t9k_em_backends.s3.connection import Answer, Connection, Refused, parse_head
+from t9k_em_backends.s3.connection import HEAD_BYTES, Answer, Connection, Refused, parse_head
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from t9k.em.records import Body
     from t9k_em_backends.s3.sockets import Sockets
+    from t9k_em_backends.s3.writes import Write
 
-_OK = 200
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-
-
-class Small(NamedTuple):
-    """A small object to be written.
-
-    Attributes:
-        path: Its key in the bucket.
-        body: Its bytes, of known SHA-256.
-    """
-
-    path: str
-    body: Body
 
 
 @define(eq=False)
@@ -46,7 +33,7 @@ class _Lane:
 
     Attributes:
         connection: It does not wait.
-        number: Of the object.
+        number: Of the write.
         unsent: What is still to be sent of the request.
         received: What came of the answer.
         since: When the request was made, by `time.perf_counter`.
@@ -66,8 +53,8 @@ class _Lane:
             while self.unsent:
                 self.unsent = self.unsent[self.connection.socket.send(self.unsent) :]
 
-    def pull(self) -> Answer | None:
-        """Receives what is there; the answer, once it is whole. It has no body, and comes after all was sent.
+    def pull(self) -> tuple[Answer, bytes] | None:
+        """Receives what is there; the answer and its body, once they are whole. They come after all was sent.
 
         Raises:
             Refused: It is another one.
@@ -77,13 +64,13 @@ class _Lane:
             self.received += self.connection.receive(self.received)
         if self.received and self.unsent:
             raise Refused("an early answer")
-        head, end, rest = self.received.partition(b"\r\n\r\n")
+        head, end, body = self.received.partition(b"\r\n\r\n")
         if not end:
             return None
         answer = parse_head(head)
-        if answer.length or rest:
-            raise Refused("a body")
-        return answer
+        if len(body) > answer.length or len(head) + answer.length > HEAD_BYTES:
+            raise Refused("a long body")
+        return (answer, body) if len(body) == answer.length else None
 
 
 class Crowd:
@@ -91,17 +78,17 @@ class Crowd:
 
     Args:
         sockets: Where the connections come from, and go to.
-        objects: What to write.
+        writes: What to write.
         took: Told how many seconds each request took.
     """
 
-    def __init__(self, sockets: Sockets, objects: Sequence[Small], took: Callable[[float], None]) -> None:
+    def __init__(self, sockets: Sockets, writes: Sequence[Write], took: Callable[[float], None]) -> None:
         self._sockets = sockets
-        self._objects = objects
+        self._writes = writes
         self._took = took
-        self._left = deque(range(len(objects)))
+        self._left = deque(range(len(writes)))
         self._lanes: set[_Lane] = set()
-        self._etags: list[str | None] = [None] * len(objects)
+        self._etags: list[str | None] = [None] * len(writes)
         self._timeout_s = 0.0
         self._selector = selectors.DefaultSelector()
 
@@ -148,11 +135,10 @@ class Crowd:
         self._next(lane, is_there=is_there)
 
     def _next(self, lane: _Lane, *, is_there: bool = True) -> None:
-        """Begins with the next object."""
+        """Begins with the next write."""
         lane.number = self._left.popleft()
-        small = self._objects[lane.number]
         try:
-            request = self._sockets.put_request(small.path, small.body.read(), small.body.sha256)
+            request = self._writes[lane.number].request(self._sockets.request)
         except (Refused, OSError):  # whoever tries it again meets it too, and says what is wrong
             self._left.clear()
             self._remove(lane)
@@ -174,27 +160,26 @@ class Crowd:
         """Does what a connection is ready for."""
         try:
             lane.push()
-            answer = lane.pull() if events & _READ else None
+            whole = lane.pull() if events & _READ else None
+            if whole is None:
+                self._watch(lane)
+                return
+            answer, body = whole
+            self._etags[lane.number] = self._writes[lane.number].etag(answer, body)
         except (Refused, OSError):
             self._give_up(lane)
             return
-        if answer is None:
-            self._watch(lane)
-        elif answer.status != _OK or "etag" not in answer.headers:
-            self._give_up(lane)
+        self._took(time.perf_counter() - lane.since)
+        lane.connection.is_used = True
+        if self._left and answer.keeps:
+            self._next(lane)
         else:
-            self._etags[lane.number] = answer.headers["etag"]
-            self._took(time.perf_counter() - lane.since)
-            lane.connection.is_used = True
-            if self._left and answer.keeps:
-                self._next(lane)
-            else:
-                self._remove(lane)
-                self._sockets.keep(lane.connection, answer)
-                self._replace(lane)
+            self._remove(lane)
+            self._sockets.keep(lane.connection, answer)
+            self._replace(lane)
 
     def _give_up(self, lane: _Lane) -> None:
-        """After a failure: tries no more objects, unless the service only closed a connection that nobody used."""
+        """After a failure: tries no more, unless the service only closed a connection that nobody used."""
         self._remove(lane)
         lane.connection.close()
         if lane.connection.is_used and not lane.received:
@@ -211,5 +196,6 @@ class Crowd:
                 self._add(lane.connection.another(self._timeout_s), is_there=False)
 
     def _remove(self, lane: _Lane) -> None:
-        self._selector.unregister(lane.connection.socket)
+        with contextlib.suppress(KeyError):  # the selector forgets what it could not watch
+            self._selector.unregister(lane.connection.socket)
         self._lanes.remove(lane)

@@ -8,7 +8,6 @@ is here. ADR 0009 has the figures.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import threading
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from t9k_em_backends.s3.connection import IS_POSSIBLE, Answer, Connection, Refused, number
-from t9k_em_backends.s3.crowd import Crowd, Small
+from t9k_em_backends.s3.crowd import Crowd
 from t9k_em_backends.s3.signature import encoded_path, sign
 
 if TYPE_CHECKING:
     from t9k_em_backends.s3.access import Access
+    from t9k_em_backends.s3.writes import Write
 
 MOST_KEPT = 256
 """How many connections that nobody uses stay open."""
@@ -152,7 +152,7 @@ class Sockets:
 
     def _read_into(self, path: str, start: int, buffer: memoryview) -> int:
         end = start + len(buffer)
-        connection, answer = self._ask(self._request("GET", path, {"range": f"bytes={start}-{end - 1}"}))
+        connection, answer = self._ask(self.request("GET", path, {"range": f"bytes={start}-{end - 1}"}))
         try:
             if answer.status in _MISSING:
                 raise Missing(f"status {answer.status}")
@@ -168,11 +168,11 @@ class Sockets:
         self.keep(connection, answer)
         return whole
 
-    def put_many(self, objects: Sequence[Small], width: int, took: Callable[[float], None]) -> Sequence[str | None]:
-        """Writes small objects, whatever is there.
+    def put_many(self, writes: Sequence[Write], width: int, took: Callable[[float], None]) -> Sequence[str | None]:
+        """Writes objects, whatever is there.
 
         Args:
-            objects: The objects, of some 64 KiB at most.
+            writes: What to write, each of some 64 KiB at most, or a copy of some MiB.
             width: How many requests to have under way.
             took: Told how many seconds each request took.
 
@@ -184,20 +184,44 @@ class Sockets:
             SourceChanged: A body is not what was announced.
             OSError: This system has no room for it.
         """
-        if not objects:
+        if not writes:
             return []
         with self._crowds:
             if self.rests:
-                return [None] * len(objects)
-            with Crowd(self, objects, took) as crowd:
+                return [None] * len(writes)
+            with Crowd(self, writes, took) as crowd:
                 return crowd.write(min(width, _most_open() // CROWDS), self._timeout_s)
 
     # For `Crowd`.
 
-    def put_request(self, path: str, data: bytes, sha256: str) -> bytes:
-        """What writes an object; the service compares the checksum."""
-        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
-        return self._request("PUT", path, {"content-length": str(len(data)), "x-amz-checksum-sha256": checksum}) + data
+    def request(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        """A signed request, up to where its body begins.
+
+        Args:
+            method: Of HTTP.
+            path: The key in the bucket.
+            headers: By lower-case name, without those that are always there.
+
+        Raises:
+            Refused: It cannot be signed, or not be sent.
+        """
+        now = time.monotonic()
+        until, credentials = self._credentials
+        if now >= until:
+            try:
+                credentials = self._ask_credentials()
+            except KeyError as error:  # of the environment, which somebody has changed
+                raise Refused("no credentials") from error
+            self._credentials = now + CREDENTIALS_S, credentials
+        try:
+            encoded = self._root + encoded_path(path)
+            signed = sign(method, encoded, {"host": self._host, **headers}, credentials, self._region)
+        except UnicodeError as error:
+            raise Refused("nothing that can be signed") from error
+        if not path.isprintable() or not all(value.isascii() and value.isprintable() for value in signed.values()):
+            raise Refused("nothing that can be sent")
+        lines = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
+        return f"{method} {encoded} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
 
     def kept(self) -> Connection | None:
         """A connection that nobody uses and that the service has left as it was."""
@@ -245,25 +269,6 @@ class Sockets:
             except BaseException:
                 connection.close()
                 raise
-
-    def _request(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
-        now = time.monotonic()
-        until, credentials = self._credentials
-        if now >= until:
-            try:
-                credentials = self._ask_credentials()
-            except KeyError as error:  # of the environment, which somebody has changed
-                raise Refused("no credentials") from error
-            self._credentials = now + CREDENTIALS_S, credentials
-        try:
-            encoded = self._root + encoded_path(path)
-            signed = sign(method, encoded, {"host": self._host, **headers}, credentials, self._region)
-        except UnicodeError as error:
-            raise Refused("nothing that can be signed") from error
-        if not path.isprintable() or not all(value.isascii() and value.isprintable() for value in signed.values()):
-            raise Refused("nothing that can be sent")
-        lines = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
-        return f"{method} {encoded} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
 
 
 def _most_open() -> int:

@@ -19,7 +19,7 @@ from tests.backends.s3.scripted import PATIENCE_S, SHORT_S
 from t9k.em.errors import BackendPermissionError, SourceChanged
 from t9k.em.records import Body
 from t9k_em_backends.s3.connection import IS_POSSIBLE, Connection
-from t9k_em_backends.s3.crowd import Small
+from t9k_em_backends.s3.writes import Copy, Small
 
 pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="sockets of this system cannot do it")
 
@@ -27,11 +27,11 @@ SLOW_DOWN = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
 
 
 def etag_of(data):
-    return f'"{hashlib.md5(data).hexdigest()}"'
+    return hashlib.md5(data).hexdigest()
 
 
 def ok(request, extra=""):
-    return f"HTTP/1.1 200 OK\r\nETag: {etag_of(request.body)}\r\n{extra}Content-Length: 0\r\n\r\n".encode()
+    return f'HTTP/1.1 200 OK\r\nETag: "{etag_of(request.body)}"\r\n{extra}Content-Length: 0\r\n\r\n'.encode()
 
 
 class Bucket:
@@ -258,12 +258,12 @@ class TestRefusals:
             b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
             b'HTTP/1.1 200 OK\r\nETag: "x"\r\n\r\n',
             b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 9\r\n\r\n<Error />',
-            b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 9\r\n\r\n',
             b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 0\r\n\r\nmore',
             b'HTTP/1.1 200 OK\r\nETag: "x"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
             b'HTTP/1.0 200 OK\r\nETag: "x"\r\nContent-Length: 0\r\n\r\n',
             b"HTTP/1.1 100 Continue\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nETag: " + b"x" * (1 << 17),
+            b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 20000\r\n\r\n',
         ],
     )
     def test_after_an_answer_that_is_not_as_hoped_no_more_are_started(self, reach, bucket, reply):
@@ -494,3 +494,70 @@ class TestBodies:
         with suppress(BackendPermissionError):
             put(sockets, some(10))
         assert not selects["in vain"]
+
+
+class TestCopies:
+    """An object that the service is to copy is written only if its answer says so, with the ETag that was expected."""
+
+    ETAG = "0123456789abcdef0123456789abcdef"
+
+    def copies(self, count=3):
+        return [Copy(path=f"to/{at}", source=f"other/a b/{at}#", source_etag=self.ETAG) for at in range(count)]
+
+    def talk(self, bucket, reply):
+        def talk(peer):
+            while bucket.take(peer):
+                head, end, body = reply.encode().partition(b"\r\n\r\n")
+                peer.send(head + f"\r\nContent-Length: {len(body)}".encode() + end)
+                peer.send(body[:30])
+                peer.send(body[30:])
+
+        return talk
+
+    @pytest.mark.parametrize("etag", [ETAG, f'"{ETAG}"', f"&quot;{ETAG}&quot;", f"&#34;{ETAG}&#34;"])
+    @pytest.mark.parametrize("attributes", ["", ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'])
+    def test_an_answer_with_the_right_etag_is_success(self, reach, bucket, etag, attributes):
+        body = (
+            f"<CopyObjectResult{attributes}>\n<LastModified>2026</LastModified><ETag>{etag}</ETag></CopyObjectResult>"
+        )
+        _, sockets = reach(self.talk(bucket, f"HTTP/1.1 200 OK\r\n\r\n<?xml version='1.0'?>\n{body}"))
+        assert put(sockets, self.copies()) == [self.ETAG] * 3
+        for request in bucket.received:
+            number = request.path[-1]
+            assert (request.method, request.body) == ("PUT", b"")
+            assert request.headers["x-amz-copy-source"] == f"other/a%20b/{number}%23"
+            assert request.headers["x-amz-copy-source-if-match"] == f'"{self.ETAG}"'
+            signed = request.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
+            assert {"x-amz-copy-source", "x-amz-copy-source-if-match"} <= set(signed)
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            "HTTP/1.1 200 OK\r\n\r\n",
+            f'HTTP/1.1 200 OK\r\nETag: "{ETAG}"\r\n\r\n',
+            "HTTP/1.1 200 OK\r\n\r\n<Error><Code>InternalError</Code></Error>",
+            f"HTTP/1.1 200 OK\r\n\r\n<Error><ETag>{ETAG}</ETag></Error>",
+            "HTTP/1.1 200 OK\r\n\r\n<CopyObjectResult><ETag>fedcba9876543210</ETag></CopyObjectResult>",
+            f"HTTP/1.1 412 Failed\r\n\r\n<CopyObjectResult><ETag>{ETAG}</ETag></CopyObjectResult>",
+            f"HTTP/1.1 200 OK\r\n\r\n<CopyObjectResult><ETag>{ETAG}</ETag>{' ' * 20_000}</CopyObjectResult>",
+        ],
+    )
+    def test_any_other_is_none(self, reach, bucket, reply):
+        _, sockets = reach(self.talk(bucket, reply))
+        assert put(sockets, self.copies()) == [None] * 3
+        assert not sockets._idle
+
+    def test_they_go_along_with_small_objects(self, reach, bucket):
+        answer = f"<CopyObjectResult><ETag>{self.ETAG}</ETag></CopyObjectResult>"
+
+        def talk(peer):
+            while request := bucket.take(peer):
+                if request.path.startswith("/bucket/to/"):
+                    peer.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n{answer}".encode())
+                else:
+                    bucket.answer(peer, request)
+
+        _, sockets = reach(talk)
+        objects = some(2)
+        expected = [self.ETAG, *(etag_of(small.body.read()) for small in objects), self.ETAG]
+        assert put(sockets, [self.copies()[0], *objects, self.copies()[1]], 1) == expected

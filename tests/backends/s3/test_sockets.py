@@ -17,9 +17,9 @@ from t9k.em.records import Body
 from t9k_em_backends.obstore import _make_driver
 from t9k_em_backends.s3 import sockets as module
 from t9k_em_backends.s3.connection import IS_POSSIBLE, Refused
-from t9k_em_backends.s3.crowd import Small
 from t9k_em_backends.s3.place import S3Place
 from t9k_em_backends.s3.sockets import CREDENTIALS_S, MOST_KEPT, Sockets, sockets_for
+from t9k_em_backends.s3.writes import Small
 
 pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="sockets of this system cannot do it")
 
@@ -130,7 +130,7 @@ class TestWhichServices:
             obstore.put(driver, "a b/~+%*ü", b"data", use_multipart=False)
         sockets = sockets_for("bucket", access, 1)
         assert sockets is not None
-        ours = sockets._request("PUT", "a b/~+%*ü", {}).decode().split(" ")[1]
+        ours = sockets.request("PUT", "a b/~+%*ü", {}).decode().split(" ")[1]
         assert (sockets._host, ours) == (requests[0].headers["host"], requests[0].path)
 
     def test_a_port_that_is_none_is_left_to_obstore(self):
@@ -323,7 +323,7 @@ class TestConnections:
     def test_all_that_were_closed_meanwhile_are_gone_through(self, reach):
         server, sockets = reach(well)
         for connection in [sockets.connect() for _ in range(5)]:
-            got = connection.ask(sockets._request("GET", "a/key", {"range": "bytes=0-0"}))
+            got = connection.ask(sockets.request("GET", "a/key", {"range": "bytes=0-0"}))
             connection.fill(memoryview(bytearray(1)))
             sockets.keep(connection, got)
         assert len(sockets._idle) == 5
@@ -443,7 +443,7 @@ class TestIdle:
         server, sockets = reach(well)
         first, second = sockets.connect(), sockets.connect()
         for connection in (first, second):
-            sockets.keep(connection, connection.ask(sockets._request("GET", "a", {"range": "bytes=0-9"})))
+            sockets.keep(connection, connection.ask(sockets.request("GET", "a", {"range": "bytes=0-9"})))
             connection.fill(memoryview(bytearray(10)))
         now = time.monotonic()
         monkeypatch.setattr(module.time, "monotonic", lambda: now + module.IDLE_S + 1)
