@@ -11,6 +11,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import secrets
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,6 @@ from urllib.parse import quote
 from attrs import frozen
 
 from t9k.em.errors import BackendPermissionError, BackendUnavailable, EMError, InvalidURI, MissingExtra, NotFound
-from t9k.em.names import random_text
 from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.failures import failure, unreachable
 from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, changed, in_turn, taken
@@ -47,6 +47,8 @@ PAGE = 1000
 DELETES_AT_ONCE = 32
 CHUNK_BYTES = 16 * MIB  # a multiple of 256 KiB, as resumable uploads want it
 OBJECT = "b/{}/o/{}"
+TOLD = "name,size,updated,md5Hash"
+"""What the service is to tell of an object."""
 
 
 @frozen(kw_only=True)
@@ -205,7 +207,7 @@ class GSStore(CloudStore):
                 prefix=prefix,
                 maxResults=PAGE,
                 pageToken=token or None,
-                fields="items(name,size,updated,md5Hash),nextPageToken",
+                fields=f"items({TOLD}),nextPageToken",
             )
         except FileNotFoundError:
             raise failure("NoSuchBucket", self._text) from None
@@ -213,7 +215,7 @@ class GSStore(CloudStore):
 
     async def _write(self, path: str, data: bytes, sha256: str, if_absent: bool) -> ObjectInfo:
         del sha256  # which the service does not know
-        boundary = random_text(32)
+        boundary = secrets.token_hex(16)
         md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
         about = json.dumps({"name": path, "md5Hash": md5})
         head = (
@@ -227,6 +229,7 @@ class GSStore(CloudStore):
             headers={"Content-Type": f"multipart/related; boundary={boundary}"},
             data=UnclosableBytesIO(b"".join((head.encode(), data, f"\r\n--{boundary}--\r\n".encode()))),
             ifGenerationMatch="0" if if_absent else None,
+            fields=TOLD,
         )
         return self._told(told)
 
@@ -349,5 +352,5 @@ class GSStore(CloudStore):
 def _time(text: str) -> float:
     """POSIX seconds from a time as RFC 3339 has it, in UTC."""
     seconds_text, _, fraction = text.rstrip("Z").partition(".")
-    whole = datetime.strptime(seconds_text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+    whole = datetime.fromisoformat(seconds_text[:19]).replace(tzinfo=timezone.utc).timestamp()
     return whole + (float(f"0.{fraction[:9]}") if fraction[:9].isdigit() else 0.0)

@@ -49,7 +49,7 @@ class S3Backend(TreeBackend):
         driver = options.pop("driver", None)
         if timeout_s is not None:
             options.setdefault("timeout", str(timeout_s))
-        return _store_class(driver).from_uri(evolve(uri, options=options))
+        return _make_store(evolve(uri, options=options), driver)
 
     @property
     def store(self) -> ObjectStore:
@@ -65,14 +65,15 @@ class S3Backend(TreeBackend):
         self._store = store
 
 
-def _store_class(driver: str | None) -> type[ObjectStore]:
+def _make_store(uri: URI, driver: str | None) -> ObjectStore:
     """The store of a driver, or of the best one that is installed and can be used in this process."""
     if driver is not None and driver not in _DRIVERS:
         raise InvalidURI(f"there is no driver {driver!r} for s3://; there are: {', '.join(_DRIVERS)}")
     for name in _DRIVERS if driver is None else (driver,):
         with contextlib.suppress(*(() if driver else (MissingExtra,))):
-            module, store = _DRIVERS[name]
-            found: type[ObjectStore] = getattr(import_module(module), store)
-            if driver or getattr(import_module(module), "is_usable", lambda: True)():
-                return found
+            module_name, store = _DRIVERS[name]
+            module = import_module(module_name)
+            if driver or getattr(module, "is_usable", lambda: True)():
+                made: ObjectStore = getattr(module, store).from_uri(uri)
+                return made
     raise MissingExtra("s3:// needs a driver; pip install 't9k-em[obstore]', or 't9k-em[s3]' for s3fs")

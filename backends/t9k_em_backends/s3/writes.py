@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from t9k.em.records import Body
 
 _OK = 200
-_COPIED = re.compile(rb"<CopyObjectResult[\s>].*<ETag>([^<]*)</ETag>", re.DOTALL)
+_COPIED = re.compile(rb"<CopyObjectResult[\s>].*<ETag>(?:\"|&quot;|&#34;)?([^<&\"]+)[^<]*</ETag>", re.DOTALL)
 
 
 Request = Callable[[str, str, Mapping[str, str]], bytes]
@@ -94,7 +93,7 @@ class Copy(NamedTuple):
         found = _COPIED.search(content)
         if answer.status != _OK or found is None:
             raise Refused(f"status {answer.status}")
-        etag = plain_etag(html.unescape(found[1].decode("latin-1")))
+        etag = found[1].decode("latin-1")
         if etag != self.source_etag:
             raise Refused("other bytes, or an ETag of another kind")
         return etag

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from gc import set_threshold
+from gc import freeze, set_threshold
 from importlib.util import find_spec
 
 __all__ = ["main"]
@@ -26,8 +26,11 @@ def main() -> None:
         print("em: the command line needs a few more libraries: pip install 't9k-em[cli]'", file=sys.stderr)
         sys.exit(1)
 
-    from t9k.em.cli.app import app
-
     if sys.argv[1:2] != ["server"]:  # which runs on for months
         set_threshold(*_GARBAGE)
-    app.main(prog_name="em")
+    from t9k.em.cli.app import app
+
+    try:
+        app.main(prog_name="em")
+    finally:
+        freeze()  # or Python would look through all there is once more before it ends, for up to 0.1 s
