@@ -82,8 +82,13 @@ def down(row: str, make: Callable[[Bench], Tree]) -> Callable[[Bench], None]:
             run(s3.upload(tree, root), bench.directory)
             objects = s3.objects(root)
             for _ in bench.repeat(row):
-                jobs = s3.download(tree, root), s3.s5cmd_down(tree, objects), s3.rclone_down(tree, objects)
-                bench.measure(row, *jobs)
+                bench.measure(
+                    row,
+                    s3.download(tree, root),
+                    s3.s5cmd_down(tree, objects),
+                    s3.rclone_down(tree, objects),
+                    s3.s5cmd_down_checked(tree, objects),
+                )
 
     return measure
 

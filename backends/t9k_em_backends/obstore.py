@@ -14,8 +14,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from datetime import datetime, timedelta
+from concurrent.futures import Future, wait
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from t9k.em.errors import (
@@ -32,26 +32,22 @@ from t9k.em.names import check_stored, random_text
 from t9k.em.records import Body, ObjectInfo, Origin
 from t9k_em_backends.failures import failure, forget, unreachable
 from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES
-from t9k_em_backends.s3.access import Access, find_access
-from t9k_em_backends.s3.client import S3Client
 from t9k_em_backends.s3.connection import Refused
-from t9k_em_backends.s3.multipart import Multipart, is_md5_of, plain_etag
+from t9k_em_backends.s3.drivers import Drivers
+from t9k_em_backends.s3.multipart import is_md5_of, plain_etag
 from t9k_em_backends.s3.place import S3Place
 from t9k_em_backends.s3.signing import RECORDS, Signer, SignsS3
-from t9k_em_backends.s3.sockets import sockets_for
 from t9k_em_backends.s3.writes import Copy, Small, Write
-from t9k_em_backends.traffic import FEWEST, MOST, Budget, Pace
+from t9k_em_backends.traffic import Budget, Pace
 
 try:
     import obstore
     from obstore import exceptions
-    from obstore.store import S3Store
 except ImportError as error:
     raise MissingExtra("obstore is not installed; pip install 't9k-em[obstore]'") from error
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
-    from obstore.store import RetryConfig
 
     from t9k.em.uris import URI
 
@@ -70,11 +66,8 @@ CHUNK_BYTES = MIB // 4
 PIECES_AHEAD = 4
 COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html: 5 GB
 LIST_CHUNK = 1000
-REQUEST_TIMEOUT_S = 300.0
-CONNECT_TIMEOUT_S = 10.0
-STALL_TIMEOUT_S = 60.0
-RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=90)}
 
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
 
@@ -109,7 +102,7 @@ class ObstoreStore(SignsS3):
         self._budget = budget or Budget()
         self._pace = Pace()
         self._opening = threading.RLock()
-        self._drivers: _Drivers | None = None
+        self._drivers: Drivers | None = None
 
     @classmethod
     def from_uri(cls, uri: URI) -> ObstoreStore:
@@ -223,10 +216,10 @@ class ObstoreStore(SignsS3):
         return self._written(key, body, etag)
 
     def put_many(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
-        """See the port; small files and copies by one thread, as long as all goes well, and the rest by a thread for each."""
+        """See the port; what is small by one thread, as long as all goes well, and the rest by a thread for each."""
         if len({key for key, _ in items}) < len(items):
             return super().put_many(items)
-        infos = self._put_small(items)
+        infos = self._put_small(items) | self._copy_small(items)
         infos |= self._put_each([item for item in items if item[0] not in infos])
         return [infos[key] for key, _ in items]
 
@@ -246,32 +239,57 @@ class ObstoreStore(SignsS3):
             wait(putting.values())
 
     def _put_small(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
-        """Writes what is small as far as that goes without any trouble."""
+        """Writes small files as far as that goes without any trouble."""
+        small = [(key, body) for key, body in items if body.size <= SMALL_BYTES and _is_local(body)]
+        if len(small) < 2:  # noqa: PLR2004 - nothing to do at once
+            return {}
+        writes = [Small(path=self._key(key), body=body) for key, body in small]
+        return self._write_at_once(small, writes, self._pace.took)
+
+    def _copy_small(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
+        """Has the service copy what it has already, likewise."""
+        drivers = self._open()
+        small = [item for item in items if self._is_small_copy(item[1])]
+        if len(small) < 2 or not self._copies_over_sockets(drivers, *small[0]):  # noqa: PLR2004 - nothing to do at once
+            return {}
+        infos = self._write_at_once(small, [self._copied(key, body) for key, body in small], _ignore)
+        if len(infos) < len(small):  # from now on one by one, and each is looked at
+            drivers.copies_over_sockets = drivers.copies_keep_etags = False
+        return infos
+
+    def _is_small_copy(self, body: Body) -> bool:
+        origin = body.origin
+        if origin is None or body.size > SMALL_COPY_BYTES or _MD5.fullmatch(origin.etag) is None:
+            return False
+        return self.copies_from(origin.store)
+
+    def _copied(self, key: str, body: Body) -> Copy:
+        origin: Any = body.origin
+        source = f"{origin.store.place.bucket}/{origin.store._key(origin.key)}"  # noqa: SLF001 - of this class
+        return Copy(path=self._key(key), source=source, source_etag=origin.etag)
+
+    def _copies_over_sockets(self, drivers: Drivers, key: str, body: Body) -> bool:
+        """Whether the service copies over sockets, and tells the ETag that a listing has; tried once, with one object."""
+        with drivers.trying:
+            if drivers.copies_over_sockets is None and drivers.sockets is not None and not drivers.sockets.rests:
+                told = self._write_at_once([(key, body)], [self._copied(key, body)], _ignore).get(key)
+                drivers.copies_over_sockets = told is not None and told.etag == self._look(key).etag
+            return bool(drivers.copies_over_sockets)
+
+    def _write_at_once(
+        self, items: Sequence[tuple[str, Body]], writes: Sequence[Write], took: Callable[[float], None]
+    ) -> dict[str, ObjectInfo]:
+        """Makes the one request that each item takes, in this thread; says what is known to be written."""
         sockets = self._open().sockets
         if sockets is None:
             return {}
         with contextlib.suppress(Refused, OSError):
-            small = [(key, body, write) for key, body in items if (write := self._small_write(key, body)) is not None]
-            if len(small) < 2:  # noqa: PLR2004 - nothing to do at once
-                return {}
-            etags = sockets.put_many([write for *_, write in small], self._pace.parallelism, self._pace.took)
-            put = [(key, body, etag) for (key, body, _), etag in zip(small, etags, strict=True) if etag]
+            etags = sockets.put_many(writes, self._pace.parallelism, took)
+            put = [(key, body, etag) for (key, body), etag in zip(items, etags, strict=True) if etag]
             if put:
                 self._now(put[-1][0])  # of those that were written last, if the store's clock is not known yet
             return {key: self._written(key, body, etag) for key, body, etag in put}
         return {}
-
-    def _small_write(self, key: str, body: Body) -> Write | None:
-        """The one request that writes a body; None if more than that is needed."""
-        if _is_local(body):
-            return Small(path=self._key(key), body=body) if body.size <= SMALL_BYTES else None
-        origin = body.origin
-        if origin is None or body.size > SMALL_COPY_BYTES or not origin.etag or "-" in origin.etag:
-            return None
-        if not self.copies_from(origin.store):
-            return None
-        source = f"{origin.store.place.bucket}/{origin.store._key(origin.key)}"  # noqa: SLF001 - of this class
-        return Copy(path=self._key(key), source=source, source_etag=origin.etag)
 
     def _written(self, key: str, body: Body, etag: str | None) -> ObjectInfo:
         return ObjectInfo(key=key, size=body.size, modified=self._now(key), etag=plain_etag(etag))
@@ -330,7 +348,7 @@ class ObstoreStore(SignsS3):
     def _signer(self) -> Signer:
         return Signer(store=self, path=self._key, client=self._open().client)
 
-    def _open(self) -> _Drivers:
+    def _open(self) -> Drivers:
         global _used_in  # noqa: PLW0603 - obstore's threads are one set per process
         drivers = self._drivers
         if drivers is not None and drivers.process == os.getpid():
@@ -342,7 +360,7 @@ class ObstoreStore(SignsS3):
             )
         with self._opening:
             if self._drivers is None or self._drivers.process != os.getpid():
-                self._drivers = _Drivers(self._place, self._budget)
+                self._drivers = Drivers(self._place, self._budget)
                 _used_in = os.getpid()
             return self._drivers
 
@@ -384,7 +402,7 @@ class ObstoreStore(SignsS3):
         if stop < end:
             yield from self._following(drivers, key, stop, end, etag)
 
-    def _first_piece(self, drivers: _Drivers, key: str, start: int, stop: int) -> tuple[Sequence[bytes], int, str]:
+    def _first_piece(self, drivers: Drivers, key: str, start: int, stop: int) -> tuple[Sequence[bytes], int, str]:
         """The first bytes, the size of the whole and its ETag."""
         try:
             with self._translated(key), self._pace.timed():
@@ -393,7 +411,7 @@ class ObstoreStore(SignsS3):
         except _PastTheEnd:
             return (), 0, ""
 
-    def _following(self, drivers: _Drivers, key: str, start: int, end: int, etag: str) -> Iterator[bytes]:
+    def _following(self, drivers: Drivers, key: str, start: int, end: int, etag: str) -> Iterator[bytes]:
         """The bytes after the first piece, some pieces ahead of who reads them, all of the same object."""
         running: deque[tuple[int, Future[Sequence[bytes]]]] = deque()  # each with how much room was taken for it
         try:
@@ -422,7 +440,7 @@ class ObstoreStore(SignsS3):
                     fetching.exception()
                 self._budget.give(taken)
 
-    def _piece(self, drivers: _Drivers, key: str, start: int, stop: int, etag: str) -> Sequence[bytes]:
+    def _piece(self, drivers: Drivers, key: str, start: int, stop: int, etag: str) -> Sequence[bytes]:
         options: GetOptions = {"range": (start, stop)}
         if etag:
             options["if_match"] = etag
@@ -453,7 +471,8 @@ class ObstoreStore(SignsS3):
         if info.size != body.size or (not keeps and origin.etag and source._look(origin.key).etag != origin.etag):
             self.delete([key])
             raise SourceChanged(f"{body.what} is not what was uploaded: the store has other bytes there")
-        drivers.copies_keep_etags = drivers.copies_keep_etags or (keeps and "-" not in info.etag)
+        if drivers.copies_keep_etags is None and keeps and "-" not in info.etag:
+            drivers.copies_keep_etags = True
         return info
 
     def _order_copy(self, source: ObstoreStore, key: str, target: str, size: int) -> None:
@@ -489,92 +508,12 @@ def _is_local(body: Body) -> bool:
     return body.path is not None and bool(body.sha256) and body.origin is None
 
 
+def _ignore(_: float) -> None:
+    """How long a copy takes does not tell how far away the service is."""
+
+
 class _PastTheEnd(BackendError):
     """A range begins where the object ends."""
-
-
-class _Drivers:
-    """What one process has of a store: the drivers and the threads.
-
-    Attributes:
-        process: Its number.
-        ahead_s: The store's clock minus `time.monotonic`, once it is known.
-        copies_keep_etags: Whether a copy is known to have the ETag of its source.
-        refused: Why the credentials could not be renewed, when that happened.
-    """
-
-    def __init__(self, place: S3Place, budget: Budget) -> None:
-        self._place = place
-        self.process = os.getpid()
-        self.ahead_s: float | None = None
-        self.copies_keep_etags = False
-        self.refused: EMError | None = None
-        self.access = find_access(place)
-        self.obstore = self._make()
-        self.pool = ThreadPoolExecutor(8, thread_name_prefix="em-s3")
-        self.writers = ThreadPoolExecutor(FEWEST, thread_name_prefix="em-s3-put")  # which may wait for `pool`
-        self.client = S3Client(place, self.access)
-        self.sockets = sockets_for(place.bucket, self.access, place.timeout_s or STALL_TIMEOUT_S)
-        self.multipart = Multipart(call=self.client.call, budget=budget, pool=self.pool)
-        self._from_buckets: dict[str, S3Store] = {place.bucket: self.obstore}
-
-    def from_bucket(self, bucket: str) -> S3Store:
-        """A driver whose copies come out of another bucket into this one.
-
-        obstore copies within one bucket. A store that takes this bucket for the host of another one names the other
-        in the header that says what to copy, and this one in the URL.
-        """
-        if bucket not in self._from_buckets:
-            self._from_buckets[bucket] = self._make(source=bucket)
-        return self._from_buckets[bucket]
-
-    def _make(self, source: str | None = None) -> S3Store:
-        credentials = None if self.access.credentials is None else self._credentials
-        return _make_driver(self._place, self.access, credentials, source)
-
-    def _credentials(self) -> Mapping[str, Any]:
-        """The credentials as they are now; obstore would tell of an error as of any other."""
-        assert self.access.credentials is not None  # noqa: S101 - else nobody asks
-        try:
-            given = self.access.credentials()
-        except EMError as error:
-            self.refused = error
-            raise
-        self.refused = None
-        return given
-
-
-def _make_driver(
-    place: S3Place, access: Access, credentials: Callable[[], Mapping[str, Any]] | None, source: str | None
-) -> S3Store:
-    seconds = place.timeout_s or REQUEST_TIMEOUT_S
-    options: dict[str, Any] = {
-        "region": access.region,
-        "virtual_hosted_style_request": not access.path_style,
-        # The SHA-256 that the service compares; it makes signing the bytes as well superfluous.
-        "checksum_algorithm": "SHA256",
-        "unsigned_payload": True,
-    }
-    if access.endpoint:
-        options["endpoint"] = access.endpoint
-    if source is not None:
-        host = access.endpoint or f"https://s3.{access.region}.amazonaws.com"
-        options |= {"endpoint": f"{host}/{place.bucket}", "virtual_hosted_style_request": True}
-    if credentials is None:
-        options["skip_signature"] = True
-    else:
-        options["credential_provider"] = credentials
-    return S3Store(
-        source or place.bucket,
-        client_options={
-            "allow_http": access.endpoint.startswith("http://"),
-            "timeout": timedelta(seconds=seconds),
-            "connect_timeout": timedelta(seconds=min(CONNECT_TIMEOUT_S, seconds)),
-            "pool_max_idle_per_host": str(MOST),
-        },
-        retry_config=RETRIES,
-        **options,
-    )
 
 
 def _translate(error: Exception, place: str, endpoint: str) -> EMError:

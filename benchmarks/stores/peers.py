@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -231,6 +232,14 @@ class S3(Place):
         """s5cmd."""
         target = self.new_directory()
         return self.job("s5cmd cp", self.s5cmd("cp", f"s3://{source}/*", f"{target}/"), _same(tree, target), target)
+
+    def s5cmd_down_checked(self, tree: Tree, source: str) -> Job:
+        """s5cmd, and then what compares each file with its SHA-256, as the others do not."""
+        target = self.new_directory()
+        fetch = shlex.join(self.s5cmd("cp", f"s3://{source}/*", f"{target}/"))
+        check = shlex.join(["sha256sum", "--quiet", "--check", str(tree.checksums)])
+        command = ["sh", "-c", f"{fetch} && cd {shlex.quote(str(target))} && {check}"]
+        return self.job("s5cmd cp, then sha256sum", command, _same(tree, target), target)
 
     def rclone_down(self, tree: Tree, source: str) -> Job:
         """rclone."""

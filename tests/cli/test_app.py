@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -126,8 +127,13 @@ def test_main_runs_the_arguments_of_the_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["em", "--version"])
-    with pytest.raises(SystemExit) as exit_:
-        main()
+    threshold = gc.get_threshold()
+    try:
+        with pytest.raises(SystemExit) as exit_:
+            main()
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
     assert exit_.value.code == 0
     assert capsys.readouterr().out.startswith("em ")
 

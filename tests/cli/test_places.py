@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Em, make_artifact, make_run
+from tests.services.places import S3Place
 
 from t9k.em import session
 from t9k.em.cli.places import local_node, local_nodes, refuse_nested, uri_of
@@ -88,3 +89,11 @@ class TestAStoreInsideAStore:
 
     def test_only_local_ones_can_be(self) -> None:
         refuse_nested("memory://x/y")
+
+
+@pytest.mark.parametrize("command", ["show", "plot", "download"])
+def test_a_bucket_that_is_not_there_is_no_folder(em: Em, s3: S3Place, command: str) -> None:
+    ran = em(command, "s3://nobody-made-this")
+    assert ran.code == 1
+    assert ran.err.startswith("em: s3://nobody-made-this: there is no such bucket")
+    assert "is a folder" in em(command, s3.new_root()).err

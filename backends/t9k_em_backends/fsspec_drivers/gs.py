@@ -178,7 +178,7 @@ class GSStore(CloudStore):
         return json.loads(contents)
 
     async def _head(self, path: str) -> ObjectInfo:
-        return self._told(await self._json("GET", OBJECT, self._place.bucket, path))
+        return self._told(await self._json("GET", OBJECT, self._place.bucket, path, fields=TOLD))
 
     async def _read(self, path: str, start: int, stop: int, version: str) -> Piece:
         condition = {"generation": version} if version else {}

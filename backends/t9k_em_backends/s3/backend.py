@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -69,11 +68,18 @@ def _make_store(uri: URI, driver: str | None) -> ObjectStore:
     """The store of a driver, or of the best one that is installed and can be used in this process."""
     if driver is not None and driver not in _DRIVERS:
         raise InvalidURI(f"there is no driver {driver!r} for s3://; there are: {', '.join(_DRIVERS)}")
+    must_be = driver is not None
     for name in _DRIVERS if driver is None else (driver,):
-        with contextlib.suppress(*(() if driver else (MissingExtra,))):
-            module_name, store = _DRIVERS[name]
+        module_name, class_name = _DRIVERS[name]
+        try:
             module = import_module(module_name)
-            if driver or getattr(module, "is_usable", lambda: True)():
-                made: ObjectStore = getattr(module, store).from_uri(uri)
-                return made
+            if driver is None and not getattr(module, "is_usable", lambda: True)():
+                must_be = True  # it is installed, and what another one lacks is what has to be told
+                continue
+            made: ObjectStore = getattr(module, class_name).from_uri(uri)
+        except MissingExtra:
+            if must_be:
+                raise
+        else:
+            return made
     raise MissingExtra("s3:// needs a driver; pip install 't9k-em[obstore]', or 't9k-em[s3]' for s3fs")

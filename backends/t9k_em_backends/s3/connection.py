@@ -11,8 +11,8 @@ from typing import Any
 
 from attrs import frozen
 
-HEAD_BYTES = 16 << 10
-"""The most that may come before the body."""
+ANSWER_BYTES = 16 << 10
+"""The most that is received of an answer, besides what goes into a buffer."""
 
 _STATUS_DIGITS = 3
 _ONCE = {"connection", "content-length", "content-range", "etag", "transfer-encoding"}
@@ -26,6 +26,14 @@ IS_POSSIBLE = os.name == "posix" and all(hasattr(socket, name) for name in _NEED
 
 class Refused(Exception):
     """The service did not answer as was hoped."""
+
+
+class Declined(Refused):
+    """The service answered as it should, but has no such bytes for us, or will not do that."""
+
+
+DECLINING = (403, 404, 412, 416)
+"""The statuses of such answers."""
 
 
 @frozen
@@ -137,9 +145,9 @@ class Connection:
             Refused: It is too long.
             OSError: There is no more.
         """
-        if len(received) > HEAD_BYTES:
+        if len(received) > ANSWER_BYTES:
             raise Refused("an endless head")
-        piece = self.socket.recv(HEAD_BYTES)
+        piece = self.socket.recv(ANSWER_BYTES)
         if not piece:
             raise ConnectionResetError("closed before the end of an answer")
         return piece

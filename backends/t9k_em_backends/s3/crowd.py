@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from t9k_em_backends.s3.connection import HEAD_BYTES, Answer, Connection, Refused, parse_head
+from t9k_em_backends.s3.connection import ANSWER_BYTES, Answer, Connection, Declined, Refused, parse_head
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -54,7 +54,7 @@ class _Lane:
                 self.unsent = self.unsent[self.connection.socket.send(self.unsent) :]
 
     def pull(self) -> tuple[Answer, bytes] | None:
-        """Receives what is there; the answer and its body, once they are whole. They come after all was sent.
+        """Receives what is there; the answer and its content, once they are whole. They come after all was sent.
 
         Raises:
             Refused: It is another one.
@@ -64,13 +64,13 @@ class _Lane:
             self.received += self.connection.receive(self.received)
         if self.received and self.unsent:
             raise Refused("an early answer")
-        head, end, body = self.received.partition(b"\r\n\r\n")
+        head, end, content = self.received.partition(b"\r\n\r\n")
         if not end:
             return None
         answer = parse_head(head)
-        if len(body) > answer.length or len(head) + answer.length > HEAD_BYTES:
-            raise Refused("a long body")
-        return (answer, body) if len(body) == answer.length else None
+        if len(content) > answer.length or len(head + end) + answer.length > ANSWER_BYTES:
+            raise Refused("a long answer")
+        return (answer, content) if len(content) == answer.length else None
 
 
 class Crowd:
@@ -164,10 +164,10 @@ class Crowd:
             if whole is None:
                 self._watch(lane)
                 return
-            answer, body = whole
-            self._etags[lane.number] = self._writes[lane.number].etag(answer, body)
-        except (Refused, OSError):
-            self._give_up(lane)
+            answer, content = whole
+            self._etags[lane.number] = self._writes[lane.number].etag(answer, content)
+        except (Refused, OSError) as error:
+            self._give_up(lane, error)
             return
         self._took(time.perf_counter() - lane.since)
         lane.connection.is_used = True
@@ -178,7 +178,7 @@ class Crowd:
             self._sockets.keep(lane.connection, answer)
             self._replace(lane)
 
-    def _give_up(self, lane: _Lane) -> None:
+    def _give_up(self, lane: _Lane, error: Exception) -> None:
         """After a failure: tries no more, unless the service only closed a connection that nobody used."""
         self._remove(lane)
         lane.connection.close()
@@ -187,7 +187,8 @@ class Crowd:
             self._replace(lane)
         else:
             self._left.clear()
-            self._sockets.rest()
+            if not isinstance(error, Declined):
+                self._sockets.rest()
 
     def _replace(self, lane: _Lane) -> None:
         """Opens another connection for one that has ended, if there is more to do."""

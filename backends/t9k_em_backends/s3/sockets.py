@@ -1,4 +1,4 @@
-"""The requests that most of a transfer consists of, over sockets of our own: large reads and many small writes.
+"""The requests that most of a transfer consists of, over sockets of our own: large reads, many small writes and copies.
 
 For an endpoint without TLS only. There the system copies what arrives straight to where it is wanted, in calls of
 whole pieces, and one thread keeps many small requests under way. Whatever is not as it should be, a status, a header, a
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from t9k_em_backends.s3.connection import IS_POSSIBLE, Answer, Connection, Refused, number
+from t9k_em_backends.s3.connection import DECLINING, IS_POSSIBLE, Answer, Connection, Declined, Refused, number
 from t9k_em_backends.s3.crowd import Crowd
 from t9k_em_backends.s3.signature import encoded_path, sign
 
@@ -42,8 +42,9 @@ CREDENTIALS_S = 10.0
 """How long credentials are used before they are asked for again; who gives them renews them minutes before they end."""
 
 _PROXIES = ("http_proxy", "all_proxy")
+_MEANT_FOR_OBSTORE = ("AWS_SERVER_SIDE_ENCRYPTION", "AWS_SSE_", "AWS_REQUEST_PAYER")
+"""What obstore sends more with each request when the environment says so."""
 _PARTIAL = 206
-_MISSING = (403, 404, 412, 416)
 
 
 def sockets_for(bucket: str, access: Access, timeout_s: float) -> Sockets | None:
@@ -54,6 +55,8 @@ def sockets_for(bucket: str, access: Access, timeout_s: float) -> Sockets | None
     if not access.endpoint.isascii() or "@" in endpoint.netloc or not endpoint.hostname or endpoint.query:
         return None
     if any(proxy and name.lower() in _PROXIES for name, proxy in os.environ.items()):
+        return None
+    if any(name.upper().startswith(_MEANT_FOR_OBSTORE) for name in os.environ):
         return None
     try:
         port = endpoint.port or 80
@@ -67,10 +70,6 @@ def sockets_for(bucket: str, access: Access, timeout_s: float) -> Sockets | None
         credentials=access.credentials,
         timeout_s=timeout_s,
     )
-
-
-class Missing(Refused):
-    """The service answered as it should, but has no such bytes for us."""
 
 
 class Sockets:
@@ -146,7 +145,7 @@ class Sockets:
         try:
             return self._read_into(path, start, buffer)
         except (Refused, OSError) as error:
-            if not isinstance(error, Missing):
+            if not isinstance(error, Declined):
                 self.rest()
             raise
 
@@ -154,8 +153,8 @@ class Sockets:
         end = start + len(buffer)
         connection, answer = self._ask(self.request("GET", path, {"range": f"bytes={start}-{end - 1}"}))
         try:
-            if answer.status in _MISSING:
-                raise Missing(f"status {answer.status}")
+            if answer.status in DECLINING:
+                raise Declined(f"status {answer.status}")
             if answer.status != _PARTIAL:
                 raise Refused(f"status {answer.status}")
             first, last, whole = _content_range(answer.headers.get("content-range", ""))

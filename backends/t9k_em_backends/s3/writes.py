@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from t9k_em_backends.s3.connection import Answer, Refused
+from t9k_em_backends.s3.connection import DECLINING, Answer, Declined, Refused
 from t9k_em_backends.s3.multipart import plain_etag
 from t9k_em_backends.s3.signature import encoded_path
 
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from t9k.em.records import Body
 
 _OK = 200
-_COPIED = re.compile(rb"<CopyObjectResult[\s>].*<ETag>(?:\"|&quot;|&#34;)?([^<&\"]+)[^<]*</ETag>", re.DOTALL)
+_QUOTE = rb"(?:\"|&quot;|&#34;)?"
+_COPIED = re.compile(rb"<CopyObjectResult[\s>].*<ETag>%b([^<&\"\s]+)%b</ETag>" % (_QUOTE, _QUOTE), re.DOTALL)
 
 
-Request = Callable[[str, str, Mapping[str, str]], bytes]
+MakeRequest = Callable[[str, str, Mapping[str, str]], bytes]
 """Makes a signed request: the method, the key in the bucket, further headers by lower-case name."""
 
 
 class Write(Protocol):
     """One object to be written by one request."""
 
-    def request(self, make: Request) -> bytes:
+    def request(self, make: MakeRequest) -> bytes:
         """The request, its body included.
 
         Raises:
@@ -38,10 +39,11 @@ class Write(Protocol):
         """The ETag of what was written.
 
         Args:
-            answer: The head.
-            content: The body.
+            answer: What the service said.
+            content: The body of that.
 
         Raises:
+            Declined: The service will not write it, or wrote something else.
             Refused: The answer does not say that the object was written.
         """
 
@@ -57,7 +59,7 @@ class Small(NamedTuple):
     path: str
     body: Body
 
-    def request(self, make: Request) -> bytes:
+    def request(self, make: MakeRequest) -> bytes:
         """See `Write`."""
         data = self.body.read()
         checksum = base64.b64encode(bytes.fromhex(self.body.sha256)).decode()
@@ -76,24 +78,30 @@ class Copy(NamedTuple):
     Attributes:
         path: Its key in the bucket.
         source: Bucket and key of the other one.
-        source_etag: The ETag of the other one. A copy with another ETag is nothing that is known to be right.
+        source_etag: The ETag of the other one, an MD5.
     """
 
     path: str
     source: str
     source_etag: str
 
-    def request(self, make: Request) -> bytes:
+    def request(self, make: MakeRequest) -> bytes:
         """See `Write`."""
-        copied = {"x-amz-copy-source": encoded_path(self.source), "x-amz-copy-source-if-match": f'"{self.source_etag}"'}
+        try:
+            source = encoded_path(self.source)
+        except UnicodeError as error:
+            raise Refused("nothing that can be sent") from error
+        copied = {"x-amz-copy-source": source, "x-amz-copy-source-if-match": f'"{self.source_etag}"'}
         return make("PUT", self.path, {"content-length": "0", **copied})
 
     def etag(self, answer: Answer, content: bytes) -> str:
         """See `Write`. A service may say that all is well before it finds that it is not, so the body counts."""
+        if answer.status in DECLINING:
+            raise Declined(f"status {answer.status}")
         found = _COPIED.search(content)
         if answer.status != _OK or found is None:
-            raise Refused(f"status {answer.status}")
+            raise Refused(f"status {answer.status}, and nothing that tells of a copy")
         etag = found[1].decode("latin-1")
         if etag != self.source_etag:
-            raise Refused("other bytes, or an ETag of another kind")
+            raise Declined("other bytes, or an ETag of another kind")
         return etag

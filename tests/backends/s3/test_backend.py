@@ -20,9 +20,15 @@ except MissingExtra as error:
 """
 
 
-def opened(uri, *missing):
+FORKED = """
+from t9k_em_backends import obstore
+obstore._used_in = -1
+"""
+
+
+def opened(uri, *missing, before=""):
     """What a process says in which some libraries are not installed."""
-    command = [sys.executable, "-c", OPEN, uri, *missing]
+    command = [sys.executable, "-c", before + OPEN, uri, *missing]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
@@ -34,6 +40,12 @@ def test_the_best_that_is_installed_is_taken():
 def test_without_any_both_are_named_the_better_one_first():
     said = opened("s3://bucket/root", "obstore", "s3fs")
     assert said == "s3:// needs a driver; pip install 't9k-em[obstore]', or 't9k-em[s3]' for s3fs"
+
+
+def test_after_a_fork_obstore_is_not_advised_to_who_has_it():
+    assert opened("s3://bucket/root", before=FORKED) == "S3Store"
+    said = opened("s3://bucket/root", "s3fs", before=FORKED)
+    assert said == "s3fs is not installed; pip install 't9k-em[s3]'"
 
 
 @pytest.mark.parametrize(("driver", "library", "extra"), [("obstore", "obstore", "obstore"), ("fsspec", "s3fs", "s3")])

@@ -18,6 +18,7 @@ from tests.backends.s3.scripted import PATIENCE_S, SHORT_S
 
 from t9k.em.errors import BackendPermissionError, SourceChanged
 from t9k.em.records import Body
+from t9k_em_backends.s3 import sockets as module
 from t9k_em_backends.s3.connection import IS_POSSIBLE, Connection
 from t9k_em_backends.s3.writes import Copy, Small
 
@@ -538,6 +539,7 @@ class TestCopies:
             "HTTP/1.1 200 OK\r\n\r\n<Error><Code>InternalError</Code></Error>",
             f"HTTP/1.1 200 OK\r\n\r\n<Error><ETag>{ETAG}</ETag></Error>",
             "HTTP/1.1 200 OK\r\n\r\n<CopyObjectResult><ETag>fedcba9876543210</ETag></CopyObjectResult>",
+            f"HTTP/1.1 200 OK\r\n\r\n<CopyObjectResult><ETag>{ETAG}&amp;more</ETag></CopyObjectResult>",
             f"HTTP/1.1 412 Failed\r\n\r\n<CopyObjectResult><ETag>{ETAG}</ETag></CopyObjectResult>",
             f"HTTP/1.1 200 OK\r\n\r\n<CopyObjectResult><ETag>{ETAG}</ETag>{' ' * 20_000}</CopyObjectResult>",
         ],
@@ -546,6 +548,27 @@ class TestCopies:
         _, sockets = reach(self.talk(bucket, reply))
         assert put(sockets, self.copies()) == [None] * 3
         assert not sockets._idle
+
+    @pytest.mark.parametrize(
+        ("reply", "rests"),
+        [
+            ("HTTP/1.1 412 Failed\r\n\r\n<Error />", False),
+            ("HTTP/1.1 403 Forbidden\r\n\r\n<Error />", False),
+            ("HTTP/1.1 200 OK\r\n\r\n<CopyObjectResult><ETag>fedcba9876543210</ETag></CopyObjectResult>", False),
+            ("HTTP/1.1 200 OK\r\n\r\n<Error><Code>InternalError</Code></Error>", True),
+            ("HTTP/1.1 503 Slow Down\r\n\r\n", True),
+        ],
+    )
+    def test_only_trouble_leaves_all_else_to_obstore_for_a_while(self, reach, bucket, monkeypatch, reply, rests):
+        monkeypatch.setattr(module, "REST_S", 60.0)
+        _, sockets = reach(self.talk(bucket, reply))
+        assert put(sockets, self.copies()) == [None] * 3
+        assert sockets.rests == rests
+
+    def test_a_source_that_cannot_be_named_in_a_header_is_none(self, reach, bucket):
+        _, sockets = reach(self.talk(bucket, ""))
+        assert put(sockets, [Copy(path="to", source="other/\udc80", source_etag=self.ETAG)]) == [None]
+        assert not bucket.received
 
     def test_they_go_along_with_small_objects(self, reach, bucket):
         answer = f"<CopyObjectResult><ETag>{self.ETAG}</ETag></CopyObjectResult>"

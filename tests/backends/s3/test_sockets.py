@@ -14,9 +14,9 @@ import pytest
 from tests.backends.s3.scripted import PATIENCE_S, SHORT_S, Server, an_access, keys_of
 
 from t9k.em.records import Body
-from t9k_em_backends.obstore import _make_driver
 from t9k_em_backends.s3 import sockets as module
 from t9k_em_backends.s3.connection import IS_POSSIBLE, Refused
+from t9k_em_backends.s3.drivers import make_driver
 from t9k_em_backends.s3.place import S3Place
 from t9k_em_backends.s3.sockets import CREDENTIALS_S, MOST_KEPT, Sockets, sockets_for
 from t9k_em_backends.s3.writes import Small
@@ -88,6 +88,11 @@ class TestWhichServices:
         monkeypatch.setenv(name, "http://proxy.example:3128")
         assert sockets_for("bucket", an_access("http://s3.example"), 1) is None
 
+    @pytest.mark.parametrize("name", ["AWS_SERVER_SIDE_ENCRYPTION", "aws_sse_kms_key_id", "AWS_REQUEST_PAYER"])
+    def test_what_obstore_is_told_to_send_as_well_is_left_to_it(self, monkeypatch, name):
+        monkeypatch.setenv(name, "aws:kms")
+        assert sockets_for("bucket", an_access("http://s3.example"), 1) is None
+
     @pytest.mark.parametrize(("name", "value"), [("http_proxy", ""), ("HTTPS_PROXY", "http://proxy.example:3128")])
     def test_a_proxy_for_others_does_not_matter(self, monkeypatch, name, value):
         monkeypatch.setenv(name, value)
@@ -126,7 +131,7 @@ class TestWhichServices:
 
         with Server(talk) as server:  # obstore's own descriptors stay
             access = an_access(f"http://127.0.0.1:{server.address[1]}{path}")
-            driver = _make_driver(S3Place(bucket="bucket"), access, access.credentials, None)
+            driver = make_driver(S3Place(bucket="bucket"), access, access.credentials)
             obstore.put(driver, "a b/~+%*ü", b"data", use_multipart=False)
         sockets = sockets_for("bucket", access, 1)
         assert sockets is not None

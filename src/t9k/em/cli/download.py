@@ -11,9 +11,8 @@ from t9k.em.cli import places
 from t9k.em.cli.output import json_option, print_json, say
 from t9k.em.cli.progress import progress
 from t9k.em.cli.text import clean
-from t9k.em.errors import InvalidInput
 from t9k.em.fetching import fetch_artifact, fetch_run
-from t9k.em.records import ARTIFACT, FOLDER
+from t9k.em.records import ARTIFACT
 
 if TYPE_CHECKING:
     from t9k.em.artifact import Artifact
@@ -34,9 +33,7 @@ def download(place: str, directory: Path | None, *, keys: tuple[str, ...], as_js
     arrived is not fetched again.
     """
     backend, path = places.remote(place)
-    node = backend.stat(path)
-    if node.kind == FOLDER:
-        raise InvalidInput(f"{path} in {backend.uri} is a folder; download the runs and artifacts in it one by one")
+    node = places.node_at(backend, path, "download the runs and artifacts in it one by one")
     if keys and node.kind != ARTIFACT:
         raise click.UsageError("--key chooses objects of an artifact, and this is a run.")
     fetched: Run | Artifact

@@ -12,10 +12,10 @@ import click
 
 from t9k.em import session
 from t9k.em.cli.text import count
-from t9k.em.errors import CorruptLocalData, InvalidURI, NotALocalNode, NotFound, NotLoggedIn
+from t9k.em.errors import CorruptLocalData, InvalidInput, InvalidURI, NotALocalNode, NotFound, NotLoggedIn
 from t9k.em.local import layout
 from t9k.em.names import STRATEGIES
-from t9k.em.records import ARTIFACT, RUN, Node
+from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
 from t9k.em.uris import is_same_root, is_uri, parse
 
 if TYPE_CHECKING:
@@ -190,6 +190,25 @@ def located(place: str) -> tuple[Backend, str]:
             raise _not_local(place) from error
         raise NotLoggedIn(f"{place!r} is no local run or artifact, and {error}") from error
     return backend, path
+
+
+def node_at(backend: Backend, path: str, instead: str) -> Node:
+    """The run or artifact at a path in a backend.
+
+    Args:
+        backend: Where it is.
+        path: Absolute path; 'path@3' is its third version.
+        instead: What to do with a folder.
+
+    Raises:
+        NotFound: There is none.
+        InvalidInput: It is a folder.
+    """
+    node = backend.stat(path)
+    if node.kind == FOLDER:
+        next(iter(backend.list(path)), None)  # who cannot be reached says so here: each store has its root
+        raise InvalidInput(f"{path} in {backend.uri} is a folder; {instead}")
+    return node
 
 
 def uri_of(uri: str, path: str, generation: int | None = None) -> str:

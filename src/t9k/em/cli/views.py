@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
 
-from t9k.em.cli.places import counted, local_node, local_nodes, located, node_called, node_uri
+from t9k.em.cli.places import counted, local_node, local_nodes, located, node_at, node_called, node_uri
 from t9k.em.errors import EMError, InvalidInput, RecoveredDataWarning
 from t9k.em.local import layout, metrics, objects
 from t9k.em.local.metricfiles import MetricFiles
 from t9k.em.local.state import LocalState
 from t9k.em.names import split_version
-from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
+from t9k.em.records import ARTIFACT, RUN, Node
 from t9k.em.transfer.downloading import download_files
 from t9k.em.transfer.growth import add_grown, last_sign
 
@@ -181,10 +181,7 @@ def look_at_remote(backend: Backend, path: str, *, only_metrics: bool = False) -
 
 
 def _found(backend: Backend, path: str) -> Node:
-    node = backend.stat(path)
-    if node.kind == FOLDER:
-        raise InvalidInput(f"{path} in {backend.uri} is a folder; em ls lists what is in it")
-    return node
+    return node_at(backend, path, "em ls lists what is in it")
 
 
 def _kind(view: View, directory: Path) -> str:

@@ -1,0 +1,126 @@
+"""What one process has of a bucket: obstore's driver, botocore's, the sockets and the threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from t9k.em.errors import EMError
+from t9k_em_backends.s3.access import Access, find_access
+from t9k_em_backends.s3.client import S3Client
+from t9k_em_backends.s3.multipart import Multipart
+from t9k_em_backends.s3.sockets import sockets_for
+from t9k_em_backends.traffic import FEWEST, MOST
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig, S3Store
+
+    from t9k_em_backends.s3.place import S3Place
+    from t9k_em_backends.traffic import Budget
+
+REQUEST_TIMEOUT_S = 300.0
+CONNECT_TIMEOUT_S = 10.0
+STALL_TIMEOUT_S = 60.0
+RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=90)}
+
+
+class Drivers:
+    """What one process has of a store: the drivers and the threads.
+
+    Attributes:
+        process: Its number.
+        ahead_s: The store's clock minus `time.monotonic`, once it is known.
+        trying: Held while it is found out whether the service copies over sockets.
+        copies_keep_etags: Whether a copy is known to have the ETag of its source; None until there was one.
+        copies_over_sockets: Whether the service copies so, with these ETags; None until it was tried.
+        refused: Why the credentials could not be renewed, when that happened.
+    """
+
+    def __init__(self, place: S3Place, budget: Budget) -> None:
+        self._place = place
+        self.process = os.getpid()
+        self.ahead_s: float | None = None
+        self.trying = threading.Lock()
+        self.copies_keep_etags: bool | None = None
+        self.copies_over_sockets: bool | None = None
+        self.refused: EMError | None = None
+        self.access = find_access(place)
+        self.obstore = self._make()
+        self.pool = ThreadPoolExecutor(8, thread_name_prefix="em-s3")
+        self.writers = ThreadPoolExecutor(FEWEST, thread_name_prefix="em-s3-put")  # which may wait for `pool`
+        self.client = S3Client(place, self.access)
+        self.sockets = sockets_for(place.bucket, self.access, place.timeout_s or STALL_TIMEOUT_S)
+        self.multipart = Multipart(call=self.client.call, budget=budget, pool=self.pool)
+        self._from_buckets: dict[str, S3Store] = {place.bucket: self.obstore}
+
+    def from_bucket(self, bucket: str) -> S3Store:
+        """A driver whose copies come out of another bucket into this one.
+
+        obstore copies within one bucket. A store that takes this bucket for the host of another one names the other
+        in the header that says what to copy, and this one in the URL.
+        """
+        if bucket not in self._from_buckets:
+            self._from_buckets[bucket] = self._make(source=bucket)
+        return self._from_buckets[bucket]
+
+    def _make(self, source: str | None = None) -> S3Store:
+        credentials = None if self.access.credentials is None else self._credentials
+        return make_driver(self._place, self.access, credentials, source)
+
+    def _credentials(self) -> Mapping[str, Any]:
+        """The credentials as they are now; obstore would tell of an error as of any other."""
+        assert self.access.credentials is not None  # noqa: S101 - else nobody asks
+        try:
+            given = self.access.credentials()
+        except EMError as error:
+            self.refused = error
+            raise
+        self.refused = None
+        return given
+
+
+def make_driver(
+    place: S3Place, access: Access, credentials: Callable[[], Mapping[str, Any]] | None, source: str | None = None
+) -> S3Store:
+    """The driver of obstore for a bucket.
+
+    Args:
+        place: The bucket.
+        access: How it is reached.
+        credentials: What gives them; None for requests without.
+        source: See `Drivers.from_bucket`.
+    """
+    from obstore.store import S3Store  # noqa: PLC0415 - who is here has it
+
+    seconds = place.timeout_s or REQUEST_TIMEOUT_S
+    options: dict[str, Any] = {
+        "region": access.region,
+        "virtual_hosted_style_request": not access.path_style,
+        # The SHA-256 that the service compares; it makes signing the bytes as well superfluous.
+        "checksum_algorithm": "SHA256",
+        "unsigned_payload": True,
+    }
+    if access.endpoint:
+        options["endpoint"] = access.endpoint
+    if source is not None:
+        host = access.endpoint or f"https://s3.{access.region}.amazonaws.com"
+        options |= {"endpoint": f"{host}/{place.bucket}", "virtual_hosted_style_request": True}
+    if credentials is None:
+        options["skip_signature"] = True
+    else:
+        options["credential_provider"] = credentials
+    return S3Store(
+        source or place.bucket,
+        client_options={
+            "allow_http": access.endpoint.startswith("http://"),
+            "timeout": timedelta(seconds=seconds),
+            "connect_timeout": timedelta(seconds=min(CONNECT_TIMEOUT_S, seconds)),
+            "pool_max_idle_per_host": str(MOST),
+        },
+        retry_config=RETRIES,
+        **options,
+    )
