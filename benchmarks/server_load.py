@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -21,6 +22,8 @@ from serving import MIB, AIStorePlace, Watch, aistore, database
 GENERATORS = 2
 CLIENTS_OF_A_USER = 10
 DOWN_S = 1.0
+CREDENTIALS = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
+"""What the server needs of this environment to reach a bucket."""
 
 
 def make_seats(place: AIStorePlace, clients: int) -> list[Seat]:
@@ -75,14 +78,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="(default: %(default)s)")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="postgresql")
     parser.add_argument("--workers", type=int, default=2, help="processes of the server (default: %(default)s)")
-    parser.add_argument("--root", metavar="URI", help="what it serves (default: a temporary directory)")
+    parser.add_argument(
+        "--root", metavar="URI", help="what it serves, such as s3://bucket/root (default: a temporary directory)"
+    )
     parser.add_argument("--kill", action="store_true", help="kill -9 of the server in the middle")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="em-bench-") as name, contextlib.ExitStack() as stack:
         directory = Path(name)
         settings = stack.enter_context(database(options.database, directory))
+        credentials = {name: value for name, value in os.environ.items() if name.startswith(CREDENTIALS)}
         place = stack.enter_context(
-            aistore(directory / "server", root=options.root, workers=options.workers, **settings)
+            aistore(
+                directory / "server",
+                root=options.root,
+                environment=credentials,
+                workers=options.workers,
+                **settings,
+            )
         )
         seats = make_seats(place, options.clients)
         with Watch(place) as watch:
