@@ -80,14 +80,14 @@ def down(row: str, make: Callable[[Bench], Tree]) -> Callable[[Bench], None]:
         with bench.s3() as s3:
             root = s3.fresh()
             run(s3.upload(tree, root), bench.directory)
-            objects = s3.objects(root)
+            objects, checksums = s3.objects(root), s3.checksums(tree)
             for _ in bench.repeat(row):
                 bench.measure(
                     row,
                     s3.download(tree, root),
                     s3.s5cmd_down(tree, objects),
                     s3.rclone_down(tree, objects),
-                    s3.s5cmd_down_checked(tree, objects),
+                    s3.s5cmd_down_checked(tree, objects, checksums),
                 )
 
     return measure

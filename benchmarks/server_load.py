@@ -86,7 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="em-bench-") as name, contextlib.ExitStack() as stack:
         directory = Path(name)
         settings = stack.enter_context(database(options.database, directory))
-        credentials = {name: value for name, value in os.environ.items() if name.startswith(CREDENTIALS)}
+        credentials = {key: value for key, value in os.environ.items() if key.startswith(CREDENTIALS)}
         place = stack.enter_context(
             aistore(
                 directory / "server",

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from t9k.em.errors import (
@@ -192,13 +193,25 @@ class ObstoreStore(SignsS3):
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> ObjectInfo:
         """See the port. A conditional write is always one request, for only that is safe with every service."""
+        return self._put(key, body, if_absent=if_absent)
+
+    def put_many(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
+        """See the port; what is small by one thread, as long as all goes well, and the rest by a thread for each."""
+        if len({key for key, _ in items}) < len(items):
+            return super().put_many(items)
+        infos = self._put_small(items) | self._copy_small(items)
+        infos |= self._put_each([item for item in items if item[0] not in infos])
+        return [infos[key] for key, _ in items]
+
+    def _put(self, key: str, body: Body, *, if_absent: bool = False, look: bool = False) -> ObjectInfo:
+        """See `put`; `look` says that a copy is looked at although this service has made good ones."""
         drivers = self._open()
         origin = body.origin
         if origin is not None and not if_absent and self.copies_from(origin.store):
             with contextlib.suppress(
                 BackendPermissionError
             ):  # who may read the one and write the other sends the bytes
-                return self._copy_from_origin(key, body, origin.store, origin)
+                return self._copy_from_origin(key, body, origin.store, origin, look=look)
         if body.size >= MULTIPART_FROM_BYTES and not if_absent:
             etag: str | None = drivers.multipart.put(self._key(key), body)
         else:
@@ -215,23 +228,16 @@ class ObstoreStore(SignsS3):
                 etag = put["e_tag"]
         return self._written(key, body, etag)
 
-    def put_many(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
-        """See the port; what is small by one thread, as long as all goes well, and the rest by a thread for each."""
-        if len({key for key, _ in items}) < len(items):
-            return super().put_many(items)
-        infos = self._put_small(items) | self._copy_small(items)
-        infos |= self._put_each([item for item in items if item[0] not in infos])
-        return [infos[key] for key, _ in items]
-
     def _put_each(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
         """Writes objects, those but the last in threads of their own as far as there are any."""
-        writers = self._open().writers
+        drivers = self._open()
+        put_one = partial(self._put, look=drivers.sockets is not None)  # over which a copy may just have gone wrong
         putting: dict[str, Future[ObjectInfo]] = {}
         try:
             with contextlib.suppress(RuntimeError):  # the system allows no more threads
                 for key, body in items[:-1]:
-                    putting[key] = writers.submit(self.put, key, body)
-            here = {key: self.put(key, body) for key, body in items if key not in putting}
+                    putting[key] = drivers.writers.submit(put_one, key, body)
+            here = {key: put_one(key, body) for key, body in items if key not in putting}
             return here | {key: put.result() for key, put in putting.items()}
         finally:
             for put in putting.values():
@@ -239,42 +245,50 @@ class ObstoreStore(SignsS3):
             wait(putting.values())
 
     def _put_small(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
-        """Writes small files as far as that goes without any trouble."""
+        """Writes the small files among some bodies, as far as that goes without any trouble."""
         small = [(key, body) for key, body in items if body.size <= SMALL_BYTES and _is_local(body)]
         if len(small) < 2:  # noqa: PLR2004 - nothing to do at once
             return {}
         writes = [Small(path=self._key(key), body=body) for key, body in small]
         return self._write_at_once(small, writes, self._pace.took)
 
-    def _copy_small(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
-        """Has the service copy what it has already, likewise."""
-        drivers = self._open()
-        small = [item for item in items if self._is_small_copy(item[1])]
-        if len(small) < 2 or not self._copies_over_sockets(drivers, *small[0]):  # noqa: PLR2004 - nothing to do at once
-            return {}
-        infos = self._write_at_once(small, [self._copied(key, body) for key, body in small], _ignore)
-        if len(infos) < len(small):  # from now on one by one, and each is looked at
-            drivers.copies_over_sockets = drivers.copies_keep_etags = False
-        return infos
-
     def _is_small_copy(self, body: Body) -> bool:
+        """Whether one request has the service copy a body, and tells whether the copy is right."""
         origin = body.origin
         if origin is None or body.size > SMALL_COPY_BYTES or _MD5.fullmatch(origin.etag) is None:
             return False
         return self.copies_from(origin.store)
 
+    def _copy_small(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
+        """Has the service copy what it has already of some bodies, as far as that goes without any trouble."""
+        drivers = self._open()
+        copies = [item for item in items if self._is_small_copy(item[1])]
+        if len(copies) < 2:  # noqa: PLR2004 - nothing to do at once
+            return {}
+        infos = {} if drivers.copies_over_sockets else self._try_copy(drivers, *copies[0])
+        if drivers.copies_over_sockets:
+            left = [item for item in copies if item[0] not in infos]
+            infos |= self._write_at_once(left, [self._copied(key, body) for key, body in left], _untimed)
+        return infos
+
+    def _try_copy(self, drivers: Drivers, key: str, body: Body) -> dict[str, ObjectInfo]:
+        """Has one object copied, to see whether the service does that and tells the ETag that a listing will have."""
+        if drivers.copies_over_sockets is False or not drivers.trying_copies.acquire(blocking=False):
+            return {}
+        try:
+            infos = self._write_at_once([(key, body)], [self._copied(key, body)], _untimed)
+            for info in infos.values():
+                drivers.copies_over_sockets = info.etag == self._look(key).etag
+        except BackendError:  # whoever writes it in the other way knows what to do
+            return {}
+        finally:
+            drivers.trying_copies.release()
+        return infos if drivers.copies_over_sockets else {}
+
     def _copied(self, key: str, body: Body) -> Copy:
         origin: Any = body.origin
         source = f"{origin.store.place.bucket}/{origin.store._key(origin.key)}"  # noqa: SLF001 - of this class
         return Copy(path=self._key(key), source=source, source_etag=origin.etag)
-
-    def _copies_over_sockets(self, drivers: Drivers, key: str, body: Body) -> bool:
-        """Whether the service copies over sockets, and tells the ETag that a listing has; tried once, with one object."""
-        with drivers.trying:
-            if drivers.copies_over_sockets is None and drivers.sockets is not None and not drivers.sockets.rests:
-                told = self._write_at_once([(key, body)], [self._copied(key, body)], _ignore).get(key)
-                drivers.copies_over_sockets = told is not None and told.etag == self._look(key).etag
-            return bool(drivers.copies_over_sockets)
 
     def _write_at_once(
         self, items: Sequence[tuple[str, Body]], writes: Sequence[Write], took: Callable[[float], None]
@@ -455,7 +469,9 @@ class ObstoreStore(SignsS3):
                 f"{self._place.text}/{key} was replaced while it was read; read it again"
             ) from None
 
-    def _copy_from_origin(self, key: str, body: Body, source: ObstoreStore, origin: Origin) -> ObjectInfo:
+    def _copy_from_origin(
+        self, key: str, body: Body, source: ObstoreStore, origin: Origin, *, look: bool
+    ) -> ObjectInfo:
         """Lets the service copy what a body consists of.
 
         Raises:
@@ -463,7 +479,7 @@ class ObstoreStore(SignsS3):
         """
         drivers = self._open()
         self._order_copy(source, origin.key, key, body.size)
-        if drivers.copies_keep_etags and origin.etag and "-" not in origin.etag:
+        if drivers.copies_keep_etags and not look and origin.etag and "-" not in origin.etag:
             # Whoever lists the copy sees whether it is right.
             return ObjectInfo(key=key, size=body.size, modified=self._now(key), etag=origin.etag)
         info = self._look(key)
@@ -471,8 +487,7 @@ class ObstoreStore(SignsS3):
         if info.size != body.size or (not keeps and origin.etag and source._look(origin.key).etag != origin.etag):
             self.delete([key])
             raise SourceChanged(f"{body.what} is not what was uploaded: the store has other bytes there")
-        if drivers.copies_keep_etags is None and keeps and "-" not in info.etag:
-            drivers.copies_keep_etags = True
+        drivers.copies_keep_etags = drivers.copies_keep_etags or (keeps and "-" not in info.etag)
         return info
 
     def _order_copy(self, source: ObstoreStore, key: str, target: str, size: int) -> None:
@@ -508,8 +523,8 @@ def _is_local(body: Body) -> bool:
     return body.path is not None and bool(body.sha256) and body.origin is None
 
 
-def _ignore(_: float) -> None:
-    """How long a copy takes does not tell how far away the service is."""
+def _untimed(_: float) -> None:
+    """Takes no note of a time: that of a copy does not tell how far away the service is."""
 
 
 class _PastTheEnd(BackendError):

@@ -233,11 +233,18 @@ class S3(Place):
         target = self.new_directory()
         return self.job("s5cmd cp", self.s5cmd("cp", f"s3://{source}/*", f"{target}/"), _same(tree, target), target)
 
-    def s5cmd_down_checked(self, tree: Tree, source: str) -> Job:
+    def checksums(self, tree: Tree) -> Path:
+        """A file with the SHA-256 of each file of a tree, for `sha256sum --check`."""
+        path = self.new_directory()
+        with path.open("wb") as file:
+            subprocess.run(["sha256sum", *sorted(tree.keys)], cwd=tree.objects, stdout=file, check=True)
+        return path
+
+    def s5cmd_down_checked(self, tree: Tree, source: str, checksums: Path) -> Job:
         """s5cmd, and then what compares each file with its SHA-256, as the others do not."""
         target = self.new_directory()
         fetch = shlex.join(self.s5cmd("cp", f"s3://{source}/*", f"{target}/"))
-        check = shlex.join(["sha256sum", "--quiet", "--check", str(tree.checksums)])
+        check = shlex.join(["sha256sum", "--quiet", "--check", str(checksums)])
         command = ["sh", "-c", f"{fetch} && cd {shlex.quote(str(target))} && {check}"]
         return self.job("s5cmd cp, then sha256sum", command, _same(tree, target), target)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import subprocess
@@ -56,15 +55,6 @@ class Tree:
     def objects(self) -> Path:
         """Where the files are."""
         return self.artifact / "objects"
-
-    @property
-    def checksums(self) -> Path:
-        """A file with the SHA-256 of each file, for `sha256sum --check`."""
-        path = self.artifact.parent / f"{self.artifact.name}.sha256"
-        if not path.exists():
-            sums = {key: hashlib.sha256((self.objects / key).read_bytes()).hexdigest() for key in self.keys}
-            path.write_text("".join(f"{sha256}  {key}\n" for key, sha256 in sorted(sums.items())))
-        return path
 
     def change(self, count: int) -> list[str]:
         """Gives some files a new content, and returns their keys."""

@@ -28,6 +28,7 @@ from t9k.em.errors import (
     CorruptData,
     InvalidKey,
     InvalidURI,
+    NotFound,
     SourceChanged,
 )
 from t9k.em.records import Body, Origin
@@ -276,6 +277,7 @@ class TestCopies:
             (file,) = backend.files(node)
             backend.store.put(backend.origin(node, file).key, Body.of(b"wrong"))
             backend.store._open().copies_keep_etags = keep_etags
+            backend.store._open().sockets = None  # over which each is looked at
             with pytest.raises(CorruptData if keep_etags else SourceChanged, match=r"as it was sent|was uploaded"):
                 copy_node(backend, node.path, backend, f"{HOME}/copies", make_folder=True)
             assert list(backend.list(f"{HOME}/copies")) == []
@@ -313,6 +315,21 @@ def _copied(store, key, data):
     """What an object of a store holds, for others to copy without reading it."""
     origin = Origin(store=store, key=key, etag=store.put(key, Body.of(data)).etag)
     return evolve(Body.of(data), origin=origin, open=lambda: pytest.fail("the bytes need not be read"))
+
+
+@pytest.fixture
+def copied_over_sockets(monkeypatch):
+    """The keys in the bucket of what was written over sockets."""
+    paths: list[str] = []
+    put_many = Sockets.put_many
+
+    def noted(sockets, writes, *rest):
+        etags = put_many(sockets, writes, *rest)
+        paths.extend(write.path for write, etag in zip(writes, etags, strict=True) if etag)
+        return etags
+
+    monkeypatch.setattr(Sockets, "put_many", noted)
+    return paths
 
 
 class TestManyAtOnce:
@@ -377,18 +394,9 @@ class TestManyAtOnce:
                 assert b"".join(store.get(key)) == data
 
     def test_copies_of_what_another_bucket_has_go_without_their_bytes_each_known_to_be_right(
-        self, s3, other_bucket, monkeypatch
+        self, s3, other_bucket, copied_over_sockets
     ):
-        asked: list[str] = []
-        put_many = Sockets.put_many
-
-        def noted(sockets, writes, *rest):
-            etags = put_many(sockets, writes, *rest)
-            asked.extend(write.path for write, etag in zip(writes, etags, strict=True) if etag)
-            return etags
-
-        monkeypatch.setattr(Sockets, "put_many", noted)
-        keys = ["a", "b/100%", "b/a b+c", "b/\N{SNOWMAN}", "b/q?x=1&y=%2f"]
+        keys = ["a", "b/100%", "b/a b+c", "b/\N{SNOWMAN}", "b/\N{IDEOGRAPHIC SPACE}", "b/q?x=1&y=%2f"]
         contents = {key: key.encode() * 100 for key in keys}
         with open_store(s3.new_root()) as source, open_store(other_bucket) as target:
             items = [(f"to/{key}", _copied(source, key, data)) for key, data in contents.items()]
@@ -398,17 +406,42 @@ class TestManyAtOnce:
             for info, (key, data) in zip(infos, contents.items(), strict=True):
                 assert (info.size, info.etag) == (len(data), listed[f"to/{key}"].etag)
                 assert b"".join(target.get(f"to/{key}")) == data
-            assert [path.partition("/")[2] for path in asked] == [f"to/{key}" for key in (keys[0], *keys)]  # one to try
+            assert [path.partition("/")[2] for path in copied_over_sockets] == [f"to/{key}" for key in keys]
 
-    @pytest.mark.parametrize("keep_etags", [None, True], ids=["not known", "known"])
-    def test_copies_of_what_was_replaced_are_refused_and_not_left(self, s3, keep_etags):
+    @pytest.mark.parametrize("replaced", ["0", "3"])
+    @pytest.mark.parametrize("keep_etags", [False, True])
+    @pytest.mark.parametrize("over_sockets", [None, True])
+    def test_copies_of_what_was_replaced_are_refused_and_not_left(self, s3, keep_etags, over_sockets, replaced):
         with open_store(s3.new_root()) as store:
             items = [(f"to/{n}", _copied(store, str(n), b"right")) for n in range(5)]
-            store._open().copies_keep_etags = store._open().copies_over_sockets = keep_etags
-            store.put("3", Body.of(b"other"))
+            drivers = store._open()
+            drivers.copies_keep_etags, drivers.copies_over_sockets = keep_etags, over_sockets
+            store.put(replaced, Body.of(b"other"))
             with pytest.raises(SourceChanged):
                 store.put_many(items)
             assert all(b"".join(store.get(info.key)) == b"right" for info in store.list("to/"))
+
+    def test_after_one_that_cannot_be_copied_the_next_ones_are(self, s3, copied_over_sockets):
+        with open_store(s3.new_root()) as store:
+            items = [(f"to/{n}", _copied(store, str(n), b"right")) for n in range(5)]
+            store.delete(["0"])
+            with pytest.raises(NotFound):
+                store.put_many(items)
+            copied_over_sockets.clear()
+            store.put_many(items[1:])
+            assert len(copied_over_sockets) == 4
+
+    def test_who_may_not_look_at_a_copy_sends_the_bytes(self, s3, monkeypatch):
+        def denied(*_):
+            raise BackendPermissionError("no HEAD")
+
+        with open_store(s3.new_root()) as store:
+            items = [
+                (f"to/{n}", evolve(_copied(store, str(n), b"right"), open=lambda: io.BytesIO(b"right")))
+                for n in range(5)
+            ]
+            monkeypatch.setattr(ObstoreStore, "_look", denied)
+            assert [info.key for info in store.put_many(items)] == [key for key, _ in items]
 
     def test_a_service_whose_listing_tells_other_etags_of_copies_is_found_out_by_one(self, s3, monkeypatch):
         asked = []

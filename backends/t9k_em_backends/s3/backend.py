@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -68,18 +69,15 @@ def _make_store(uri: URI, driver: str | None) -> ObjectStore:
     """The store of a driver, or of the best one that is installed and can be used in this process."""
     if driver is not None and driver not in _DRIVERS:
         raise InvalidURI(f"there is no driver {driver!r} for s3://; there are: {', '.join(_DRIVERS)}")
-    must_be = driver is not None
+    unusable: list[type[ObjectStore]] = []
     for name in _DRIVERS if driver is None else (driver,):
         module_name, class_name = _DRIVERS[name]
-        try:
+        with contextlib.suppress(*(() if driver else (MissingExtra,))):
             module = import_module(module_name)
-            if driver is None and not getattr(module, "is_usable", lambda: True)():
-                must_be = True  # it is installed, and what another one lacks is what has to be told
-                continue
-            made: ObjectStore = getattr(module, class_name).from_uri(uri)
-        except MissingExtra:
-            if must_be:
-                raise
-        else:
-            return made
+            store: type[ObjectStore] = getattr(module, class_name)
+            if driver or getattr(module, "is_usable", lambda: True)():
+                return store.from_uri(uri)
+            unusable.append(store)
+    if unusable:  # it says why once it is used
+        return unusable[0].from_uri(uri)
     raise MissingExtra("s3:// needs a driver; pip install 't9k-em[obstore]', or 't9k-em[s3]' for s3fs")

@@ -29,7 +29,7 @@ class Refused(Exception):
 
 
 class Declined(Refused):
-    """The service answered as it should, but has no such bytes for us, or will not do that."""
+    """The service answered as it should, but has no such bytes for us, will not do that, or did something else."""
 
 
 DECLINING = (403, 404, 412, 416)

@@ -34,9 +34,9 @@ class Drivers:
     Attributes:
         process: Its number.
         ahead_s: The store's clock minus `time.monotonic`, once it is known.
-        trying: Held while it is found out whether the service copies over sockets.
-        copies_keep_etags: Whether a copy is known to have the ETag of its source; None until there was one.
-        copies_over_sockets: Whether the service copies so, with these ETags; None until it was tried.
+        copies_keep_etags: Whether a copy is known to have the ETag of its source.
+        trying_copies: Held by who finds out the following.
+        copies_over_sockets: Whether copies are made over `sockets`; None until one was made.
         refused: Why the credentials could not be renewed, when that happened.
     """
 
@@ -44,8 +44,8 @@ class Drivers:
         self._place = place
         self.process = os.getpid()
         self.ahead_s: float | None = None
-        self.trying = threading.Lock()
-        self.copies_keep_etags: bool | None = None
+        self.copies_keep_etags = False
+        self.trying_copies = threading.Lock()
         self.copies_over_sockets: bool | None = None
         self.refused: EMError | None = None
         self.access = find_access(place)
@@ -94,7 +94,7 @@ def make_driver(
         credentials: What gives them; None for requests without.
         source: See `Drivers.from_bucket`.
     """
-    from obstore.store import S3Store  # noqa: PLC0415 - who is here has it
+    from obstore.store import S3Store  # noqa: PLC0415 - `t9k_em_backends.obstore` says what to do where there is none
 
     seconds = place.timeout_s or REQUEST_TIMEOUT_S
     options: dict[str, Any] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -42,8 +43,11 @@ CREDENTIALS_S = 10.0
 """How long credentials are used before they are asked for again; who gives them renews them minutes before they end."""
 
 _PROXIES = ("http_proxy", "all_proxy")
-_MEANT_FOR_OBSTORE = ("AWS_SERVER_SIDE_ENCRYPTION", "AWS_SSE_", "AWS_REQUEST_PAYER")
-"""What obstore sends more with each request when the environment says so."""
+_MEANT_FOR_OBSTORE = ("AWS_PROXY_", "AWS_REQUEST_PAYER", "AWS_SERVER_SIDE_ENCRYPTION", "AWS_SSE_")
+"""Beginnings of variables of the environment by which obstore sends more, or to somebody else."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Keys with these are left to obstore, which may refuse them."""
 _PARTIAL = 206
 
 
@@ -56,7 +60,7 @@ def sockets_for(bucket: str, access: Access, timeout_s: float) -> Sockets | None
         return None
     if any(proxy and name.lower() in _PROXIES for name, proxy in os.environ.items()):
         return None
-    if any(name.upper().startswith(_MEANT_FOR_OBSTORE) for name in os.environ):
+    if any(name.startswith(_MEANT_FOR_OBSTORE) for name in os.environ):
         return None
     try:
         port = endpoint.port or 80
@@ -217,7 +221,7 @@ class Sockets:
             signed = sign(method, encoded, {"host": self._host, **headers}, credentials, self._region)
         except UnicodeError as error:
             raise Refused("nothing that can be signed") from error
-        if not path.isprintable() or not all(value.isascii() and value.isprintable() for value in signed.values()):
+        if _CONTROL.search(path) or not all(value.isascii() and value.isprintable() for value in signed.values()):
             raise Refused("nothing that can be sent")
         lines = "".join([f"{name}: {value}\r\n" for name, value in signed.items()])
         return f"{method} {encoded} HTTP/1.1\r\n{lines}\r\n".encode("ascii")

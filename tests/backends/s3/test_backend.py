@@ -11,11 +11,12 @@ OPEN = """
 import sys
 for missing in sys.argv[2:]:
     sys.modules[missing] = None
-from t9k.em.errors import MissingExtra
+from t9k.em.errors import EMError
 from t9k.em.registry import open_backend
 try:
-    print(type(open_backend(sys.argv[1]).store).__name__)
-except MissingExtra as error:
+    store = open_backend(sys.argv[1]).store
+    {use}
+except EMError as error:
     print(error)
 """
 
@@ -26,9 +27,9 @@ obstore._used_in = -1
 """
 
 
-def opened(uri, *missing, before=""):
+def opened(uri, *missing, before="", use="print(type(store).__name__)"):
     """What a process says in which some libraries are not installed."""
-    command = [sys.executable, "-c", before + OPEN, uri, *missing]
+    command = [sys.executable, "-c", before + OPEN.format(use=use), uri, *missing]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
@@ -42,10 +43,11 @@ def test_without_any_both_are_named_the_better_one_first():
     assert said == "s3:// needs a driver; pip install 't9k-em[obstore]', or 't9k-em[s3]' for s3fs"
 
 
-def test_after_a_fork_obstore_is_not_advised_to_who_has_it():
+def test_after_a_fork_another_is_taken_and_without_one_obstore_says_why_it_cannot_be_used():
     assert opened("s3://bucket/root", before=FORKED) == "S3Store"
-    said = opened("s3://bucket/root", "s3fs", before=FORKED)
-    assert said == "s3fs is not installed; pip install 't9k-em[s3]'"
+    assert opened("s3://bucket/root", "s3fs", before=FORKED) == "ObstoreStore"
+    said = opened("s3://bucket/root", "s3fs", before=FORKED, use="next(store.list(''), None)")
+    assert "forked after it was used; start processes with 'spawn', or pip install 't9k-em[s3]'" in said
 
 
 @pytest.mark.parametrize(("driver", "library", "extra"), [("obstore", "obstore", "obstore"), ("fsspec", "s3fs", "s3")])

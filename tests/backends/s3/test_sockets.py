@@ -88,7 +88,9 @@ class TestWhichServices:
         monkeypatch.setenv(name, "http://proxy.example:3128")
         assert sockets_for("bucket", an_access("http://s3.example"), 1) is None
 
-    @pytest.mark.parametrize("name", ["AWS_SERVER_SIDE_ENCRYPTION", "aws_sse_kms_key_id", "AWS_REQUEST_PAYER"])
+    @pytest.mark.parametrize(
+        "name", ["AWS_SERVER_SIDE_ENCRYPTION", "AWS_SSE_KMS_KEY_ID", "AWS_REQUEST_PAYER", "AWS_PROXY_URL"]
+    )
     def test_what_obstore_is_told_to_send_as_well_is_left_to_it(self, monkeypatch, name):
         monkeypatch.setenv(name, "aws:kms")
         assert sockets_for("bucket", an_access("http://s3.example"), 1) is None

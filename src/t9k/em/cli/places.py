@@ -206,7 +206,8 @@ def node_at(backend: Backend, path: str, instead: str) -> Node:
     """
     node = backend.stat(path)
     if node.kind == FOLDER:
-        next(iter(backend.list(path)), None)  # who cannot be reached says so here: each store has its root
+        if node.generation == 0:  # such as the root, which a store has even where there is no bucket
+            backend.list(node.path)
         raise InvalidInput(f"{path} in {backend.uri} is a folder; {instead}")
     return node
 
