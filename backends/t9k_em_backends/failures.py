@@ -145,6 +145,20 @@ def unreachable(place: str, endpoint: str) -> EMError:
     )
 
 
+def untrusted(place: str, endpoint: str) -> EMError:
+    """The error for a service whose TLS certificate is not good here.
+
+    Args:
+        place: What was asked for.
+        endpoint: Where the service is; '' for its own address.
+    """
+    of = f" of {endpoint}" if endpoint else ""
+    return BackendUnavailable(
+        f"{place}: the TLS certificate{of} is not trusted here, is for another name, or has expired; if an authority of your "
+        "own signed it, put the certificate of that into a file and set AWS_CA_BUNDLE to its path"
+    )
+
+
 def forget(error: BaseException | None) -> None:
     """Empties the errors of a driver, which may hold a whole answer with the session token in it.
 

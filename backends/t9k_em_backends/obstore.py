@@ -31,7 +31,7 @@ from t9k.em.errors import (
 )
 from t9k.em.names import check_stored, random_text
 from t9k.em.records import Body, ObjectInfo, Origin
-from t9k_em_backends.failures import failure, forget, unreachable
+from t9k_em_backends.failures import failure, forget, unreachable, untrusted
 from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES
 from t9k_em_backends.s3.connection import Refused
 from t9k_em_backends.s3.drivers import Drivers
@@ -545,6 +545,8 @@ def _translate(error: Exception, place: str, endpoint: str) -> EMError:
             return failure(known, place)
     if _REDIRECTED in text:
         return failure("PermanentRedirect", place)
+    if "certificate" in text.lower():
+        return untrusted(place, endpoint)
     if _UNNAMEABLE in text:
         return BackendError(f"{place}: there are objects whose keys obstore cannot name; open it with '?driver=fsspec'")
     return unreachable(place, endpoint)

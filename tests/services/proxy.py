@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import concurrent.futures
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -91,6 +92,7 @@ class Proxy:
         to: 'host:port' of the server.
         delay_s: Seconds that each request waits by itself before it is forwarded.
         port: Where to listen, 0 for a free one.
+        tls: How it speaks TLS, None for not at all.
 
     Attributes:
         address: 'host:port' of the proxy.
@@ -99,10 +101,11 @@ class Proxy:
         instead: Asked likewise; the reply it gives, if any, is sent and the server never sees the request.
     """
 
-    def __init__(self, to: str, *, delay_s: float = 0.0, port: int = 0) -> None:
+    def __init__(self, to: str, *, delay_s: float = 0.0, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         host, _, number = to.rpartition(":")
         self._to = (host, int(number))
         self._port = port
+        self._tls = tls
         self.delay_s = delay_s
         self.address = ""
         self.exchanges: list[Exchange] = []
@@ -133,7 +136,9 @@ class Proxy:
     async def _main(self) -> None:
         stop = asyncio.Event()
         try:
-            server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, limit=_CHUNK, backlog=512)
+            server = await asyncio.start_server(
+                self._serve, "127.0.0.1", self._port, limit=_CHUNK, backlog=512, ssl=self._tls
+            )
         except OSError as error:
             self._started.set_exception(error)
             return

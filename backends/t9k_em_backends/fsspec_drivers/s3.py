@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from t9k.em.errors import EMError, MissingExtra
 from t9k.em.names import random_text
 from t9k.em.records import Body, ObjectInfo
-from t9k_em_backends.failures import failure, forget, unreachable
+from t9k_em_backends.failures import failure, forget, unreachable, untrusted
 from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, changed, now
 from t9k_em_backends.fsspec_drivers.loop import PerProcess, run
 from t9k_em_backends.s3.access import explained, find_access
@@ -25,7 +25,7 @@ from t9k_em_backends.s3.client import S3Client
 from t9k_em_backends.s3.logs import keep_secrets_out
 from t9k_em_backends.s3.multipart import AHEAD, Multipart, is_md5_of
 from t9k_em_backends.s3.place import S3Place
-from t9k_em_backends.s3.retries import retry_too_many_requests
+from t9k_em_backends.s3.retries import is_about_certificates, mend_retries
 from t9k_em_backends.s3.signing import RECORDS, Signer, SignsS3
 from t9k_em_backends.traffic import MOST
 
@@ -127,12 +127,12 @@ class S3Store(CloudStore, SignsS3):
         keep_secrets_out()
         session = AioSession(profile=place.profile)
         session.register_component("data_loader", _models())
-        retry_too_many_requests(session, TRIES)
+        mend_retries(session, TRIES)
         driver = s3fs.S3FileSystem(
             anon=place.anonymous,
             endpoint_url=access.endpoint or None,
             asynchronous=True,  # or it would end its connections by itself, perhaps those of a forked process' parent
-            client_kwargs={"region_name": access.region},
+            client_kwargs={"region_name": access.region, "verify": access.ca_bundle or None},
             config_kwargs={
                 "max_pool_connections": MOST,
                 "connect_timeout": min(CONNECT_TIMEOUT_S, place.timeout_s or TIMEOUT_S),
@@ -261,6 +261,8 @@ class S3Store(CloudStore, SignsS3):
                     raise error
             except EMError as told:
                 return told
+        if is_about_certificates(error):
+            return untrusted(place, self._place.endpoint or "")
         return unreachable(place, self._place.endpoint or "")
 
 

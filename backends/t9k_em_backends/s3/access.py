@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from t9k.em.errors import BackendPermissionError, InvalidURI, MissingExtra
+from t9k.em.errors import BackendError, BackendPermissionError, InvalidURI, MissingExtra
 from t9k_em_backends.failures import failure, no_credentials
 from t9k_em_backends.s3.logs import keep_secrets_out
 
@@ -39,12 +39,14 @@ class Access:
         endpoint: Its URL; '' for Amazon's own.
         region: For signatures and for Amazon's host names.
         path_style: Whether the bucket stands in the path.
+        ca_bundle: File with the certificates of those who sign the service's own; '' for those that are trusted anyway.
         credentials: Gives `access_key_id`, `secret_access_key`, `token` and `expires_at`; None for unsigned requests.
     """
 
     endpoint: str
     region: str
     path_style: bool
+    ca_bundle: str = ""
     credentials: Callable[[], Credentials] | None = field(repr=False)
 
 
@@ -54,6 +56,7 @@ def find_access(place: S3Place) -> Access:
     Raises:
         BackendPermissionError: There are no credentials, or they cannot be got.
         InvalidURI: There is no such profile.
+        BackendError: There are no certificates where they are said to be.
     """
     if _is_all_in_environment(place):
         return _access(place, {}, "", _from_environment)
@@ -86,8 +89,24 @@ def _access(
         endpoint=endpoint.rstrip("/"),
         region=region,
         path_style=bool(endpoint) if place.path_style is None else place.path_style,
+        ca_bundle=_ca_bundle(place, environment.get("AWS_CA_BUNDLE") or profile.get("ca_bundle") or ""),
         credentials=None if place.anonymous else credentials,
     )
+
+
+def _ca_bundle(place: S3Place, file: str) -> str:
+    if not file:
+        return ""
+    import ssl  # noqa: PLC0415 - slow to import, and most need none
+
+    path = Path(file).expanduser()
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError:
+        raise BackendError(
+            f"{place.text}: {path} is no file of certificates; correct AWS_CA_BUNDLE, or 'ca_bundle' of the profile"
+        ) from None
+    return str(path)
 
 
 def _make_session(place: S3Place) -> botocore.session.Session:

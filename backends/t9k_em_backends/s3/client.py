@@ -9,10 +9,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from t9k.em.errors import EMError, InvalidURI, MissingExtra, NotAuthenticated
-from t9k_em_backends.failures import failure, forget, unreachable
+from t9k_em_backends.failures import failure, forget, unreachable, untrusted
 from t9k_em_backends.s3.access import expiry, explained
 from t9k_em_backends.s3.logs import keep_secrets_out
-from t9k_em_backends.s3.retries import retry_too_many_requests
+from t9k_em_backends.s3.retries import is_about_certificates, mend_retries
 
 if TYPE_CHECKING:
     from t9k_em_backends.s3.access import Access
@@ -119,6 +119,10 @@ class S3Client:
                 raise failure("NoSuchKey" if found == "NoSuchUpload" else found, where, status) from None
             except exceptions.ParamValidationError as error:
                 raise InvalidURI(f"{where}: {error}; correct the URI") from None
+            except exceptions.SSLError as error:
+                if not is_about_certificates(error):
+                    raise unreachable(where, self._access.endpoint) from None
+                raise untrusted(where, self._access.endpoint) from None
             except (exceptions.HTTPClientError, exceptions.ConnectionError, OSError):
                 raise unreachable(where, self._access.endpoint) from None
             except RecursionError:  # a redirect that leads to itself
@@ -145,7 +149,7 @@ class S3Client:
         keep_secrets_out()
         if self._session is None:
             self._session = botocore.session.Session(profile=self._place.profile)
-            retry_too_many_requests(self._session, TRIES)
+            mend_retries(self._session, TRIES)
         config = Config(
             max_pool_connections=CONNECTIONS,
             connect_timeout=10,
@@ -161,5 +165,9 @@ class S3Client:
             signature_version=UNSIGNED if access.credentials is None else signature,
         )
         return self._session.create_client(
-            "s3", endpoint_url=access.endpoint or None, region_name=access.region, config=config
+            "s3",
+            endpoint_url=access.endpoint or None,
+            region_name=access.region,
+            verify=access.ca_bundle or None,
+            config=config,
         )

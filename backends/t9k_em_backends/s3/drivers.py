@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t9k.em.errors import EMError
@@ -17,7 +18,7 @@ from t9k_em_backends.s3.sockets import sockets_for
 from t9k_em_backends.traffic import FEWEST, MOST
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig, S3Store
+    from obstore.store import ClientConfig, RetryConfig, S3Store
 
     from t9k_em_backends.s3.place import S3Place
     from t9k_em_backends.traffic import Budget
@@ -113,14 +114,12 @@ def make_driver(
         options["skip_signature"] = True
     else:
         options["credential_provider"] = credentials
-    return S3Store(
-        source or place.bucket,
-        client_options={
-            "allow_http": access.endpoint.startswith("http://"),
-            "timeout": timedelta(seconds=seconds),
-            "connect_timeout": timedelta(seconds=min(CONNECT_TIMEOUT_S, seconds)),
-            "pool_max_idle_per_host": str(MOST),
-        },
-        retry_config=RETRIES,
-        **options,
-    )
+    client_options: ClientConfig = {
+        "allow_http": access.endpoint.startswith("http://"),
+        "timeout": timedelta(seconds=seconds),
+        "connect_timeout": timedelta(seconds=min(CONNECT_TIMEOUT_S, seconds)),
+        "pool_max_idle_per_host": str(MOST),
+    }
+    if access.ca_bundle:
+        client_options["root_certificate"] = Path(access.ca_bundle).read_bytes()
+    return S3Store(source or place.bucket, client_options=client_options, retry_config=RETRIES, **options)

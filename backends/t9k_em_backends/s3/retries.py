@@ -1,7 +1,7 @@
-"""What botocore does not repeat by itself: a request that the service answers with status 429.
+"""What botocore repeats and should not, and what it should and does not.
 
-Amazon says 503 SlowDown instead, but services like it and the proxies before them say 429 TooManyRequests, which
-botocore knows by another name only.
+A service whose certificate is not trusted has the same one a moment later. And Amazon says 503 SlowDown where services like
+it and the proxies before them say 429 TooManyRequests, which botocore knows by another name only.
 """
 
 from __future__ import annotations
@@ -14,15 +14,25 @@ LONGEST_S = 30.0
 _TOO_MANY_REQUESTS = 429
 
 
-def retry_too_many_requests(session: Any, tries: int = TRIES) -> None:
-    """Makes the S3 clients of a session wait and repeat what is answered with status 429, as long as `Retry-After` says.
+def is_about_certificates(error: BaseException | None) -> bool:
+    """Whether a request failed because of the certificate of the service."""
+    return error is not None and "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+def mend_retries(session: Any, tries: int = TRIES) -> None:
+    """Makes the S3 clients of a session repeat what helps.
+
+    What is answered with status 429 is repeated after a wait, as long as `Retry-After` says; what fails because of a
+    certificate is not repeated.
 
     Args:
         session: Of botocore or aiobotocore; only clients that it makes afterwards do this.
         tries: How often a request is made at most.
     """
 
-    def pause_s(response: Any, attempts: int, **_: Any) -> float | None:
+    def pause_s(response: Any, attempts: int, caught_exception: BaseException | None = None, **_: Any) -> float | None:
+        if caught_exception is not None and is_about_certificates(caught_exception):
+            raise caught_exception
         answer = response[1].get("ResponseMetadata", {}) if response is not None else {}
         if answer.get("HTTPStatusCode") != _TOO_MANY_REQUESTS or attempts >= tries:
             return None
