@@ -169,6 +169,6 @@ def forget(error: BaseException | None) -> None:
     """
     while error is not None and not isinstance(error, EMError):
         error.args = (type(error).__name__,)
-        for name in vars(error).keys() & {"kwargs", "msg", "response"}:
+        for name in vars(error).keys() & {"kwargs", "msg", "request", "response"}:
             setattr(error, name, {} if name != "msg" else "")
         error = error.__cause__ or error.__context__

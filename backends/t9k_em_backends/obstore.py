@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from t9k.em.errors import (
@@ -79,6 +78,7 @@ _KINDS = {
     exceptions.UnauthenticatedError: "401",
 }
 _REDIRECTED = "redirect without LOCATION"
+_UNTRUSTED = re.compile(r"InvalidCertificate\(|invalid peer certificate")  # as rustls has it
 _UNNAMEABLE = "Encountered object with invalid path"
 
 _used_in: int | None = None
@@ -231,7 +231,11 @@ class ObstoreStore(SignsS3):
     def _put_each(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
         """Writes objects, those but the last in threads of their own as far as there are any."""
         drivers = self._open()
-        put_one = partial(self._put, look=drivers.sockets is not None)  # over which a copy may just have gone wrong
+
+        def put_one(key: str, body: Body) -> ObjectInfo:
+            # What does not go over sockets may just have gone wrong there.
+            return self._put(key, body, look=drivers.sockets is not None and self._is_small_copy(body))
+
         putting: dict[str, Future[ObjectInfo]] = {}
         try:
             with contextlib.suppress(RuntimeError):  # the system allows no more threads
@@ -273,12 +277,15 @@ class ObstoreStore(SignsS3):
 
     def _try_copy(self, drivers: Drivers, key: str, body: Body) -> dict[str, ObjectInfo]:
         """Has one object copied, to see whether the service does that and tells the ETag that a listing will have."""
-        if drivers.copies_over_sockets is False or not drivers.trying_copies.acquire(blocking=False):
+        if not drivers.may_try_copies() or not drivers.trying_copies.acquire(blocking=False):
             return {}
         try:
+            drivers.copy_tries -= 1
             infos = self._write_at_once([(key, body)], [self._copied(key, body)], _untimed)
             for info in infos.values():
                 drivers.copies_over_sockets = info.etag == self._look(key).etag
+                if not drivers.copies_over_sockets:
+                    drivers.copy_tries = 0
         except BackendError:  # whoever writes it in the other way knows what to do
             return {}
         finally:
@@ -545,10 +552,10 @@ def _translate(error: Exception, place: str, endpoint: str) -> EMError:
             return failure(known, place)
     if _REDIRECTED in text:
         return failure("PermanentRedirect", place)
-    if "certificate" in text.lower():
-        return untrusted(place, endpoint)
     if _UNNAMEABLE in text:
         return BackendError(f"{place}: there are objects whose keys obstore cannot name; open it with '?driver=fsspec'")
+    if _UNTRUSTED.search(text):
+        return untrusted(place, endpoint)
     return unreachable(place, endpoint)
 
 

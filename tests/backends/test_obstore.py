@@ -11,6 +11,8 @@ import pickle
 import selectors
 import sys
 import threading
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
@@ -410,7 +412,7 @@ class TestManyAtOnce:
 
     @pytest.mark.parametrize("replaced", ["0", "3"])
     @pytest.mark.parametrize("keep_etags", [False, True])
-    @pytest.mark.parametrize("over_sockets", [None, True])
+    @pytest.mark.parametrize("over_sockets", [False, True])
     def test_copies_of_what_was_replaced_are_refused_and_not_left(self, s3, keep_etags, over_sockets, replaced):
         with open_store(s3.new_root()) as store:
             items = [(f"to/{n}", _copied(store, str(n), b"right")) for n in range(5)]
@@ -430,6 +432,15 @@ class TestManyAtOnce:
             copied_over_sockets.clear()
             store.put_many(items[1:])
             assert len(copied_over_sockets) == 4
+
+    def test_a_service_that_never_copies_so_is_tried_a_few_times(self, s3, monkeypatch):
+        tried = []
+        monkeypatch.setattr(Sockets, "put_many", lambda _, writes, *__: tried.append(1) or [None] * len(writes))
+        with open_store(s3.new_root()) as store:
+            items = [(f"to/{n}", _copied(store, str(n), b"right")) for n in range(5)]
+            for _ in range(5):
+                store.put_many(items)
+        assert len(tried) == 3
 
     def test_who_may_not_look_at_a_copy_sends_the_bytes(self, s3, monkeypatch):
         def denied(*_):
@@ -467,6 +478,28 @@ class TestManyAtOnce:
             monkeypatch.setattr(selectors, "DefaultSelector", none)
             store.put_many([(str(number), a_file(tmp_path / "a", b"x")) for number in range(5)])
             assert {info.key for info in store.list("")} == set("01234")
+
+
+class TestLetGo:
+    def test_what_a_store_had_goes_with_it(self, s3):
+        store = open_store(s3.new_root())
+        store.put("a", Body.of(b"x"))
+        drivers = weakref.ref(store._open())
+        store.close()
+        del store
+        assert drivers() is None
+
+    def test_many_that_were_used_leave_few_descriptors(self, s3, tmp_path):
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(10):
+            with open_store(s3.new_root()) as store:
+                store._open().sockets = None  # so that all goes by obstore
+                store.put_many([(str(number), a_file(tmp_path / "a", b"x")) for number in range(50)])
+        del store
+        deadline = time.monotonic() + 30
+        while (left := len(os.listdir("/proc/self/fd")) - before) > 100 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert left <= 100
 
 
 class TestErrors:

@@ -42,6 +42,7 @@ class S3Place:
         """Lets every S3 client find the service in the environment, and nothing of the machine it runs on."""
         for name in (
             "AWS_CA_BUNDLE",
+            "REQUESTS_CA_BUNDLE",
             "AWS_PROFILE",
             "AWS_SESSION_TOKEN",
             "AWS_DEFAULT_REGION",

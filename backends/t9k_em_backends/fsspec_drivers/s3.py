@@ -132,7 +132,7 @@ class S3Store(CloudStore, SignsS3):
             anon=place.anonymous,
             endpoint_url=access.endpoint or None,
             asynchronous=True,  # or it would end its connections by itself, perhaps those of a forked process' parent
-            client_kwargs={"region_name": access.region, "verify": access.ca_bundle or None},
+            client_kwargs={"region_name": access.region, "verify": access.ca_bundle or True},
             config_kwargs={
                 "max_pool_connections": MOST,
                 "connect_timeout": min(CONNECT_TIMEOUT_S, place.timeout_s or TIMEOUT_S),

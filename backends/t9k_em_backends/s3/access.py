@@ -85,11 +85,14 @@ def _access(
         or profile.get("region")
         or DEFAULT_REGION
     )
+    ca_bundle = (
+        environment.get("AWS_CA_BUNDLE") or profile.get("ca_bundle") or environment.get("REQUESTS_CA_BUNDLE") or ""
+    )
     return Access(
         endpoint=endpoint.rstrip("/"),
         region=region,
         path_style=bool(endpoint) if place.path_style is None else place.path_style,
-        ca_bundle=_ca_bundle(place, environment.get("AWS_CA_BUNDLE") or profile.get("ca_bundle") or ""),
+        ca_bundle="" if endpoint.startswith("http://") else _ca_bundle(place, ca_bundle),
         credentials=None if place.anonymous else credentials,
     )
 
@@ -99,12 +102,12 @@ def _ca_bundle(place: S3Place, file: str) -> str:
         return ""
     import ssl  # noqa: PLC0415 - slow to import, and most need none
 
-    path = Path(file).expanduser()
     try:
+        path = Path(file).expanduser().absolute()  # it is read again later, when the process may be elsewhere
         ssl.create_default_context(cafile=path)
-    except OSError:
+    except (OSError, RuntimeError):  # the latter where nobody has such a home
         raise BackendError(
-            f"{place.text}: {path} is no file of certificates; correct AWS_CA_BUNDLE, or 'ca_bundle' of the profile"
+            f"{place.text}: {file} is no file of certificates; correct AWS_CA_BUNDLE, or 'ca_bundle' of the profile"
         ) from None
     return str(path)
 

@@ -119,12 +119,10 @@ class S3Client:
                 raise failure("NoSuchKey" if found == "NoSuchUpload" else found, where, status) from None
             except exceptions.ParamValidationError as error:
                 raise InvalidURI(f"{where}: {error}; correct the URI") from None
-            except exceptions.SSLError as error:
-                if not is_about_certificates(error):
-                    raise unreachable(where, self._access.endpoint) from None
-                raise untrusted(where, self._access.endpoint) from None
-            except (exceptions.HTTPClientError, exceptions.ConnectionError, OSError):
-                raise unreachable(where, self._access.endpoint) from None
+            except (exceptions.HTTPClientError, exceptions.ConnectionError, OSError) as error:
+                explain = untrusted if is_about_certificates(error) else unreachable
+                forget(error)
+                raise explain(where, self._access.endpoint) from None
             except RecursionError:  # a redirect that leads to itself
                 raise failure("PermanentRedirect", where) from None
             except RuntimeError as error:  # what botocore says of credentials that are past their end when they are new
@@ -168,6 +166,6 @@ class S3Client:
             "s3",
             endpoint_url=access.endpoint or None,
             region_name=access.region,
-            verify=access.ca_bundle or None,
+            verify=access.ca_bundle or True,  # or botocore looks by itself, and takes an empty variable for a file
             config=config,
         )

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 REQUEST_TIMEOUT_S = 300.0
 CONNECT_TIMEOUT_S = 10.0
 STALL_TIMEOUT_S = 60.0
+COPY_TRIES = 3
+"""How often a copy over sockets is tried before it is left: a source may be gone, or the service busy."""
+
 RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=90)}
 
 
@@ -37,8 +40,9 @@ class Drivers:
         ahead_s: The store's clock minus `time.monotonic`, once it is known.
         copies_keep_etags: Whether a copy is known to have the ETag of its source.
         trying_copies: Held by who finds out the following.
-        copies_over_sockets: Whether copies are made over `sockets`; None until one was made.
-        refused: Why the credentials could not be renewed, when that happened.
+        copies_over_sockets: Whether copies are made over `sockets`.
+        copy_tries: How often that may still be tried.
+        credentials: What gives them to obstore; None for requests without.
     """
 
     def __init__(self, place: S3Place, budget: Budget) -> None:
@@ -47,9 +51,10 @@ class Drivers:
         self.ahead_s: float | None = None
         self.copies_keep_etags = False
         self.trying_copies = threading.Lock()
-        self.copies_over_sockets: bool | None = None
-        self.refused: EMError | None = None
+        self.copies_over_sockets = False
+        self.copy_tries = COPY_TRIES
         self.access = find_access(place)
+        self.credentials = None if self.access.credentials is None else Credentials(self.access.credentials)
         self.obstore = self._make()
         self.pool = ThreadPoolExecutor(8, thread_name_prefix="em-s3")
         self.writers = ThreadPoolExecutor(FEWEST, thread_name_prefix="em-s3-put")  # which may wait for `pool`
@@ -57,6 +62,15 @@ class Drivers:
         self.sockets = sockets_for(place.bucket, self.access, place.timeout_s or STALL_TIMEOUT_S)
         self.multipart = Multipart(call=self.client.call, budget=budget, pool=self.pool)
         self._from_buckets: dict[str, S3Store] = {place.bucket: self.obstore}
+
+    @property
+    def refused(self) -> EMError | None:
+        """Why the credentials could not be renewed, when that happened."""
+        return None if self.credentials is None else self.credentials.refused
+
+    def may_try_copies(self) -> bool:
+        """Whether it pays to find out if the service copies over sockets."""
+        return self.copy_tries > 0 and self.sockets is not None and not self.sockets.rests
 
     def from_bucket(self, bucket: str) -> S3Store:
         """A driver whose copies come out of another bucket into this one.
@@ -69,14 +83,29 @@ class Drivers:
         return self._from_buckets[bucket]
 
     def _make(self, source: str | None = None) -> S3Store:
-        credentials = None if self.access.credentials is None else self._credentials
-        return make_driver(self._place, self.access, credentials, source)
+        return make_driver(self._place, self.access, self.credentials, source)
 
-    def _credentials(self) -> Mapping[str, Any]:
-        """The credentials as they are now; obstore would tell of an error as of any other."""
-        assert self.access.credentials is not None  # noqa: S101 - else nobody asks
+
+class Credentials:
+    """Gives obstore the credentials as they are now; obstore itself would tell of an error as of any other.
+
+    It knows nothing of `Drivers`: what obstore holds, no garbage collector sees.
+
+    Args:
+        find: What gives them.
+
+    Attributes:
+        refused: Why there were none when they were last asked for.
+    """
+
+    def __init__(self, find: Callable[[], Mapping[str, Any]]) -> None:
+        self._find = find
+        self.refused: EMError | None = None
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Gives them."""
         try:
-            given = self.access.credentials()
+            given = self._find()
         except EMError as error:
             self.refused = error
             raise

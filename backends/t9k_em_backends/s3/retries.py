@@ -14,9 +14,10 @@ LONGEST_S = 30.0
 _TOO_MANY_REQUESTS = 429
 
 
-def is_about_certificates(error: BaseException | None) -> bool:
+def is_about_certificates(error: BaseException) -> bool:
     """Whether a request failed because of the certificate of the service."""
-    return error is not None and "CERTIFICATE_VERIFY_FAILED" in str(error)
+    said = str(error)
+    return "CERTIFICATE_VERIFY_FAILED" in said or ("SSL validation failed" in said and "doesn't match" in said)
 
 
 def mend_retries(session: Any, tries: int = TRIES) -> None:

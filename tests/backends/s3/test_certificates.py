@@ -47,6 +47,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         builder = x509.CertificateBuilder(authority, subject, key.public_key(), x509.random_serial_number())
         builder = builder.not_valid_before(now - timedelta(days=3)).not_valid_after(now + timedelta(days=until))
         builder = builder.add_extension(x509.BasicConstraints(ca=not address, path_length=None), critical=True)
+        keys = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        builder = builder.add_extension(keys, critical=False)
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
+        builder = builder.add_extension(signer, critical=False)
         if address:
             names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
             builder = builder.add_extension(names, critical=False)
@@ -90,6 +94,20 @@ def test_the_authority_that_the_environment_names_is_trusted(s3, driver, serve, 
     assert len(proxy.exchanges) > 5
 
 
+def test_its_path_may_be_relative_to_where_the_process_was(s3, driver, serve, certificates, monkeypatch, tmp_path):
+    serve()
+    monkeypatch.chdir(certificates)
+    monkeypatch.setenv("AWS_CA_BUNDLE", "authority.pem")
+    with open_backend(f"{s3.new_root()}?driver={driver}") as backend:
+        monkeypatch.chdir(tmp_path)
+        backend.store.put("large", Body.of(bytes(MULTIPART_FROM_BYTES)))
+
+
+def test_an_empty_variable_names_none(s3, driver, monkeypatch):
+    monkeypatch.setenv("AWS_CA_BUNDLE", "")
+    use(s3.new_root(), driver)
+
+
 def test_that_of_the_profile_is(s3, driver, serve, certificates, monkeypatch, tmp_path):
     serve()
     (tmp_path / "config").write_text(f"[default]\nca_bundle = {certificates / 'authority.pem'}\n")
@@ -104,8 +122,11 @@ def test_any_other_certificate_is_refused_and_said_to_be_the_reason(
     proxy = serve(name)
     if bundle:
         monkeypatch.setenv("AWS_CA_BUNDLE", str(certificates / bundle))
-    with pytest.raises(BackendUnavailable, match=r"the TLS certificate.* set AWS_CA_BUNDLE to its path"):
-        use(s3.new_root(), driver)
+    for size in (1, MULTIPART_FROM_BYTES):
+        store = open_backend(f"{s3.new_root()}?driver={driver}").store
+        with pytest.raises(BackendUnavailable, match=r"the TLS certificate.* set AWS_CA_BUNDLE to its path"):
+            store.put("key", Body.of(bytes(size)))
+        store.close()
     assert not proxy.exchanges
 
 
@@ -114,5 +135,7 @@ def test_what_holds_no_certificates_is_named(s3, driver, monkeypatch, tmp_path, 
     if content is not None:
         (tmp_path / "bundle").write_bytes(content)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "bundle"))
+    use(s3.new_root(), driver)  # without TLS
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://127.0.0.1:9")
     with pytest.raises(BackendError, match=r"bundle is no file of certificates; correct AWS_CA_BUNDLE"):
         use(s3.new_root(), driver)
