@@ -277,20 +277,19 @@ class ObstoreStore(SignsS3):
 
     def _try_copy(self, drivers: Drivers, key: str, body: Body) -> dict[str, ObjectInfo]:
         """Has one object copied, to see whether the service does that and tells the ETag that a listing will have."""
-        if not drivers.may_try_copies() or not drivers.trying_copies.acquire(blocking=False):
-            return {}
-        try:
+        with drivers.trying_copies:  # others wait, for most will want to go the same way
+            if drivers.copies_over_sockets or not drivers.may_try_copies():
+                return {}
             drivers.copy_tries -= 1
-            infos = self._write_at_once([(key, body)], [self._copied(key, body)], _untimed)
-            for info in infos.values():
-                drivers.copies_over_sockets = info.etag == self._look(key).etag
-                if not drivers.copies_over_sockets:
-                    drivers.copy_tries = 0
-        except BackendError:  # whoever writes it in the other way knows what to do
-            return {}
-        finally:
-            drivers.trying_copies.release()
-        return infos if drivers.copies_over_sockets else {}
+            try:
+                infos = self._write_at_once([(key, body)], [self._copied(key, body)], _untimed)
+                for info in infos.values():
+                    drivers.copies_over_sockets = info.etag == self._look(key).etag
+                    if not drivers.copies_over_sockets:
+                        drivers.copy_tries = 0
+            except BackendError:  # whoever writes it in the other way knows what to do
+                return {}
+            return infos if drivers.copies_over_sockets else {}
 
     def _copied(self, key: str, body: Body) -> Copy:
         origin: Any = body.origin

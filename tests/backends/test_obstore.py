@@ -424,6 +424,13 @@ class TestManyAtOnce:
                 store.put_many(items)
             assert all(b"".join(store.get(info.key)) == b"right" for info in store.list("to/"))
 
+    def test_batches_that_begin_at_once_all_go_over_sockets(self, s3, copied_over_sockets):
+        with open_store(s3.new_root()) as store, ThreadPoolExecutor(8) as pool:
+            batches = [[(f"to/{m}/{n}", _copied(store, f"{m}/{n}", b"right")) for n in range(5)] for m in range(8)]
+            for infos in pool.map(store.put_many, batches):
+                assert len(infos) == 5
+        assert len(copied_over_sockets) == 40
+
     def test_after_one_that_cannot_be_copied_the_next_ones_are(self, s3, copied_over_sockets):
         with open_store(s3.new_root()) as store:
             items = [(f"to/{n}", _copied(store, str(n), b"right")) for n in range(5)]
