@@ -100,9 +100,9 @@ $(VENV)/.has-demo: WANT_PIP = -e '.[demo]'
 $(VENV)/.has-server: WANT_UV = --no-default-groups --extra server
 $(VENV)/.has-server: WANT_PIP = -e '.[server]'
 $(VENV)/.has-test: WANT_UV = --no-default-groups --group test
-$(VENV)/.has-test: WANT_PIP = -e '.[arrow,demo,gs,obstore,pandas,polars,postgresql,s3,server,system,testing]' --group test
+$(VENV)/.has-test: WANT_PIP = -e '.[arrow,demo,gs,obstore,pandas,plot,polars,postgresql,s3,server,system,testing]' --group test
 $(VENV)/.has-lint: WANT_UV = --no-default-groups --group test --group lint
-$(VENV)/.has-lint: WANT_PIP = -e '.[arrow,demo,gs,obstore,pandas,polars,postgresql,s3,server,system,testing]' --group test --group lint
+$(VENV)/.has-lint: WANT_PIP = -e '.[arrow,demo,gs,obstore,pandas,plot,polars,postgresql,s3,server,system,testing]' --group test --group lint
 $(VENV)/.has-docs: WANT_UV = --no-default-groups --group docs
 $(VENV)/.has-docs: WANT_PIP = -e . --group docs
 
