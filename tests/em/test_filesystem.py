@@ -421,6 +421,7 @@ class TestElsewhere:
         assert fs.cat_file("r") == b"it"
 
     def test_references_to_the_web_leave_no_file_behind(self, backend, monkeypatch, tmp_path):
+        monkeypatch.setenv("EM_REFERENCE_HOSTS", "127.0.0.1")
         for name in ("http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.delenv(name, raising=False)
             monkeypatch.delenv(name.upper(), raising=False)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import logging
 import os
 import socket
+import ssl
 import threading
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.em.leaks import told
 from tests.em.webserver import web_server
+from urllib3 import HTTPResponse
 
-from t9k.em import create_artifact, references
+from t9k.em import create_artifact, references, web
 from t9k.em.errors import (
     BackendPermissionError,
     BackendUnavailable,
@@ -26,6 +32,7 @@ from t9k.em.errors import (
     SourceChanged,
     SymlinkError,
 )
+from t9k.em.records import CHUNK_BYTES
 from t9k.em.references import default_key, describe, fetch_reference
 
 
@@ -42,7 +49,12 @@ def no_proxy(monkeypatch):
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-pytestmark = pytest.mark.usefixtures("no_proxy")
+@pytest.fixture
+def loopback_allowed(monkeypatch):
+    monkeypatch.setenv("EM_REFERENCE_HOSTS", "127.0.0.1")
+
+
+pytestmark = pytest.mark.usefixtures("no_proxy", "loopback_allowed")
 
 
 @pytest.fixture
@@ -65,6 +77,21 @@ def hosts(monkeypatch):
 
 def fetch(uri: str, directory: Path, key: str = "data/corpus.bin", **recorded: object) -> Path:
     return fetch_reference(key, {"uri": uri, **recorded}, directory)
+
+
+def self_signed(directory: Path, name: str) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(timezone.utc)
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    path = directory / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )
+    return path
 
 
 def files_below(directory: Path) -> list[Path]:
@@ -121,8 +148,12 @@ class TestDescribe:
         assert describe(uri) == {"size": 3, "etag": 'W/"a"', "last_modified": "Thu, 17 Aug 2023 08:05:24 GMT"}
         assert server.asked == ["HEAD /x"]
 
-    def test_leaves_out_the_size_of_compressed_bytes(self, server):
-        assert describe(server.serve("/x", b"123", Content_Encoding="gzip", ETag="e")) == {"etag": "e"}
+    def test_of_compressed_bytes_is_empty(self, server):
+        assert describe(server.serve("/x", b"123", Content_Encoding="gzip", ETag="e")) == {}
+
+    def test_asks_the_private_host_that_its_user_typed(self, server, monkeypatch):
+        monkeypatch.delenv("EM_REFERENCE_HOSTS")
+        assert describe(server.serve("/x", b"123")) == {"size": 3}
 
     def test_leaves_out_headers_that_no_file_should_keep(self, server):
         assert describe(server.serve("/x", b"12", ETag="e" * 2000, Last_Modified="a\x9bb")) == {"size": 2}
@@ -144,7 +175,7 @@ class TestDescribe:
 
     def test_does_not_follow_for_ever(self, server):
         assert describe(server.redirect("/a", "/a")) == {}
-        assert server.asked == ["HEAD /a"] * (references.MAX_REDIRECTS + 1)
+        assert server.asked == ["HEAD /a"] * (web.MAX_REDIRECTS + 1)
 
     @pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://[x"])
     def test_does_not_follow_to_other_schemes_or_nonsense(self, server, location):
@@ -233,9 +264,12 @@ class TestFetchOfAPage:
         server.redirect("/b", server.uri("/c"), 308)
         assert fetch(server.redirect("/a", "/b", 303), tmp_path).read_bytes() == b"1234"
 
-    def test_unpacks_what_the_server_compresses(self, server, tmp_path):
-        uri = server.serve("/x", gzip.compress(b"12345"), Content_Encoding="gzip")
-        assert fetch(uri, tmp_path, size=5).read_bytes() == b"12345"
+    @pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip"])
+    def test_unpacks_nothing(self, server, tmp_path, coding):
+        uri = server.serve("/x", gzip.compress(b"12345"), Content_Encoding=coding)
+        with pytest.raises(BackendUnavailable, match="compresses what it was asked to send as it is.*add_file"):
+            fetch(uri, tmp_path, size=5)
+        assert files_below(tmp_path) == []
 
     @pytest.mark.parametrize("recorded", [{"size": 6}, {"size": 4}, {"etag": "old"}])
     def test_refuses_what_was_not_recorded(self, server, tmp_path, recorded):
@@ -275,7 +309,7 @@ class TestFetchOfAPage:
         with pytest.raises(BackendUnavailable, match="try again"):
             fetch(uri, tmp_path)
         # Older versions of urllib3 do not tell.
-        monkeypatch.setattr(requests.Response, "iter_content", lambda self, size: iter([b"123"]))
+        monkeypatch.setattr(HTTPResponse, "stream", lambda self, size, decode_content: iter([b"123"]))
         with pytest.raises(BackendUnavailable, match="ended after 3 bytes"):
             fetch(uri, tmp_path)
         assert files_below(tmp_path) == []
@@ -330,6 +364,89 @@ class TestFetchOfAPage:
         assert not path.is_symlink()
         assert (tmp_path / "outside").read_bytes() == b"keep"
 
+    def test_gives_up_on_a_trickle(self, server, tmp_path, monkeypatch):
+        monkeypatch.setattr(references, "SLOW_S", 0.0)
+
+        def answer(request):
+            request.send_response(200)
+            request.end_headers()
+            for _ in range(3):
+                request.wfile.write(b"1" * CHUNK_BYTES)
+            for _ in range(100):
+                request.wfile.write(b"1")
+                request.wfile.flush()
+
+        server.answers["/x"] = answer
+        with pytest.raises(BackendUnavailable, match="too slowly"):
+            fetch(server.uri("/x"), tmp_path)
+        assert files_below(tmp_path) == []
+
+    def test_ends_an_answer_without_end(self, server, tmp_path, monkeypatch):
+        monkeypatch.setattr(references, "MAX_BYTES", 1 << 16)
+
+        def answer(request):
+            request.send_response(200)
+            request.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    request.wfile.write(bytes(1 << 16))
+
+        server.answers["/x"] = answer
+        with pytest.raises(BackendUnavailable, match="does not end"):
+            fetch(server.uri("/x"), tmp_path)
+        assert files_below(tmp_path) == []
+
+    def test_sends_no_credentials_of_the_netrc_file(self, server, tmp_path, monkeypatch):
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+        (tmp_path / "netrc").chmod(0o600)
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        sent = []
+
+        def answer(request):
+            sent.append(request.headers.get("Authorization"))
+            request.send_response(200)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+
+        server.answers["/x"] = answer
+        server.redirect("/a", f"http://me:secret@127.0.0.1:{server.port}/x")
+        fetch(server.uri("/x"), tmp_path)
+        fetch(server.uri("/a"), tmp_path)
+        assert sent == [None, None]
+
+    def test_speaks_to_the_host_by_its_name(self, server, tmp_path, hosts):
+        hosts["public.example"] = "93.184.216.34"
+        named = []
+
+        def answer(request):
+            named.append(request.headers["Host"])
+            request.send_response(200)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+
+        server.answers["/x"] = answer
+        fetch(f"http://public.example:{server.port}/x", tmp_path)
+        assert named == [f"public.example:{server.port}"]
+
+    @pytest.mark.parametrize("named", ["public.example", "other.example"])
+    def test_checks_the_certificate_for_the_name(self, server, tmp_path, hosts, monkeypatch, named):
+        hosts["public.example"] = "93.184.216.34"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self_signed(tmp_path, named))
+        server.encrypt(context)
+        server.serve("/x", b"1")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
+        uri = f"https://public.example:{server.port}/x"
+        if named == "public.example":
+            assert fetch(uri, tmp_path).read_bytes() == b"1"
+        else:
+            with pytest.raises(BackendUnavailable, match="SSLError"):
+                fetch(uri, tmp_path)
+
+    def test_asks_what_listens_here_without_a_proxy(self, server, tmp_path, monkeypatch):
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        assert fetch(server.serve("/x", b"1"), tmp_path).read_bytes() == b"1"
+
 
 class TestWhereItMustNotGo:
     @pytest.mark.parametrize("scheme", ["s3", "gs", "ftp", "t9k"])
@@ -365,6 +482,62 @@ class TestWhereItMustNotGo:
         with pytest.raises(InvalidURI, match="private address"):
             fetch(f"http://public.example:{server.port}/a", tmp_path)
         assert server.asked == ["GET /a", "GET /b"]
+
+    @pytest.mark.parametrize(
+        "host",
+        ["127.0.0.1", "10.0.0.1", "100.64.0.1", "[::1]", "0.0.0.0", "[fd00::1]", "[::ffff:10.0.0.1]", "[64:ff9b::a00:1]",
+         "[2002:a00:1::]", "[64:ff9b:1::7f00:1]", "[::7f00:1]", "224.0.0.1", "127.1", "inside.example"],
+    )  # fmt: skip
+    def test_private_networks_are_not_asked_unless_they_are_allowed(self, server, tmp_path, hosts, monkeypatch, host):
+        hosts["inside.example"] = "172.16.0.9"
+        monkeypatch.delenv("EM_REFERENCE_HOSTS")
+        with pytest.raises(InvalidURI, match="set EM_REFERENCE_HOSTS="):
+            fetch(f"http://{host}:{server.port}/a", tmp_path)
+        assert server.asked == []
+
+    @pytest.mark.parametrize("allowed", ["inside.example", "*.example, x", "172.16.0.9", "10.0.0.0/8,172.16.0.0/12"])
+    def test_those_that_are_allowed_are_asked(self, server, tmp_path, hosts, monkeypatch, allowed):
+        hosts["inside.example"] = "172.16.0.9"
+        monkeypatch.setenv("EM_REFERENCE_HOSTS", allowed)
+        uri = f"http://inside.example:{server.port}/a"
+        server.serve("/a", b"1")
+        assert fetch(uri, tmp_path).read_bytes() == b"1"
+
+    def test_an_allowance_that_is_no_network_is_refused(self, server, tmp_path, monkeypatch):
+        monkeypatch.setenv("EM_REFERENCE_HOSTS", "10.0.0.0/99")
+        with pytest.raises(InvalidInput, match="a network looks like 10.0.0.0/8"):
+            fetch(server.uri("/a"), tmp_path)
+
+    @pytest.mark.parametrize("host", ["100.100.100.200", "168.63.129.16", "[fd00:ec2::254]", "[64:ff9b::a9fe:a9fe]"])
+    def test_addresses_of_cloud_metadata_are_never_asked(self, server, tmp_path, monkeypatch, host):
+        monkeypatch.setenv("EM_REFERENCE_HOSTS", "*,0.0.0.0/0,::/0")
+        with pytest.raises(InvalidURI, match="metadata"):
+            fetch(f"http://{host}:{server.port}/a", tmp_path)
+        assert server.asked == []
+
+    def test_the_address_that_was_checked_is_the_one_connected_to(self, server, tmp_path, monkeypatch):
+        """A name server that answers with another address at the second question gains nothing by that."""
+        resolve = socket.getaddrinfo
+        asked = []
+
+        def getaddrinfo(host, port, *args, **kwargs):
+            if host == "rebinding.example":
+                asked.append(host)
+                host = "93.184.216.34" if len(asked) == 1 else "127.0.0.1"
+            return resolve(host, port, *args, **kwargs)
+
+        connected = []
+
+        def connect(self, address):
+            connected.append(address[0])
+            raise ConnectionRefusedError
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        with pytest.raises(BackendUnavailable, match="rebinding.example"):
+            fetch(f"http://rebinding.example:{server.port}/a", tmp_path)
+        assert asked == ["rebinding.example"]
+        assert connected == ["93.184.216.34"]
 
     def test_a_private_server_may_redirect_into_the_internet(self, server, tmp_path, hosts):
         hosts["public.example"] = "93.184.216.34"

@@ -139,6 +139,7 @@ def test_in_a_git_remote_it_is_taken_out(tmp_path, remote, backend, monkeypatch)
 
 
 def test_in_a_redirect_it_is_neither_told_nor_kept(monkeypatch, caplog):
+    monkeypatch.setenv("EM_REFERENCE_HOSTS", "127.0.0.1")
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     # What the library of the requests logs at DEBUG is its own; here it is about what we tell.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +14,15 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 class WebServer:
     """Answers by path; what it was asked is in `asked`, as 'METHOD path'."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, server: ThreadingHTTPServer) -> None:
+        self._server = server
+        self.port = server.server_port
         self.answers: dict[str, Answer] = {}
         self.asked: list[str] = []
+
+    def encrypt(self, context: ssl.SSLContext) -> None:
+        """Speaks TLS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def uri(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -58,7 +64,7 @@ def web_server() -> Iterator[WebServer]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running = WebServer(server.server_port)
+    running = WebServer(server)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

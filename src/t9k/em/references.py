@@ -1,28 +1,25 @@
 """Objects that are only referred to: which key one gets, what is cheap to know about it, and its bytes on request.
 
-A URI may have been written by somebody else, and a server may redirect anywhere, so every hop is checked: `http` and
-`https` only, never a link-local address (where clouds keep credentials), and never from the internet into a private
-network.
+A URI may have been written by somebody else, and a server may redirect anywhere: `web` checks every hop.
 """
 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import logging
-import socket
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
-from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import HTTPError
 
+from t9k.em import web
 from t9k.em.errors import (
     BackendPermissionError,
     BackendUnavailable,
@@ -39,16 +36,17 @@ from t9k.em.local.layout import PRIVATE
 from t9k.em.names import check_key
 from t9k.em.records import CHUNK_BYTES, utc_text
 
-MAX_REDIRECTS = 5
 HEAD_TIMEOUT_S = 3.0
 GET_TIMEOUT_S = (10.0, 60.0)
 """To connect, and between two pieces of an answer."""
+SLOW_S = 60.0
+SLOW_BYTES = 1 << 16
+"""A server that sends fewer bytes in `SLOW_S` is given up."""
+MAX_BYTES = 1 << 36
+"""How much is taken of an object whose size was not recorded: 64 GiB."""
 
-_WEB = ("http", "https")
 _MAX_HEADER_CHARS = 1024
 _MAX_SIZE_DIGITS = 18
-# Sizes and ETags are those of the plain bytes only if the server does not compress them.
-_HEADERS = {"Accept-Encoding": "identity"}
 
 _log = logging.getLogger(__name__)
 
@@ -85,8 +83,11 @@ def describe(uri: str) -> dict[str, Any]:
     try:
         if scheme == "file":
             return _describe_file(_local_path(uri))
-        if scheme in _WEB:
-            with closing(_request("HEAD", uri, deadline=time.monotonic() + HEAD_TIMEOUT_S)) as response:
+        if scheme in web.SCHEMES:
+            end = time.monotonic() + HEAD_TIMEOUT_S
+            with closing(
+                web.request("HEAD", uri, timeout_s=lambda: max(0.001, end - time.monotonic()), private=web.ANY_HOST)
+            ) as response:
                 response.raise_for_status()
                 return _describe_answer(response)
     except (EMError, OSError, ValueError) as error:  # requests raises OSErrors, and ValueErrors for odd hosts
@@ -106,7 +107,8 @@ def fetch_reference(key: str, data: Mapping[str, Any], directory: Path) -> Path:
 
     Raises:
         InvalidInput: The scheme is another than `file`, `http` and `https`.
-        InvalidURI: The URI or a redirect leads where it must not.
+        InvalidURI: The URI or a redirect leads where it must not, such as into a private network that `EM_REFERENCE_HOSTS`
+            does not name.
         NotFound: There is nothing.
         SourceChanged: What is there is not what was recorded.
         BackendPermissionError: The server refuses.
@@ -116,7 +118,7 @@ def fetch_reference(key: str, data: Mapping[str, Any], directory: Path) -> Path:
     scheme = urlsplit(uri).scheme.lower()
     if scheme == "file":
         return _find_file(key, data, _local_path(uri))
-    if scheme not in _WEB:
+    if scheme not in web.SCHEMES:
         raise InvalidInput(
             f"object {key!r} is a reference of the scheme {scheme!r}, which is not fetched here; open its uri with fsspec"
         )
@@ -187,16 +189,15 @@ def _describe_answer(response: requests.Response) -> dict[str, Any]:
 
 
 def _announced_size(response: requests.Response) -> int | None:
-    """How many bytes there are, when the server says so and sends them as they are."""
+    """How many bytes there are, when the server says so."""
     text = response.headers.get("Content-Length", "")
-    is_plain = response.headers.get("Content-Encoding", "identity").lower() == "identity"
-    return int(text) if is_plain and text.isascii() and text.isdigit() and len(text) <= _MAX_SIZE_DIGITS else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_SIZE_DIGITS else None
 
 
 def _download(key: str, data: Mapping[str, Any], target: Path) -> None:
     try:
         _fetch(key, data, target)
-    except (requests.RequestException, UnicodeError) as error:
+    except (requests.RequestException, HTTPError, UnicodeError) as error:
         kind = type(error).__name__
     else:
         return
@@ -208,7 +209,8 @@ def _download(key: str, data: Mapping[str, Any], target: Path) -> None:
 
 
 def _fetch(key: str, data: Mapping[str, Any], target: Path) -> None:
-    with closing(_request("GET", data["uri"])) as response:
+    private = web.PrivateHosts.from_environment()
+    with closing(web.request("GET", data["uri"], timeout_s=lambda: GET_TIMEOUT_S, private=private)) as response:
         _check_status(key, response)
         found = _describe_answer(response)
         for name in ("size", "etag"):
@@ -217,25 +219,37 @@ def _fetch(key: str, data: Mapping[str, Any], target: Path) -> None:
         announced = found.get("size")
         expected = data.get("size", announced)
         with explained("write", target), replacing(target) as fd:
-            size = _write(fd, response.iter_content(CHUNK_BYTES), expected)
+            size = _write(key, fd, response.raw.stream(CHUNK_BYTES, decode_content=False), expected)
             if announced is not None and size < announced:
                 raise BackendUnavailable(f"the answer for object {key!r} ended after {size} bytes; try again")
             if expected is not None and size != expected:
                 raise _changed(key, "size", expected, size)
 
 
-def _write(fd: int, chunks: Iterator[bytes], limit: int | None) -> int:
-    """Writes what arrives, and stops soon after the limit is passed.
+def _write(key: str, fd: int, chunks: Iterable[bytes], limit: int | None) -> int:
+    """Write the bytes that arrive, and stop soon after the limit is passed.
 
     Returns:
-        How many bytes were written.
+        The number of bytes written.
     """
-    size = 0
+    size = checked_size = 0
+    checked_s = time.monotonic()
     for chunk in chunks:
         size += len(chunk)
         write_all(fd, chunk)
         if limit is not None and size > limit:
             break
+        if size > MAX_BYTES and limit is None:
+            raise BackendUnavailable(
+                f"the answer for object {key!r} does not end after {size} bytes; download it yourself"
+            )
+        now = time.monotonic()
+        if now - checked_s > SLOW_S:
+            if size - checked_size < SLOW_BYTES:
+                raise BackendUnavailable(
+                    f"the server sends object {key!r} too slowly to be waited for; try again later"
+                )
+            checked_s, checked_size = now, size
     return size
 
 
@@ -248,77 +262,6 @@ def _check_status(key: str, response: requests.Response) -> None:
         raise BackendPermissionError(f"{where}: it wants to know who asks; download it yourself and use add_file")
     if code != requests.codes.ok:
         raise BackendUnavailable(f"{where}; try again later")
-
-
-def _request(method: str, uri: str, *, deadline: float | None = None) -> requests.Response:
-    """Sends a request and follows redirects, each checked; the answer's body is still to be read.
-
-    Args:
-        method: HEAD or GET.
-        uri: Where to begin.
-        deadline: When to give up, in the seconds of `time.monotonic`; without one, `GET_TIMEOUT_S` counts.
-    """
-    was_public = False
-    with _Session() as session:
-        for _ in range(MAX_REDIRECTS + 1):
-            was_public = _check_hop(uri, was_public=was_public) or was_public
-            left = GET_TIMEOUT_S if deadline is None else max(0.001, deadline - time.monotonic())
-            response = session.request(method, uri, headers=_HEADERS, timeout=left, allow_redirects=False, stream=True)
-            location = requests.Session.get_redirect_target(session, response)
-            if location is None:
-                return response
-            response.close()
-            uri = _join(uri, location)
-    raise InvalidURI(f"the server redirects more than {MAX_REDIRECTS} times; refer to where the object really is")
-
-
-class _Session(requests.Session):
-    """Sees no redirects: requests would look at their targets, and read their bodies whatever the size."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """No target."""
-
-
-def _join(uri: str, location: str) -> str:
-    try:
-        return urljoin(uri, location)
-    except ValueError as error:
-        raise InvalidURI("the server redirects to something that is no address; it is not followed") from error
-
-
-def _check_hop(uri: str, *, was_public: bool) -> bool:
-    """Refuses an address that must not be asked.
-
-    Args:
-        uri: The address.
-        was_public: Whether some hop before it was in the internet.
-
-    Returns:
-        Whether this one is in the internet.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme.lower() not in _WEB or not parts.hostname:
-        raise InvalidURI("the server redirects to something that is neither http nor https; it is not followed")
-    addresses = list(_addresses(uri, parts.hostname))
-    if any(address.is_link_local for address in addresses):
-        raise InvalidURI(f"{parts.hostname} is a link-local address, which is never asked for an object")
-    is_private = any(not address.is_global for address in addresses)
-    if is_private and was_public:
-        raise InvalidURI(f"the server redirects to the private address {parts.hostname}; it is not followed")
-    return not is_private
-
-
-def _addresses(uri: str, host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """The addresses of a host; none when only a proxy knows them."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        if select_proxy(uri, get_environ_proxies(uri)):
-            return
-        raise BackendUnavailable(f"the host {host} is unknown; check the network and the address") from error
-    for *_, place in found:
-        address = ipaddress.ip_address(str(place[0]).partition("%")[0])
-        yield getattr(address, "ipv4_mapped", None) or address
 
 
 def _host(uri: str) -> str:

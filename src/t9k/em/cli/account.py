@@ -86,7 +86,14 @@ def config(*, as_json: bool) -> None:
     print_pairs(rows, console())
 
 
-_VARIABLES = ("T9K_CONFIG", "EM_BACKEND", "EM_USER", "EM_RUN_PARENT_DIR", "EM_ARTIFACT_PARENT_DIR")
+_VARIABLES = (
+    "T9K_CONFIG",
+    "EM_BACKEND",
+    "EM_USER",
+    "EM_RUN_PARENT_DIR",
+    "EM_ARTIFACT_PARENT_DIR",
+    "EM_REFERENCE_HOSTS",
+)
 
 
 def masked(key: str) -> str:
