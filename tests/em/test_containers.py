@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from t9k.em.containers import Params
-from t9k.em.errors import EMError, InvalidHparams
+from t9k.em.errors import EMError, IncompleteWarning, InvalidHparams
 
 Uploads = list[dict[str, Any]]
 
@@ -148,6 +148,7 @@ class TestAccess:
         assert params.opt == {"name": "sgd", "betas": (0.9, 0.99)}
         assert params != {**START, "lr": 1}
         assert params != {1: 2}
+        assert params.__class__(print, {1: 2}) == {"1": 2}  # type: ignore[dict-item]
         assert params != [("lr", 0.1)]
         with pytest.raises(TypeError, match="unhashable"):
             hash(params)
@@ -193,10 +194,12 @@ class TestLiveLists:
         assert params["sizes"] == [1, [2]]
         assert params.d.a == 1
 
-    def test_a_bad_value_put_into_a_list_is_named(self, params: Params) -> None:
+    def test_what_is_put_into_a_list_is_converted_with_one_warning(self, params: Params, uploads: Uploads) -> None:
         params.layers.append(object())
-        with pytest.raises(InvalidHparams, match=r"hparams\['layers'\]\[2\] is a builtins\.object"):
-            params.as_dict()
+        with pytest.warns(IncompleteWarning, match=r"hparams\['layers'\]\[2\] is a object"):
+            kept = params.as_dict()
+        params.lr = 1  # where another warning would be an error
+        assert uploads[-1]["layers"] == kept["layers"] == [1, 2, "<object object>"]
 
 
 class TestUpdate:
@@ -221,6 +224,23 @@ class TestUpdate:
     def test_of_a_nested_part_uploads_all(self, params: Params, uploads: Uploads) -> None:
         params.opt.update({"lr": 1}, override=False)
         assert uploads == [{**START, "opt": {"name": "sgd", "betas": [0.9, 0.99], "lr": 1}}]
+
+    def test_takes_what_that_of_a_dict_takes(self, params: Params, uploads: Uploads) -> None:
+        class Keyed:
+            def keys(self) -> list[str]:
+                return ["k"]
+
+            def __getitem__(self, key: str) -> str:
+                return key.upper()
+
+        params.update(lr=1, a=2)
+        params.update({"lr": 2}, lr=3)
+        params.update([("b", 4)], c=5)
+        params.update(Keyed())  # type: ignore[arg-type]
+        params.update({"lr": 9}, override=False, a=9, d=6)
+        params.update(new_params={"e": 7})
+        assert uploads[-1] == {**START, "lr": 3, "a": 2, "b": 4, "c": 5, "k": "K", "d": 6, "e": 7}
+        assert len(uploads) == 6
 
     def test_takes_other_mappings(self, params: Params) -> None:
         params.update(MappingProxyType({"a": OrderedDict(b=1)}))
@@ -276,24 +296,6 @@ class Size(enum.IntEnum):
     BIG = 3
 
 
-class Sized:
-    def item(self) -> object:
-        return self
-
-
-def cyclic() -> Any:
-    value: list[Any] = []
-    value.append({"a": value})
-    return value
-
-
-def deep() -> Any:
-    value: Any = 1
-    for _ in range(5000):
-        value = [value]
-    return value
-
-
 class TestValues:
     @pytest.mark.parametrize(
         ("value", "kept"),
@@ -325,47 +327,20 @@ class TestValues:
         assert params.b == [math.inf, -math.inf]
         assert params == params.as_dict()
 
-    @pytest.mark.parametrize(
-        ("bad", "says"),
-        [
-            ({"x": object()}, r"hparams\['x'\] is a builtins\.object; use str"),
-            ({"x": [1, {"y": {1}}]}, r"hparams\['x'\]\[1\]\['y'\] is a builtins\.set"),
-            ({"x": b"a"}, "builtins.bytes"),
-            ({"x": 1j}, "builtins.complex"),
-            ({"x": np.complex64(1)}, "complex64"),
-            ({"x": np.array([1, 2])}, r"numpy\.ndarray.*tolist"),
-            ({"x": np.array([])}, r"numpy\.ndarray"),
-            ({"x": np.datetime64("2020-01-01")}, "datetime64"),
-            ({"x": np.float32}, "builtins.type"),
-            ({"x": range(3)}, "builtins.range"),
-            ({"x": Sized()}, "Sized"),
-            ({1: 2}, "hparams has the key 1, a int; keys must be str"),
-            ({"x": {None: 2}}, r"hparams\['x'\] has the key None, a NoneType"),
-            ({"x": {("a",): 2}}, "a tuple; keys must be str"),
-            ({"x": "\ud800"}, r"hparams\['x'\] holds a lone surrogate"),
-            ({"\udc00": 1}, "holds a lone surrogate"),
-            ({"x": cyclic()}, r"hparams\['x'\]\[0\]\['a'\] contains itself"),
-            ({"x": deep()}, "nested more than 100 deep"),
-            ({"x": 1 << 20_000}, "int of more than 14000 bits"),
-            ([("x", 1)], "hparams must be a dict, not list"),
-            (None, "hparams must be a dict, not NoneType"),
-        ],
-    )
-    def test_that_no_file_can_keep_are_refused_before_anything_changes(
-        self, params: Params, uploads: Uploads, bad: Any, says: str
+    @pytest.mark.parametrize("bad", [None, 1, "x", b"x", [1], [("a", 1, 2)], [([], 1)], object, np.zeros(2)])
+    def test_what_cannot_be_a_dict_is_refused_before_anything_changes(
+        self, params: Params, uploads: Uploads, bad: Any
     ) -> None:
-        with pytest.raises(InvalidHparams, match=says) as caught:
-            params.update(bad if not isinstance(bad, dict) else {"first": 1, **bad})
+        with pytest.raises(InvalidHparams, match="hparams must be a dict") as caught:
+            params.update(bad)
         assert isinstance(caught.value, EMError)
+        with pytest.raises(InvalidHparams, match=r"hparams\['opt'\] must be a dict"):
+            params.opt.update(bad)
         if bad is not None:
             with pytest.raises(InvalidHparams):
                 Params(uploads.append, bad)
         assert params.as_dict() == START
         assert uploads == []
-
-    def test_the_path_of_a_bad_value_starts_at_the_root(self, params: Params) -> None:
-        with pytest.raises(InvalidHparams, match=r"hparams\['opt'\]\['x'\]\[0\] is"):
-            params.opt.x = [object()]
 
     def test_a_value_may_occur_twice(self, uploads: Uploads) -> None:
         shared = [1]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from t9k.em.containers import Params
-from t9k.em.errors import InvalidHparams, InvalidInput
+from t9k.em.errors import InvalidInput
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; `make test-frameworks` installs it")
 pytestmark = pytest.mark.frameworks
@@ -96,10 +96,22 @@ def test_one_element_tensors_become_numbers(make: Any, kept: object) -> None:
     assert type(params.x[0]) is type(kept)
 
 
-def test_other_tensors_are_refused() -> None:
-    for tensor in (torch.zeros(2), torch.zeros(0), torch.zeros(1, device="meta"), torch.tensor(1j)):
-        with pytest.raises(InvalidHparams, match=r"hparams\['x'\] is a torch\.Tensor"):
-            Params(lambda _: None, {"x": tensor})
+@pytest.mark.parametrize(
+    ("make", "kept"),
+    [
+        (lambda: torch.zeros(2), [0.0, 0.0]),
+        (lambda: torch.zeros(0), []),
+        (lambda: torch.zeros(1, device="meta"), "Tensor of shape (1,), torch.float32"),
+        (lambda: torch.zeros(30, 40), "Tensor of shape (30, 40), torch.float32"),
+        (lambda: torch.tensor(1j), "1j"),
+        (lambda: torch.float16, "torch.float16"),
+        (lambda: torch.device("cuda:0"), "cuda:0"),
+        (lambda: torch.Size([1, 2]), [1, 2]),
+        (lambda: torch.nn.ReLU, "torch.nn.modules.activation.ReLU"),
+    ],
+)
+def test_other_objects_of_torch_have_a_form(make: Any, kept: object) -> None:
+    assert Params(lambda _: None, {"x": make()}).as_dict() == {"x": kept}
 
 
 class Scaled:

@@ -6,19 +6,19 @@ import contextlib
 import difflib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from t9k.em.errors import InvalidHparams
-from t9k.em.scalars import unwrap
+from t9k.em.fitting import fitted
+from t9k.em.plain import Path, Plain, mapping_form
+from t9k.em.telling import outside, tell
 
 __all__ = ["Params"]
 
-_Path: TypeAlias = "tuple[str | int, ...]"
+MAX_BYTES = 8 << 20
+"""Of all hyperparameters in their file, which a reader takes up to 10 MiB."""
 
-_MAX_DEPTH = 100
-_MAX_INT_BITS = (
-    14_000  # Python refuses to print longer ones: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
-)
+_MOST_TOLD = 3
 
 
 class _State:
@@ -28,15 +28,36 @@ class _State:
         self.upload = upload
         self.data = data
         self.lock = threading.RLock()
+        self._told: set[str] = set()
+
+    def tell(self, notes: Mapping[Path, str]) -> None:
+        """Warns of what is not kept as it was given, once for each place."""
+        new = [f"{_where(path)} {note}" for path, note in notes.items()]
+        new = [text for text in new if text not in self._told]
+        if not new:
+            return
+        self._told.update(new)
+        more = f", and {len(new) - _MOST_TOLD} more" if len(new) > _MOST_TOLD else ""
+        tell(
+            f"{', '.join(new[:_MOST_TOLD])}{more}: kept as text or in part; to choose what is kept, pass str, int, float, "
+            "bool, None, or lists and dicts of these",
+            outside(),
+        )
 
 
 class Params(MutableMapping[str, Any]):
     """Hyperparameters of a run; items of a dict, and attributes of an object too.
 
-    Values are str, int, float (NaN and infinities too), bool and None, lists, tuples and dicts of these, and one-element
-    arrays and tensors, which become Python numbers. Dicts and lists are copied when they come in. A nested dict comes
+    Values are str, int, float (NaN and infinities too), bool and None, lists, tuples and dicts of these. Others become such a
+    value where they have an obvious one: numbers, arrays and tensors (large ones a short description), dtypes and devices,
+    paths, enums, dates, sets, classes and functions (their names), dataclasses, namespaces, configs of OmegaConf, Hugging
+    Face, pydantic and attrs, estimators of scikit-learn (their parameters and their class). What has none is kept as its
+    `repr`, shortened, with a warning: no hyperparameter stops a training. A key that is no str becomes one, as in JSON.
+
+    Dicts and lists are copied when they come in. A nested dict comes
     back as a view that is a `Params` too, so a change in it counts as a change of the whole; a list comes back as the
     very list that is kept, so what is done to it shows in `as_dict`, but only the next change uploads it.
+    `as_dict`, and so the file, holds 8 MiB at most: what takes most of it is cut there, with a warning.
 
     A parameter whose name is that of a method or starts with '_' is an item only, never an attribute. Safe to use from
     several threads: changes and the uploads that follow them happen one at a time. A pickled or copied `Params` is
@@ -47,7 +68,7 @@ class Params(MutableMapping[str, Any]):
         >>> params = Params(upload=uploaded.append)
         >>> params.update({"batch_size": 32, "opt": {"lr": 0.1}})
         >>> params.opt.lr = 0.01
-        >>> params["epochs"] = 10
+        >>> params.update(epochs=10)
         >>> uploaded[-1]
         {'batch_size': 32, 'opt': {'lr': 0.01}, 'epochs': 10}
 
@@ -58,7 +79,7 @@ class Params(MutableMapping[str, Any]):
         init_hparams: Initial hyperparameters.
 
     Raises:
-        InvalidHparams: A value of `init_hparams` cannot be a hyperparameter.
+        InvalidHparams: `init_hparams` is no dict, and nothing that has the form of one.
     """
 
     __slots__ = ("_path", "_state")
@@ -69,7 +90,10 @@ class Params(MutableMapping[str, Any]):
     def __init__(
         self, upload: Callable[[dict[str, Any]], object], init_hparams: Mapping[str, Any] | None = None
     ) -> None:
-        self._bind(_State(upload, {} if init_hparams is None else _clean_dict(init_hparams)), ())
+        plain = Plain()
+        data = {} if init_hparams is None else plain.of(dict(_mapping(init_hparams, ())))
+        self._bind(_State(upload, data), ())
+        self._state.tell(plain.notes)
 
     def _bind(self, state: _State, path: tuple[str, ...]) -> None:
         object.__setattr__(self, "_state", state)
@@ -93,10 +117,20 @@ class Params(MutableMapping[str, Any]):
         return kept
 
     def _changed(self) -> None:
-        self._state.upload(_copy_dict(self._state.data))
+        self._state.upload(self._copied(self._state.data))
+
+    def _copied(self, kept: dict[str, Any]) -> dict[str, Any]:
+        """A copy with lists for tuples, converted again, for lists may have been changed in place, and not too large."""
+        plain = Plain()
+        copied: dict[str, Any] = _listed(plain.of(kept))
+        if plain.most_bytes > MAX_BYTES:
+            copied = fitted(copied, MAX_BYTES, plain.notes)
+        self._state.tell(plain.notes)
+        return copied
 
     def __getitem__(self, key: str) -> Any:
         """Return a value; a nested dict as a view, a list as the one that is kept."""
+        key = _name(key)
         with self._state.lock:
             value = self._dict()[key]
         return self._view(key) if isinstance(value, dict) else value
@@ -107,9 +141,6 @@ class Params(MutableMapping[str, Any]):
         Args:
             key: Name of the hyperparameter.
             value: Its value.
-
-        Raises:
-            InvalidHparams: They cannot be a hyperparameter; nothing was changed.
         """
         self.update({key: value})
 
@@ -120,7 +151,7 @@ class Params(MutableMapping[str, Any]):
             KeyError: There is none of that name.
         """
         with self._state.lock:
-            del self._dict()[key]
+            del self._dict()[_name(key)]
             self._changed()
 
     def __iter__(self) -> Iterator[str]:
@@ -180,10 +211,11 @@ class Params(MutableMapping[str, Any]):
         if not isinstance(other, Mapping):
             return NotImplemented
         try:
-            theirs = other.as_dict() if isinstance(other, Params) else _copy_dict(_clean_dict(other))
-        except InvalidHparams:
+            return self.as_dict() == (
+                other.as_dict() if isinstance(other, Params) else _listed(Plain().of(dict(other)))
+            )
+        except KeyError:  # a view of what is gone
             return False
-        return self.as_dict() == theirs
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -204,29 +236,30 @@ class Params(MutableMapping[str, Any]):
 
         Returns:
             A new dict, of which nothing is shared; tuples are lists in it.
-
-        Raises:
-            InvalidHparams: A list was given a value that cannot be a hyperparameter.
         """
         with self._state.lock:
-            return _copy_dict(self._dict())
+            return self._copied(self._dict())
 
     def update(  # type: ignore[override]  # the reference narrows dict.update to one dict
         self,
-        new_params: Mapping[str, Any],
+        new_params: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
         override: bool = True,
+        **more: Any,
     ) -> None:
-        """Set several hyperparameters, then upload once; all of them, or none if one cannot be used.
+        """Set several hyperparameters, then upload once.
 
         Args:
-            new_params: Name -> value.
+            new_params: Name -> value, as a dict, as pairs, or as anything that has the form of a dict; see `Params`.
             override: Whether a value that is set already is replaced. If False it stays, and a nested dict gets what it
                 lacks, in the same way.
+            more: Values by name, `update(lr=0.1)`; they count after those of `new_params`.
 
         Raises:
-            InvalidHparams: A name or value cannot be that of a hyperparameter; nothing was changed.
+            InvalidHparams: `new_params` is nothing of this kind; nothing was changed.
         """
-        new = _clean_dict(new_params, self._path)
+        plain = Plain()
+        given = {} if new_params is None and more else _mapping(new_params, self._path)
+        new = plain.of({**given, **more}, self._path)
         with self._state.lock:
             kept = self._dict()
             if override:
@@ -234,6 +267,7 @@ class Params(MutableMapping[str, Any]):
                 changed = bool(new)
             else:
                 changed = _fill(kept, new)
+            self._state.tell(plain.notes)
             if changed:
                 self._changed()
 
@@ -273,7 +307,7 @@ class Params(MutableMapping[str, Any]):
             KeyError: There is none, and no default.
         """
         with self._state.lock:
-            kept = self._dict()
+            kept, key = self._dict(), _name(key)
             if key not in kept and default:
                 return default[0]
             value = kept.pop(key)
@@ -326,12 +360,6 @@ def _fill(kept: dict[str, Any], new: dict[str, Any]) -> bool:
     return changed
 
 
-def _copy_dict(kept: dict[str, Any]) -> dict[str, Any]:
-    """Copy with lists for tuples; checks again, for lists may have been changed in place."""
-    copied: dict[str, Any] = _listed(_clean_dict(kept))
-    return copied
-
-
 def _listed(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _listed(element) for key, element in value.items()}
@@ -340,76 +368,20 @@ def _listed(value: Any) -> Any:
     return value
 
 
-def _clean_dict(params: object, path: _Path = ()) -> dict[str, Any]:
-    if not isinstance(params, Mapping):
-        raise _invalid(path, f"must be a dict, not {type(params).__name__}; use vars() for an argparse.Namespace")
-    cleaned: dict[str, Any] = _clean(params, path, ())
-    return cleaned
+def _mapping(params: object, path: Path) -> Mapping[Any, Any]:
+    mapping = mapping_form(params)
+    if mapping is None:
+        raise InvalidHparams(
+            f"{_where(path)} must be a dict, or a config that has a form as a dict, not {type(params).__name__}; "
+            "write {'lr': 0.1}"
+        )
+    return mapping
 
 
-def _clean(value: Any, path: _Path, parents: tuple[int, ...]) -> Any:
-    """Copy a value into exact built-in types, or refuse it."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return _clean_str(value, path)
-    if isinstance(value, int):
-        return _clean_int(value, path)
-    if isinstance(value, float):
-        return float.__float__(value)
-    if not isinstance(value, (list, tuple, Mapping)):
-        return _clean_number(value, path)
-    if isinstance(value, Params):
-        return value.as_dict()
-    if id(value) in parents:
-        raise _invalid(path, "contains itself; break the cycle")
-    if len(parents) >= _MAX_DEPTH:
-        raise _invalid(path, f"is nested more than {_MAX_DEPTH} deep; make it flatter")
-    parents = (*parents, id(value))
-    if isinstance(value, Mapping):
-        return {_clean_key(key, path): _clean(element, (*path, key), parents) for key, element in value.items()}
-    elements = [_clean(element, (*path, index), parents) for index, element in enumerate(value)]
-    return tuple(elements) if isinstance(value, tuple) else elements
+def _name(key: object) -> str:
+    """The name of a hyperparameter, as it is kept."""
+    return key if type(key) is str else Plain().key(key)
 
 
-def _clean_key(key: object, path: _Path) -> str:
-    if not isinstance(key, str):
-        raise _invalid(path, f"has the key {key!r}, a {type(key).__name__}; keys must be str")
-    return _clean_str(key, (*path, key))
-
-
-def _clean_str(value: str, path: _Path) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        message = "holds a lone surrogate, which no file can keep; decode the text properly or remove it"
-        raise _invalid(path, message) from None
-    return str.__str__(value)  # the exact type for a subclass, such as that of NumPy
-
-
-def _clean_int(value: int, path: _Path) -> int:
-    if value.bit_length() > _MAX_INT_BITS:
-        raise _invalid(path, f"is an int of more than {_MAX_INT_BITS} bits; use a str or a float")
-    return int.__int__(value)
-
-
-def _clean_number(value: Any, path: _Path) -> Any:
-    """Take the number out of a one-element array or tensor."""
-    try:
-        number = unwrap(value)
-    except (TypeError, ValueError, RuntimeError, AttributeError):
-        number = value
-    if isinstance(number, (bool, int, float, str)):
-        return _clean(number, path, ())
-    what = f"is a {type(value).__module__}.{type(value).__qualname__}"
-    raise _invalid(
-        path, f"{what}; use str, int, float, bool, None, or lists and dicts of these, such as str(value) or .tolist()"
-    )
-
-
-def _invalid(path: _Path, problem: str) -> InvalidHparams:
-    return InvalidHparams(f"{_where(path)} {problem}")
-
-
-def _where(path: _Path) -> str:
+def _where(path: Path) -> str:
     return "hparams" + "".join(f"[{part!r}]" for part in path)
