@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import sys
 import warnings
 
 from t9k.em.errors import IncompleteWarning
 
+_log = logging.getLogger(__name__)
 
-def tell(message: str, stacklevel: int = 2) -> None:
-    """Warns with an `IncompleteWarning`, from any thread; where warnings are errors, nothing breaks.
+
+def tell(message: str, stacklevel: int = 2, category: type[Warning] = IncompleteWarning) -> None:
+    """Warns, from any thread and never raising: where warnings are errors, or cannot be shown, the message is logged.
 
     Args:
         message: What could not be done, and what to do.
         stacklevel: Whose line the warning names: 2 is the caller's, 3 that of the caller's caller, and so on.
+        category: Of the warning.
     """
-    with contextlib.suppress(IncompleteWarning):
-        warnings.warn(message, IncompleteWarning, stacklevel=stacklevel)
+    try:
+        warnings.warn(message, category, stacklevel=stacklevel)
+    except Exception:  # noqa: BLE001 - a warning that is an error, or what shows warnings may be closed or be the user's code
+        _log.warning("%s", message)
 
 
 def outside() -> int:

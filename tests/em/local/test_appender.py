@@ -278,8 +278,10 @@ class TestSync:
         lines = LineAppender(path)
         lines.append(b"one\n")
         assert failed.wait(30)
-        with lines._sync_lock:
-            monkeypatch.setattr(appender, "_flush_to_disk", os.fdatasync)
+        deadline = time.monotonic() + 30
+        while lines._failure is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        monkeypatch.setattr(appender, "_flush_to_disk", os.fdatasync)
         with pytest.raises(LocalError, match="cannot sync .* free some space"):
             lines.append(b"two\n") if call == "append" else getattr(lines, call)()
         lines.close()
@@ -287,11 +289,11 @@ class TestSync:
     def test_without_new_threads_only_close_syncs(self, path, monkeypatch):
         """As while the interpreter shuts down."""
 
-        def start(_):
+        def start(*_):
             raise RuntimeError("can't create new thread at interpreter shutdown")
 
         monkeypatch.setattr(appender, "_SYNCER", appender._Syncer())
-        monkeypatch.setattr(threading.Thread, "start", start)
+        monkeypatch.setattr(appender, "start_new_thread", start)
         with LineAppender(path) as lines:
             lines.append(b"one\n")
         assert path.read_bytes() == b"one\n"

@@ -12,15 +12,17 @@ import errno
 import os
 import threading
 import time
-import warnings
 import weakref
+from _thread import start_new_thread
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from t9k.em.errors import RecoveredDataWarning
-from t9k.em.local import forks
+from t9k.em.local import forks, openfiles, reentry
 from t9k.em.local.disk import explain, explained, sync_dir
 from t9k.em.local.shortwrite import LONGEST_BYTES, short_write
+from t9k.em.telling import tell
 
 try:
     import fcntl
@@ -32,6 +34,10 @@ _BLOCK_BYTES = 1 << 16
 _flush_to_disk = getattr(os, "fdatasync", os.fsync)
 
 
+class InUse(Exception):  # noqa: N818 - says where the caller is; nothing has gone wrong
+    """A signal handler or finalizer wants a file that its own thread is in the middle of using: see `reentry`."""
+
+
 class LineAppender:
     """A file that lines are appended to.
 
@@ -40,7 +46,11 @@ class LineAppender:
     it; as long as others are writing it stays, before a line of theirs, and readers find the line (see `metrics`).
 
     The first append opens the file (0600) and repairs it: what follows the last complete line, left by a power cut or a full
-    disk, is cut off with a `RecoveredDataWarning`, unless another process has the file open.
+    disk, is cut off with a `RecoveredDataWarning`, unless another process has the file open. When too many are open, the file is
+    closed meanwhile (see `openfiles`).
+
+    No method waits for a lock that its own thread holds: a signal handler or finalizer that comes in the middle of one meets
+    `InUse`, and nothing else of ours, nor any code of others, runs while the lock is held.
 
     Args:
         path: The file; its directory must exist, the file need not.
@@ -68,9 +78,15 @@ class LineAppender:
     def _reset(self) -> None:
         self._failure: OSError | None = None
         self._dirty = False
-        self._lock = threading.Lock()
-        # Held while the disk works, which appends do not wait for. Taken before _lock.
-        self._sync_lock = threading.Lock()
+        self._syncing = 0
+        # Reentrant, so that a handler can find out that its own thread has it: then `_busy` is set.
+        self._lock = threading.RLock()
+        self._busy = False
+
+    @property
+    def has_rested(self) -> bool:
+        """See `openfiles.Closable`."""
+        return not self._dirty
 
     def append(self, line: bytes) -> None:
         r"""Append a line; it survives the process from now on, and a power cut a second later.
@@ -80,97 +96,161 @@ class LineAppender:
 
         Raises:
             ValueError: `line` is not a complete line, or the appender is closed.
+            InUse: This thread is in the middle of an append already; nothing was done.
             LocalError: Disk full, over quota, no permission or read-only; nothing of the line stays in the file.
             OSError: Any other failure, also one that the last background sync met.
         """
         if line[-1:] != b"\n":
             raise ValueError(f"not a complete line for {self.path}: {line[:80]!r}")
         size = len(line)
-        with self._lock:
-            if self._fd < 0:
-                self._open()
-            if self._failure is not None:
-                self._raise_failure()
-            try:
-                written = self._write(self._fd, line, size) if size <= LONGEST_BYTES else os.write(self._fd, line)
-                if written < 0:
-                    written = os.write(self._fd, line)  # which tells what is wrong, if it still is
-                if written != size:
-                    self._write_rest(line, written)
-            except OSError as error:
-                raise explain(error, "append to", self.path) from error
-            if self._dirty:
-                return
-            self._dirty = True
-        _SYNCER.watch(self)
+        dropped_bytes = 0
+        try:
+            with self._lock:
+                if self._busy:
+                    raise InUse
+                self._busy = True
+                try:
+                    if self._fd < 0:
+                        dropped_bytes = self._open()
+                    if self._failure is not None:
+                        self._raise_failure()
+                    try:
+                        written = (
+                            self._write(self._fd, line, size) if size <= LONGEST_BYTES else os.write(self._fd, line)
+                        )
+                        if written < 0:
+                            written = os.write(self._fd, line)  # which tells what is wrong, if it still is
+                        if written != size:
+                            self._write_rest(line, written)
+                    except OSError as error:
+                        raise explain(error, "append to", self.path) from error
+                    if not self._dirty:
+                        _SYNCER.watch(self)
+                        self._dirty = True
+                finally:
+                    self._busy = False
+        finally:
+            if reentry.waiting:
+                reentry.do_waiting()
+        if dropped_bytes:
+            message = f"{self.path}: dropped an incomplete last line of {dropped_bytes} bytes, left by a crash"
+            tell(message, 4, RecoveredDataWarning)
 
-    def reopen(self) -> None:
-        """Open the file anew at the next append: it may have been deleted, or its disk taken away and put back."""
-        if self._sync_lock.acquire(blocking=False):  # the disk works on it: another time
-            try:
-                with self._lock:
-                    self._drop()
-            finally:
-                self._sync_lock.release()
+    def rest(self) -> bool:
+        """See `openfiles.Closable`; the next append opens the file again."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self._busy:
+                return False
+            self._drop()
+            return True
+        finally:
+            self._lock.release()
+
+    def is_in_use_here(self) -> bool:
+        """See `openfiles.Closable`."""
+        if not (self._busy and self._lock.acquire(blocking=False)):
+            return False
+        try:
+            return self._busy
+        finally:
+            self._lock.release()
 
     def sync(self) -> None:
         """Wait until everything appended so far would survive a power cut.
 
         Raises:
+            InUse: This thread is in the middle of an append.
             LocalError: Disk full or over quota.
             OSError: The disk failed, now or in the background.
         """
-        with self._sync_lock:
-            self._sync()
-            self._raise_failure()
+        self._sync()
+        self._raise_failure()
 
     def close(self) -> None:
         """Sync and close; again is fine.
 
         Raises:
+            InUse: This thread is in the middle of an append; nothing was done.
             LocalError: Disk full or over quota; the file is closed all the same.
             OSError: The disk failed, now or in the background; the file is closed all the same.
         """
-        with self._sync_lock:
-            self._sync()
-            with self._lock:
-                self._closed = True
-                self._drop()
-                self._raise_failure()
+        self._sync()
+        with self._using():
+            self._closed = True
+            self._drop()
+        self._raise_failure()
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """For what is no append."""
+        with self._lock:
+            if self._busy:
+                raise InUse
+            self._busy = True
+            try:
+                yield
+            finally:
+                self._busy = False
+        if reentry.waiting:
+            reentry.do_waiting()
 
     def _drop(self) -> None:
+        release, self._release = self._release, None
         self._fd = -1
-        if self._release is not None:
-            self._release()
+        if release is not None:
+            release()
 
     def _sync_in_background(self) -> None:
-        with self._sync_lock:
+        with contextlib.suppress(InUse):  # a finalizer in the thread that syncs: it syncs again
             self._sync()
 
     def _sync(self) -> None:
-        """Carry everything to the disk and keep the error, if any, for the next caller."""
-        with self._lock:
-            fd, dirty, self._dirty = self._fd, self._dirty, False
-        if not dirty or fd < 0:
-            return
-        try:
-            _flush_to_disk(fd)
-            if os.fstat(fd).st_nlink:
+        """Carry everything to the disk and keep the error, if any, for the next caller.
+
+        Appends go on while the disk works, and the file may be closed: a descriptor of its own keeps it open.
+        """
+        with self._using():
+            if not (self._dirty or self._syncing):
                 return
-            with self._lock:
-                self._drop()
-            raise FileNotFoundError(errno.ENOENT, "it was deleted while it was written to", str(self.path))
+            self._dirty = False
+            self._syncing += 1
+            fd = self._duplicate()
+        try:
+            if fd >= 0:
+                self._flush(fd)
         except OSError as error:
             self._failure = error
+        finally:
+            if fd >= 0:
+                os.close(fd)
+            with self._lock:
+                self._syncing -= 1
+
+    def _duplicate(self) -> int:
+        try:
+            return os.dup(self._fd) if self._fd >= 0 else os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            self._failure = error
+            return -1
+
+    def _flush(self, fd: int) -> None:
+        _flush_to_disk(fd)
+        if not os.fstat(fd).st_nlink:
+            self.rest()
+            raise FileNotFoundError(errno.ENOENT, "it was deleted while it was written to", str(self.path))
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise explain(failure, "sync", self.path) from failure
 
-    def _open(self) -> None:
+    def _open(self) -> int:
+        """Open the file; returns how many bytes of an incomplete last line were cut off."""
         if self._closed:
             raise ValueError(f"{self.path} is closed")
+        openfiles.make_room()
         with explained("open", self.path):
             created = not self.path.exists()
             fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
@@ -181,13 +261,12 @@ class LineAppender:
             except BaseException:
                 os.close(fd)
                 raise
+        openfiles.opened(fd, self)
+        self._release = weakref.finalize(self, _close, fd)
         self._fd = fd
-        self._release = weakref.finalize(self, os.close, fd)
         forks.watch(_SYNCER)
         forks.watch(self)
-        if dropped_bytes:
-            msg = f"{self.path}: dropped an incomplete last line of {dropped_bytes} bytes, left by a crash"
-            warnings.warn(msg, RecoveredDataWarning, stacklevel=4)
+        return dropped_bytes
 
     def _write_rest(self, line: bytes, written: int) -> None:
         """Finish a line that the system took only a part of, or take the part back."""
@@ -255,6 +334,11 @@ def _end_of_lines(fd: int, size_bytes: int) -> int:
     return 0
 
 
+def _close(fd: int) -> None:
+    openfiles.closed(fd)
+    os.close(fd)
+
+
 class _Syncer:
     """The thread that syncs what was appended, at most once a second, while there is something to sync.
 
@@ -266,39 +350,35 @@ class _Syncer:
 
     def forget_parent(self) -> None:
         """See `t9k.em.local.forks`."""
-        self._lock = threading.Lock()
-        self._waiting: list[LineAppender] = []
-        self._due_s = 0.0
-        self._work = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._waiting: SimpleQueue[tuple[float, LineAppender]] = SimpleQueue()  # which a handler may always put into
+        self._starting = threading.Lock()
+        self._has_thread = False
 
     def watch(self, appender: LineAppender) -> None:
-        """Sync `appender` within about a second."""
-        with self._lock:
-            if not self._waiting:
-                self._due_s = time.monotonic() + _SYNC_PERIOD_S
-            self._waiting.append(appender)
-            if self._thread is None:
-                thread = threading.Thread(target=self._loop, name="t9k-em-sync", daemon=True)
-                with contextlib.suppress(RuntimeError):  # no new threads while the interpreter shuts down
-                    thread.start()
-                    self._thread = thread
-        self._work.set()
+        """Sync `appender` within about a second; waits for nothing."""
+        self._waiting.put((time.monotonic() + _SYNC_PERIOD_S, appender))
+        if not self._has_thread and self._starting.acquire(blocking=False):  # else somebody is starting it
+            try:
+                if not self._has_thread:
+                    # Not `threading.Thread`, whose `start` waits for the new thread, and that for locks which may be held here.
+                    start_new_thread(self._loop, (self._waiting,))
+                    self._has_thread = True
+            except RuntimeError:  # no new threads while the interpreter shuts down
+                pass
+            finally:
+                self._starting.release()
 
-    def _loop(self) -> None:
+    def _loop(self, waiting: SimpleQueue[tuple[float, LineAppender]]) -> None:
         while True:
-            self._work.wait()
-            with self._lock:
-                left_s = self._due_s - time.monotonic()
-            time.sleep(max(0.0, left_s))
-            self._sync_waiting()
-
-    def _sync_waiting(self) -> None:
-        with self._lock:
-            self._work.clear()
-            appenders, self._waiting = self._waiting, []
-        for appender in appenders:
-            appender._sync_in_background()  # noqa: SLF001 - one unit with it
+            due_s, appender = waiting.get()
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            appenders = {appender}
+            with contextlib.suppress(Empty):
+                while True:
+                    appenders.add(waiting.get_nowait()[1])
+            del appender  # one that nobody else has is gone before the next comes
+            while appenders:
+                appenders.pop()._sync_in_background()  # noqa: SLF001 - one unit with it
 
 
 _SYNCER = _Syncer()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import InvalidInput, LocalError
-from t9k.em.local import forks, metrics
-from t9k.em.local.appender import LineAppender
+from t9k.em.local import forks, metrics, reentry
+from t9k.em.local.appender import InUse, LineAppender
 from t9k.em.local.disk import NO_SPACE, explained, sync_dir
 from t9k.em.local.losses import Losses
 from t9k.em.local.metricreader import Reader
@@ -61,13 +62,19 @@ class MetricFiles:
         try:
             self._appenders[type].append(line)
         except (KeyError, TypeError, ValueError):  # the first of its type, or another thread closed the files meanwhile
-            self._append_anew(type, line)
+            self._append_anew(type, line, None)
+        except InUse:
+            reentry.later(partial(self.append, type, line))
         except (LocalError, OSError) as error:
-            self._failed(error)
-            self._append_anew(type, line)
+            self._append_anew(type, line, error)
 
-    def _append_anew(self, type: str, line: bytes) -> None:
+    def _append_anew(self, type: str, line: bytes, failure: Exception | None) -> None:
         kind = canonical_type(type)
+        reentry.alone(partial(self._append_alone, type, kind, line, failure))
+
+    def _append_alone(self, type: str, kind: str, line: bytes, failure: Exception | None) -> None:
+        if failure is not None:
+            self._failed(failure)
         is_again = False
         while True:
             appender = self._appender(kind)
@@ -96,7 +103,7 @@ class MetricFiles:
         cause = error.__cause__ if isinstance(error, LocalError) else error
         if not isinstance(cause, OSError) or cause.errno not in NO_SPACE:
             for appender in list(self._by_type.values()):
-                appender.reopen()
+                appender.rest()
 
     def append_all(self, lines: Mapping[str, list[bytes]]) -> None:
         """Adds lines to several types."""
@@ -142,6 +149,9 @@ class MetricFiles:
 
     def close(self) -> None:
         """Syncs and closes the files, and tells what was lost; appending opens them again."""
+        reentry.alone(self._close_alone)
+
+    def _close_alone(self) -> None:
         with self._lock:
             appenders, self._by_type, self._appenders = list(self._by_type.values()), {}, {}
         for appender in appenders:
@@ -165,7 +175,7 @@ class MetricFiles:
                 with explained("make", appender.path):
                     appender.path.touch(0o600)
                 sync_dir(self._directory)
-                appender.reopen()
+                appender.rest()
                 self._is_untold = True
             if self._is_untold:
                 # Under the lock, so that an index written last names every type.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import orjson
 
 from t9k.em.errors import CorruptLocalData, RecoveredDataWarning
+from t9k.em.telling import tell
 
 Entry = dict[str, dict[str, int | float | str]]
 """``{"value": {name: number}, "sequence": {"epoch": int, "step": int, "timestamp": str}}``, epoch optional."""
@@ -166,7 +166,7 @@ class _Damage:
         lines = f"line {self._first}" if self._first == self._last else f"lines {self._first} to {self._last}"
         msg = f"{self._path}: left out {lines}, damaged or incomplete ({self._size_bytes} bytes)"
         self._first = self._last = self._size_bytes = 0
-        warnings.warn(msg, RecoveredDataWarning, stacklevel=3)
+        tell(msg, 4, RecoveredDataWarning)
 
 
 def _is_torn(line: bytes) -> bool:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from t9k.em.local import forks
+from t9k.em.local import forks, reentry
 from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import PRIVATE, read_mapping, write_mapping
 from t9k.em.names import is_op, new_op
@@ -46,7 +47,13 @@ class LocalState:
         self.change(name, lambda _: value)
 
     def change(self, name: str, make: Callable[[Any], Any]) -> None:
-        """Makes a part of the state anew from what it is, None when it is missing; durable on return."""
+        """Makes a part of the state anew from what it is, None when it is missing; durable on return.
+
+        In a signal handler or finalizer it may be done later, see `t9k.em.local.reentry`.
+        """
+        reentry.alone(partial(self._change, name, make))
+
+    def _change(self, name: str, make: Callable[[Any], Any]) -> None:
         with self._lock:
             state = self._read()
             state[name] = make(state.get(name))
