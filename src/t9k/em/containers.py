@@ -362,7 +362,7 @@ def _fill(kept: dict[str, Any], new: dict[str, Any]) -> bool:
 
 def _listed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _listed(element) for key, element in value.items()}
+        return {key: _listed(element) for key, element in list(value.items())}
     if isinstance(value, (list, tuple)):
         return [_listed(element) for element in value]
     return value

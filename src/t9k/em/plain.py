@@ -75,7 +75,7 @@ class Plain:
         """Each key as a str; of two that become the same, the one that is none gets its type beside it."""
         plain: dict[str, Any] = {}
         own = {key for key in given if isinstance(key, str)}
-        for key, value in given.items():
+        for key, value in list(given.items()):
             name = self.key(key, path)
             if (not isinstance(key, str) and name in own) or name in plain:
                 other, name = name, f"{name} ({type(key).__name__})"

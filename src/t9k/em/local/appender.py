@@ -34,7 +34,7 @@ _BLOCK_BYTES = 1 << 16
 _flush_to_disk = getattr(os, "fdatasync", os.fsync)
 
 
-class InUse(Exception):  # noqa: N818 - says where the caller is; nothing has gone wrong
+class InUse(Exception):
     """A signal handler or finalizer wants a file that its own thread is in the middle of using: see `reentry`."""
 
 
@@ -115,11 +115,7 @@ class LineAppender:
                     if self._failure is not None:
                         self._raise_failure()
                     try:
-                        written = (
-                            self._write(self._fd, line, size) if size <= LONGEST_BYTES else os.write(self._fd, line)
-                        )
-                        if written < 0:
-                            written = os.write(self._fd, line)  # which tells what is wrong, if it still is
+                        written = self._write(self._fd, line, size) if size <= LONGEST_BYTES else -1
                         if written != size:
                             self._write_rest(line, written)
                     except OSError as error:
@@ -269,7 +265,11 @@ class LineAppender:
         return dropped_bytes
 
     def _write_rest(self, line: bytes, written: int) -> None:
-        """Finish a line that the system took only a part of, or take the part back."""
+        """Finish a line that the system took nothing or only a part of, or take the part back."""
+        if written < 0:
+            written = os.write(self._fd, line)  # which tells what is wrong, if it still is
+            if written == len(line):
+                return
         with _alone(self._fd) as is_alone:
             if not is_alone:
                 # Others may have written after the part. It stays; the line follows as a whole.

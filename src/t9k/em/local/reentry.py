@@ -71,7 +71,7 @@ def do_waiting() -> None:
             continue
         try:
             work()
-        except Exception:
+        except Exception:  # noqa: BLE001 - there is nobody left to raise it to
             _log.exception("something that a signal handler or finalizer asked for could not be done")
     if not waiting.get(me, True):
         waiting.pop(me, None)
