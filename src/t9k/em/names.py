@@ -319,6 +319,11 @@ def parent_and_name(path: str) -> tuple[str, str]:
     return parent or "/", name
 
 
+def is_within(path: str, folder: str) -> bool:
+    """Whether an absolute path is a folder's, or lies below it."""
+    return folder in ("/", path) or path.startswith(f"{folder}/")
+
+
 def join(folder: str, name: str) -> str:
     """The path of a child of a folder."""
     return f"/{name}" if folder == "/" else f"{folder}/{name}"

@@ -10,12 +10,14 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from attrs import evolve
 from sqlalchemy import event
 from tests.server.accounts.conftest import Clock
 from tests.services.postgresql import PostgreSQLPlace
 
-from t9k.em.errors import InvalidInput, NotAuthenticated, NotFound
+from t9k.em.errors import BackendFull, BackendUnavailable, InvalidInput, NotAuthenticated, NotFound
 from t9k.em.server.accounts import Accounts, KeyInfo, Principal
+from t9k.em.server.accounts import keys as keys_module
 
 
 def refused(accounts: Accounts, key: str) -> NotAuthenticated:
@@ -40,7 +42,7 @@ def test_a_key_says_who_uses_it(team: Accounts, clock: Clock) -> None:
     assert team.authenticate(text).groups == {"team", "second"}
     team.add_user("root", is_admin=True)
     assert team.authenticate(team.add_key("root")[1]).is_admin
-    assert team.keys("bob") == [info]
+    assert team.keys("bob") == [evolve(info, used=clock.now)]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,7 @@ def test_a_wrong_note_or_time_is_refused(team: Accounts, clock: Clock) -> None:
 def test_a_request_costs_one_statement(team: Accounts, as_user: Callable[[str], Principal]) -> None:
     _, text = team.add_key("bob")
     bob = as_user("bob")
+    team.authenticate(text)  # the first use in a minute is noted
     seen: list[str] = []
     event.listen(team._engine(), "before_cursor_execute", lambda *args: seen.append(args[2]))
     event.listen(team._engine(), "begin", lambda *_: seen.append("begin"))
@@ -174,4 +177,113 @@ def test_the_text_of_a_key_is_stored_nowhere(tmp_path: Path) -> None:
     for form in (text, text.replace("-", "")):
         assert not any(re.search(form.encode(), data, re.IGNORECASE) for data in found)
     assert not any(UUID(text).bytes in data for data in found)
+    accounts.close()
+
+
+def test_a_key_ends_with_the_one_that_made_it(team: Accounts) -> None:
+    """However many lie between them, and without the others of the user."""
+    first, first_text = team.add_key("bob")
+    made = [first]
+    texts = []
+    for _ in range(4):
+        info, text = team.add_key("bob", parent=made[-1].id)
+        made.append(info)
+        texts.append(text)
+    _, other = team.add_key("bob")
+    assert [info.parent for info in made] == [None, *(info.id for info in made[:-1])]
+    team.revoke_key("bob", made[1].id)
+    assert team.authenticate(first_text).key_id == first.id
+    assert {refused(team, text).reason for text in texts} == {"key_revoked"}
+    assert team.authenticate(other).user == "bob"
+    with pytest.raises(NotAuthenticated, match="was revoked"):
+        team.add_key("bob", parent=made[2].id)
+
+
+def test_a_key_makes_none_that_allows_more_or_lasts_longer(team: Accounts, clock: Clock) -> None:
+    end = clock.now + timedelta(days=9)
+    parent = team.add_key("bob", scope="write", folder="/bob/mnist", expires=end)[0].id
+    info, text = team.add_key("bob", parent=parent, scope="read")
+    assert (info.scope, info.folder, info.expires) == ("read", "/bob/mnist", end)
+    assert (team.authenticate(text).scope, team.authenticate(text).folder) == ("read", "/bob/mnist")
+    below = team.add_key("bob", parent=parent, scope="write", folder="/bob/mnist/deep", expires=end - timedelta(days=1))
+    assert (below[0].folder, below[0].expires) == ("/bob/mnist/deep", end - timedelta(days=1))
+    for more in (
+        {"scope": "all"},
+        {"scope": "write", "folder": "/bob"},
+        {"scope": "write", "folder": "/bob/mnist2"},
+        {"scope": "write", "expires": end + timedelta(seconds=1)},
+    ):
+        with pytest.raises(InvalidInput, match="this key"):
+            team.add_key("bob", parent=parent, **more)
+    with pytest.raises(NotAuthenticated):
+        team.add_key("alice", parent=parent)  # another user's key makes none
+
+
+def test_a_scope_or_folder_that_cannot_be_one_is_refused(team: Accounts) -> None:
+    with pytest.raises(InvalidInput, match="use one of read, write, all"):
+        team.add_key("bob", scope="admin")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput):
+        team.add_key("bob", folder="mnist")
+    assert team.keys("bob") == []
+
+
+def test_a_user_has_a_bounded_number_of_valid_keys(team: Accounts, clock: Clock, monkeypatch) -> None:
+    monkeypatch.setattr(keys_module, "MOST_KEYS", 3)
+    team.add_key("bob", expires=clock.now + timedelta(days=1))
+    first = team.add_key("bob")[0]
+    team.add_key("bob")
+    team.add_key("alice")
+    with pytest.raises(BackendFull, match="3 valid API keys; revoke some"):
+        team.add_key("bob")
+    team.revoke_key("bob", first.id)
+    team.add_key("bob")
+    clock.advance(days=2)
+    team.add_key("bob")
+
+
+def test_the_last_use_is_noted_to_the_minute(team: Accounts, clock: Clock) -> None:
+    info, text = team.add_key("bob")
+    assert info.used is None
+    began = clock.now
+    for seconds in (0, 30, 29):
+        clock.advance(seconds=seconds)
+        team.authenticate(text)
+    assert team.keys("bob")[0].used == began
+    clock.advance(seconds=1)
+    team.authenticate(text)
+    assert team.keys("bob")[0].used == clock.now
+
+
+def test_a_database_that_takes_no_writes_still_says_who_somebody_is(team: Accounts, monkeypatch, caplog) -> None:
+    info, text = team.add_key("bob")
+
+    def refuse(*_: object) -> None:
+        raise BackendUnavailable("the database takes no writes; wait")
+
+    monkeypatch.setattr(team, "_write", refuse)
+    assert team.authenticate(text).user == "bob"
+    assert f"the use of API key {info.id} was not noted" in caplog.text
+    assert text not in caplog.text
+
+
+def test_keys_from_before_there_were_scopes_allow_everything(url: str) -> None:
+    from alembic import command
+
+    from t9k.em.server.accounts import schema
+
+    def to(accounts: Accounts, step: Callable, revision: str) -> None:
+        def work(connection) -> None:
+            config = schema._config()
+            config.attributes["connection"] = connection
+            step(config, revision)
+
+        accounts._write(work)
+
+    accounts = Accounts(url)
+    accounts.migrate()
+    accounts.add_user("bob")
+    info, text = accounts.add_key("bob", scope="read", folder="/bob/x")
+    to(accounts, command.downgrade, "0001")
+    accounts.migrate()
+    assert accounts.authenticate(text) == Principal(user="bob", is_admin=False, groups=frozenset(), key_id=info.id)
     accounts.close()

@@ -36,7 +36,7 @@ _WEEK_S = 7 * 86_400
 @click.option("--direct/--no-direct", default=None, help="Send large objects past the server, where the store can.")
 @click.option("--body-bytes", type=click.IntRange(min=1), metavar="BYTES", help="The most that one request may carry.")
 @click.option(
-    "--rate", type=click.FloatRange(min=0), default=0, show_default=True, help="Requests a second per key; 0: any."
+    "--rate", type=click.FloatRange(min=0), default=0, show_default=True, help="Requests a second per user; 0: any."
 )
 @click.option(
     "--upload-lifetime",

@@ -14,7 +14,7 @@ from t9k.em.cli.text import clean, when
 from t9k.em.records import utc_text
 
 if TYPE_CHECKING:
-    from t9k.em.server.accounts import Group, KeyInfo, User
+    from t9k.em.server.accounts import Group, KeyInfo, Scope, User
 
     Named = TypeVar("Named", User, Group)
 
@@ -97,11 +97,19 @@ def key() -> None:
 @click.argument("name", metavar="USER")
 @click.option("--note", "what_for", default="", help="What it is for.")
 @click.option("--days", type=click.IntRange(1, 36_500), help="After how many days it expires; never without this.")
-def add_key(name: str, *, what_for: str, days: int | None) -> None:
+@click.option(
+    "--scope",
+    type=click.Choice(["read", "write", "all"]),
+    default="all",
+    show_default=True,
+    help="To read, also to write, or everything, keys and shares included.",
+)
+@click.option("--folder", metavar="PATH", help="Bind it to a folder: /alice/mnist.")
+def add_key(name: str, *, what_for: str, days: int | None, scope: Scope, folder: str | None) -> None:
     """Makes an API key for USER and prints it, once."""
     expires = None if days is None else datetime.now(timezone.utc) + timedelta(days=days)
     with accounts() as found:
-        info, made = found.add_key(name, note=what_for, expires=expires)
+        info, made = found.add_key(name, note=what_for, expires=expires, scope=scope, folder=folder)
     say(made)
     note(f"this is API key {info.id} of {clean(name)}; it is not shown again")
 
@@ -117,17 +125,26 @@ def list_keys(name: str, *, as_json: bool) -> None:
         print_json([plain(each) for each in keys])
         return
     rows = [
-        (text(each.id), text(_state(each)), text(_time(each.created)), text(_time(each.expires)), text(each.note))
+        (
+            text(each.id),
+            text(_state(each)),
+            text(each.scope if each.folder is None else f"{each.scope} {each.folder}"),
+            text(_time(each.created)),
+            text(_time(each.expires)),
+            text(_time(each.used)),
+            text(each.parent or "-"),
+            text(each.note),
+        )
         for each in keys
     ]
-    print_rows(("ID", "State", "Created", "Expires", "Note"), rows)
+    print_rows(("ID", "State", "Scope", "Created", "Expires", "Used", "Made by", "Note"), rows)
 
 
 @key.command("revoke", short_help="Accept an API key no more.")
 @click.argument("name", metavar="USER")
 @click.argument("key_id", metavar="ID")
 def revoke_key(name: str, key_id: str) -> None:
-    """Lets the API key ID of USER not be accepted any more."""
+    """Revoke the API key ID of USER, and all keys that were made with it."""
     with accounts() as found:
         found.revoke_key(name, key_id)
     say(f"revoked API key {clean(key_id)} of {clean(name)}")

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from t9k.em.errors import BackendPermissionError, NotFound
-from t9k.em.names import parent_and_name
+from t9k.em.names import is_within, parent_and_name
 from t9k.em.records import Node
 from t9k.em.server.accounts import Accounts, Principal
 from t9k.em.wire import EDIT, OWN, PASS, VIEW
 
 _RANKS = {None: 0, PASS: 1, VIEW: 2, EDIT: 3, OWN: 4}
+_MOST = {"read": VIEW, "write": EDIT, "all": OWN}
 
 
 class Forbidden(BackendPermissionError):
@@ -32,7 +33,11 @@ class Access:
     principal: Principal
 
     def permission(self, path: str) -> str | None:
-        """What the person may do with a path, whether or not there is a node; None when they may not even see it."""
+        """What the person may do with a path by this key, whether or not there is a node; None when they may not even see it."""
+        return self._narrowed(path, self._held(path))
+
+    def _held(self, path: str) -> str | None:
+        """What the person may do with a path, by whatever key."""
         if path == "/":
             return PASS
         if owner_of(path) == self.principal.user:
@@ -41,6 +46,26 @@ class Access:
         if level is not None:
             return level
         return PASS if self.accounts.shared_below(self.principal, path) else None
+
+    def _narrowed(self, path: str, held: str | None) -> str | None:
+        """What the key leaves of a permission: its scope bounds it, and outside of its folder one may only pass on the way there."""
+        folder = self.principal.folder
+        if folder is not None and not is_within(path, folder):
+            return PASS if held is not None and is_within(folder, path) else None
+        return min(held, _MOST[self.principal.scope], key=_RANKS.__getitem__)
+
+    def _key(self) -> str:
+        where = f" in {self.principal.folder}" if self.principal.folder is not None else ""
+        return f"an API key with the scope {self.principal.scope!r}{where}"
+
+    def require_writing(self) -> None:
+        """Refuse a key that may only read.
+
+        Raises:
+            Forbidden: It is one.
+        """
+        if self.principal.scope == "read":
+            raise Forbidden("this API key may only read; use one with the scope 'write' or 'all'")
 
     def require(self, path: str, wanted: str) -> str:
         """Returns the permission, if it is enough.
@@ -55,8 +80,12 @@ class Access:
         """
         permission = self.permission(path)
         if permission is None or (wanted == VIEW and permission == PASS and path != "/"):
+            if self.principal.folder is not None and self._held(path) is not None:
+                raise NotFound(f"there is no {path} for {self._key()}")
             raise NotFound(f"there is no {path}")
         if _RANKS[permission] < _RANKS[wanted]:
+            if _RANKS[self._held(path)] >= _RANKS[wanted]:
+                raise Forbidden(f"{self._key()} does not let you {_VERBS[wanted]} {path}; use one with a wider scope")
             raise Forbidden(
                 f"you may {_VERBS[permission]} {path} and not {_VERBS[wanted]} it; ask {owner_of(path) or 'its owner'}"
             )
@@ -79,7 +108,15 @@ class Access:
             children: Its children.
             permission: What they may do with the folder.
         """
-        if permission == OWN:
+        bound = self.principal.folder
+        if bound is not None and not is_within(folder, bound):
+            on_the_way = [(child, self.permission(child.path)) for child in children if is_within(bound, child.path)]
+            return [(child, allowed) for child, allowed in on_the_way if allowed is not None]
+        found = self._held_below(folder, children, permission)
+        return [(child, allowed) for child, held in found if (allowed := self._narrowed(child.path, held)) is not None]
+
+    def _held_below(self, folder: str, children: Sequence[Node], permission: str) -> list[tuple[Node, str]]:
+        if owner_of(folder) == self.principal.user:
             return [(child, OWN) for child in children]
         shared = set(self.accounts.shared_below(self.principal, folder))
         start = len(folder.rstrip("/")) + 1

@@ -87,7 +87,7 @@ async def authenticate(request: Request) -> Caller:
     key = _key(request, allow_query=service.settings.allow_query_keys)
     principal = await run_in_threadpool(service.accounts.authenticate, key)
     request.state.user = principal.user
-    service.rates.take(principal.key_id)
+    service.rates.take(principal.user)
     caller = request.state.caller = Caller(service, principal, Access(service.accounts, principal))
     return caller
 

@@ -1,4 +1,4 @@
-"""What keeps one client from taking all: requests a second for each key, time for a body, and bytes in memory for all."""
+"""What keeps one client from taking all: requests a second for each user, time for a body, and bytes in memory for all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from t9k.em.server.answers import Refused
 if TYPE_CHECKING:
     from starlette.types import Message, Receive
 
-MOST_KEYS = 10_000
+MOST_USERS = 10_000
 BURST_S = 2.0
 STALLED_S = 30.0
 """How long the next piece of a body may take."""
@@ -28,7 +28,7 @@ SLOWEST_BYTES_S = 8 << 10
 
 
 class Rates:
-    """A token bucket for each key, in this process.
+    """A token bucket for each user, in this process.
 
     Args:
         rate: Tokens a second; 0 for no limit.
@@ -38,10 +38,10 @@ class Rates:
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key -> tokens, at which time
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # user -> tokens, at which time
         self._lock = threading.Lock()
 
-    def take(self, key: str) -> None:
+    def take(self, user: str) -> None:
         """Takes one token.
 
         Raises:
@@ -51,14 +51,14 @@ class Rates:
             return
         now, most = self._clock(), max(1.0, self._rate * BURST_S)
         with self._lock:
-            tokens, then = self._buckets.pop(key, (most, now))
+            tokens, then = self._buckets.pop(user, (most, now))
             tokens = min(most, tokens + (now - then) * self._rate)
-            self._buckets[key] = (max(tokens - 1, 0.0) if tokens >= 1 else tokens, now)
-            if len(self._buckets) > MOST_KEYS:
+            self._buckets[user] = (max(tokens - 1, 0.0) if tokens >= 1 else tokens, now)
+            if len(self._buckets) > MOST_USERS:
                 self._buckets.popitem(last=False)
         if tokens < 1:
             raise RateLimited(
-                f"this key may make {self._rate:g} requests a second; come back later", (1 - tokens) / self._rate
+                f"a user may make {self._rate:g} requests a second; come back later", (1 - tokens) / self._rate
             )
 
 

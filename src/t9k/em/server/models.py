@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from t9k.em.server.accounts import Scope
 from t9k.em.wire import CODES
 
 _Item = TypeVar("_Item")
@@ -88,6 +89,8 @@ class Me(_Answered):
     name: str
     is_admin: bool
     groups: list[str]
+    scope: Scope
+    folder: str | None
 
 
 class Node(_Answered):
@@ -250,6 +253,8 @@ class NewKeyIn(_Sent):
 
     note: Annotated[str, Field(max_length=255)] = ""
     expires: Annotated[datetime | None, Field(strict=False)] = None
+    scope: Scope = "all"
+    folder: Path | None = None
 
 
 class ApiKey(_Answered):
@@ -260,6 +265,10 @@ class ApiKey(_Answered):
     created: str
     expires: str | None
     revoked: str | None
+    scope: Scope
+    folder: str | None
+    parent: str | None
+    used: str | None
 
 
 class NewApiKey(ApiKey):

@@ -40,7 +40,7 @@ class Service:
         backend: What keeps everything.
         accounts: Users, keys and shares.
         metrics: What Prometheus is told.
-        rates: Requests a second for each key.
+        rates: Requests a second for each user.
         room: Bytes of requests in memory.
         parsing: Bytes that large documents take besides when they are parsed.
         watching: Threads for those who watch the server, when all others are busy.

@@ -46,7 +46,7 @@ class Settings:
         allow_query_keys: Whether an API key may come as a query parameter, as old clients send it.
         direct: Whether clients may get signed URLs of the store.
         body_bytes: The most that one request may carry.
-        rate: Requests a second that one key may make of one process, twice as many in a burst; 0 for no limit.
+        rate: Requests a second that one user may make of one process, twice as many in a burst; 0 for no limit.
         upload_lifetime_s: How long an upload that was begun can be gone on with, in seconds.
     """
 

@@ -12,12 +12,12 @@ except ImportError as error:
 
 from t9k.em.server.accounts.keys import Keys
 from t9k.em.server.accounts.parties import Parties
-from t9k.em.server.accounts.records import Group, KeyInfo, Kind, Level, Principal, Share, User
+from t9k.em.server.accounts.records import Group, KeyInfo, Kind, Level, Principal, Scope, Share, User
 from t9k.em.server.accounts.schema import Schema
 from t9k.em.server.accounts.shares import Shares
 from t9k.em.server.accounts.uploads import Uploads
 
-__all__ = ["Accounts", "Group", "KeyInfo", "Kind", "Level", "Principal", "Share", "User"]
+__all__ = ["Accounts", "Group", "KeyInfo", "Kind", "Level", "Principal", "Scope", "Share", "User"]
 
 
 class Accounts(Schema, Parties, Keys, Shares, Uploads):

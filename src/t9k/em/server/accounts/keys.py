@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import secrets
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, insert, select, update
+import attrs
+from sqlalchemy import Connection, func, insert, or_, select, update
 
-from t9k.em.errors import InvalidInput, NotAuthenticated, NotFound
+from t9k.em.errors import BackendError, BackendFull, InvalidInput, NotAuthenticated, NotFound
+from t9k.em.names import check_path, is_within
+from t9k.em.records import utc_text
 from t9k.em.server.accounts.database import Database, record
 from t9k.em.server.accounts.parties import party_id
-from t9k.em.server.accounts.records import KeyInfo, Principal
+from t9k.em.server.accounts.records import SCOPES, KeyInfo, Principal, Scope
 from t9k.em.server.accounts.tables import keys, members, parties
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ID = re.compile(r"[0-9a-f]{16}")
 _LONGEST_KEY = 64
 _LONGEST_NOTE = 200
+_USE_PERIOD = timedelta(minutes=1)
+_COLUMNS = (
+    keys.c.id,
+    keys.c.note,
+    keys.c.created,
+    keys.c.expires,
+    keys.c.revoked,
+    keys.c.scope,
+    keys.c.folder,
+    keys.c.parent,
+    keys.c.used,
+)
+
+MOST_KEYS = 200
+"""Valid keys that one user may have."""
+
+_log = logging.getLogger(__name__)
 
 
 class Keys(Database):
@@ -29,21 +51,40 @@ class Keys(Database):
     122 random bits, which nobody tries out, and every request would pay for it.
     """
 
-    def add_key(self, user: str, note: str = "", expires: datetime | None = None) -> tuple[KeyInfo, str]:
-        """Makes a key.
+    def add_key(
+        self,
+        user: str,
+        note: str = "",
+        expires: datetime | None = None,
+        *,
+        scope: Scope = "all",
+        folder: str | None = None,
+        parent: str | None = None,
+    ) -> tuple[KeyInfo, str]:
+        """Make a key.
 
         Args:
             user: Whose it is.
             note: What it is for, at most 200 characters.
-            expires: From when on it is not accepted, with a time zone; None for never.
+            expires: From when on it is not accepted, with a time zone; None for never, or as long as `parent` is.
+            scope: What it allows.
+            folder: Absolute path of the folder that it is bound to; None for all, or for that of `parent`.
+            parent: The key that makes it, by its `id`. The new key never allows more, lasts no longer, and is revoked with it.
 
         Returns:
             What is known about it, and its text, which is told only here.
 
         Raises:
             NotFound: There is no such user.
-            InvalidInput: The note is too long or has control characters, or the time has no zone or is past.
+            NotAuthenticated: `parent` was revoked meanwhile.
+            InvalidInput: The note is too long or has control characters, the time has no zone or is past, the scope or folder
+                cannot be one, or the key would allow more than `parent` does, or last longer.
+            BackendFull: The user has `MOST_KEYS` that are valid.
         """
+        if scope not in SCOPES:
+            raise InvalidInput(f"scope {scope!r} is unknown; use one of {', '.join(SCOPES)}")
+        if folder is not None:
+            check_path(folder)
         if len(note) > _LONGEST_NOTE or not note.isprintable():
             raise InvalidInput(f"the note of a key is one line of at most {_LONGEST_NOTE} characters; make it shorter")
         created = self._now()
@@ -51,15 +92,32 @@ class Keys(Database):
             raise InvalidInput(f"a key has to expire in the future, at a time with a zone, not {expires.isoformat()}")
         expires = None if expires is None else expires.astimezone(timezone.utc)
         text = str(uuid4())
-        info = KeyInfo(id=secrets.token_hex(8), user=user, note=note, created=created, expires=expires, revoked=None)
+        wanted = KeyInfo(
+            id=secrets.token_hex(8),
+            user=user,
+            note=note,
+            created=created,
+            expires=expires,
+            revoked=None,
+            scope=scope,
+            folder=folder,
+            parent=parent,
+        )
 
-        def work(connection: Connection) -> None:
-            row = {"id": info.id, "user_id": party_id(connection, "user", user), "sha256": _digest(text)}
-            row |= {"note": note, "created": created, "expires": expires}
-            connection.execute(insert(keys).values(row))
+        def work(connection: Connection) -> KeyInfo:
+            mine = _locked(connection, user)
+            info = wanted if parent is None else _within(wanted, _maker(connection, mine, parent))
+            valid = or_(keys.c.expires.is_(None), keys.c.expires > created) & keys.c.revoked.is_(None)
+            count = select(func.count()).where(keys.c.user_id == mine, valid)
+            if connection.execute(count).scalar_one() >= MOST_KEYS:
+                raise BackendFull(
+                    f"user {user!r} has {MOST_KEYS} valid API keys; revoke some that are not used any more"
+                )
+            row = attrs.asdict(info, filter=attrs.filters.exclude("user"))
+            connection.execute(insert(keys).values(row | {"user_id": mine, "sha256": _digest(text)}))
+            return info
 
-        self._write(work)
-        return info, text
+        return self._write(work), text
 
     def keys(self, user: str) -> list[KeyInfo]:
         """All keys of a user, the oldest first, with those that were revoked or have expired.
@@ -69,36 +127,38 @@ class Keys(Database):
         """
 
         def work(connection: Connection) -> list[KeyInfo]:
-            columns = [keys.c.id, keys.c.note, keys.c.created, keys.c.expires, keys.c.revoked]
-            query = select(*columns).where(keys.c.user_id == party_id(connection, "user", user))
+            query = select(*_COLUMNS).where(keys.c.user_id == party_id(connection, "user", user))
             rows = connection.execute(query.order_by(keys.c.created, keys.c.id))
             return [record(KeyInfo, row, user=user) for row in rows]
 
         return self._read(work)
 
     def revoke_key(self, user: str, key_id: str) -> None:
-        """Lets a key not be accepted any more; one that was revoked stays so.
+        """Revoke a key, and all keys that were made with it; one that was revoked stays so.
 
-        Its row stays, so that who uses it can be told.
+        Their rows stay, so that whoever uses one can be told.
 
         Raises:
             NotFound: There is no such user, or the user has no such key.
         """
 
         def work(connection: Connection) -> bool:
-            mine = (keys.c.user_id == party_id(connection, "user", user)) & (keys.c.id == key_id)
+            mine = (keys.c.user_id == _locked(connection, user)) & (keys.c.id == key_id)
             if not _ID.fullmatch(key_id):  # drivers refuse what no text can be
                 return False
-            change = update(keys).where(mine, keys.c.revoked.is_(None)).values(revoked=self._now())
-            if connection.execute(change).rowcount:
-                return True
-            return connection.execute(select(keys.c.id).where(mine)).first() is not None
+            if connection.execute(select(keys.c.id).where(mine)).first() is None:
+                return False
+            made = select(keys.c.id).where(mine).cte(recursive=True)
+            made = made.union(select(keys.c.id).where(keys.c.parent == made.c.id))
+            change = update(keys).where(keys.c.id.in_(select(made.c.id)), keys.c.revoked.is_(None))
+            connection.execute(change.values(revoked=self._now()))
+            return True
 
         if not self._write(work):
             raise NotFound(f"user {user!r} has no key {key_id!r}; em server key list {user} shows those there are")
 
     def authenticate(self, key_text: str) -> Principal:
-        """Says whose a key is, in one round trip.
+        """Find the user of a key, in one round trip, and once a minute one more that notes its use.
 
         Args:
             key_text: A UUID in its usual form, in any case.
@@ -115,7 +175,7 @@ class Keys(Database):
             )
         group = parties.alias()
         query = (
-            select(keys.c.id, keys.c.revoked, keys.c.expires, parties.c.name, parties.c.is_admin)
+            select(*_COLUMNS, parties.c.name, parties.c.is_admin)
             .add_columns(parties.c.disabled, group.c.name.label("group"))
             .select_from(keys)
             .join(parties, parties.c.id == keys.c.user_id)
@@ -141,7 +201,52 @@ class Keys(Database):
                 f"user {key.name!r} is disabled; ask who runs the server to enable the account", reason="user_disabled"
             )
         groups = frozenset(row.group for row in rows if row.group is not None)
-        return Principal(user=key.name, is_admin=key.is_admin, groups=groups, key_id=key.id)
+        self._note_use(key.id, key.used)
+        return Principal(
+            user=key.name, is_admin=key.is_admin, groups=groups, key_id=key.id, scope=key.scope, folder=key.folder
+        )
+
+    def _note_use(self, key_id: str, before: datetime | None) -> None:
+        now = self._now()
+        if before is not None and now - before < _USE_PERIOD:
+            return
+        try:
+            self._write(lambda connection: connection.execute(update(keys).where(keys.c.id == key_id).values(used=now)))
+        except BackendError as error:  # a database that takes no writes now can still say who somebody is
+            _log.warning("the use of API key %s was not noted: %s", key_id, error)
+
+
+def _locked(connection: Connection, user: str) -> int:
+    """What the tables call a user; another transaction that makes or revokes one of their keys waits for this one.
+
+    Raises:
+        NotFound: There is no such user.
+    """
+    found = party_id(connection, "user", user)
+    connection.execute(select(parties.c.id).where(parties.c.id == found).with_for_update())
+    return found
+
+
+def _maker(connection: Connection, user_id: int, key_id: str) -> Any:
+    row = connection.execute(select(*_COLUMNS).where(keys.c.id == key_id, keys.c.user_id == user_id)).one_or_none()
+    if row is None or row.revoked is not None:
+        raise NotAuthenticated(f"the API key {key_id} was revoked; ask for a new one", reason="key_revoked")
+    return row
+
+
+def _within(wanted: KeyInfo, maker: Any) -> KeyInfo:
+    """A new key within the bounds of the one that makes it.
+
+    Raises:
+        InvalidInput: It asks for more than those.
+    """
+    if SCOPES.index(wanted.scope) > SCOPES.index(maker.scope):
+        raise InvalidInput(f"this key's scope is {maker.scope!r}, and it makes none with more; ask for that or less")
+    if maker.folder is not None and wanted.folder is not None and not is_within(wanted.folder, maker.folder):
+        raise InvalidInput(f"this key is bound to {maker.folder}, and it makes none for {wanted.folder}")
+    if maker.expires is not None and wanted.expires is not None and wanted.expires > maker.expires:
+        raise InvalidInput(f"this key expires at {utc_text(maker.expires)}, and none that it makes lasts longer")
+    return attrs.evolve(wanted, folder=wanted.folder or maker.folder, expires=wanted.expires or maker.expires)
 
 
 def _digest(text: str) -> str:

@@ -10,6 +10,12 @@ from attrs import frozen
 Level = Literal["view", "edit"]
 """What a share allows; 'edit' includes 'view'."""
 
+Scope = Literal["read", "write", "all"]
+"""What a key allows of what its user may do: to read nodes, also to write them, or everything, keys and shares included."""
+
+SCOPES: tuple[Scope, ...] = ("read", "write", "all")
+"""All scopes; each includes those before it."""
+
 Kind = Literal["user", "group", "public"]
 """Whom a share is for; 'public' is everybody."""
 
@@ -23,12 +29,21 @@ class Principal:
         is_admin: Whether the user may do everything.
         groups: Names of the groups that the user is a member of.
         key_id: The key that was used, see `KeyInfo.id`.
+        scope: What the key allows.
+        folder: The folder that the key is bound to; None for all.
     """
 
     user: str
     is_admin: bool
     groups: frozenset[str]
     key_id: str
+    scope: Scope = "all"
+    folder: str | None = None
+
+    @property
+    def manages(self) -> bool:
+        """Whether the key may make and revoke keys, and manage users and groups where the user may."""
+        return self.scope == "all" and self.folder is None
 
 
 @frozen(kw_only=True)
@@ -59,6 +74,10 @@ class KeyInfo:
         created: UTC.
         expires: First moment, UTC, at which it is not accepted any more; None for never.
         revoked: When it was revoked, UTC; None if it was not.
+        scope: What it allows.
+        folder: The folder that it is bound to; None for all.
+        parent: The key that made it; None when `em server key add` did. It ends with that one.
+        used: When it was last used, UTC, to the minute; None if it never was.
     """
 
     id: str
@@ -67,6 +86,10 @@ class KeyInfo:
     created: datetime
     expires: datetime | None
     revoked: datetime | None
+    scope: Scope = "all"
+    folder: str | None = None
+    parent: str | None = None
+    used: datetime | None = None
 
 
 @frozen(kw_only=True)

@@ -86,8 +86,13 @@ keys = Table(
     Column("created", Utc, nullable=False),
     Column("expires", Utc),
     Column("revoked", Utc),
+    Column("scope", ByteWise, nullable=False, server_default="all"),
+    Column("folder", ByteWise),
+    Column("parent", ByteWise),
+    Column("used", Utc),
     UniqueConstraint("sha256", name="uq_keys_sha256"),
     Index("ix_keys_user", "user_id"),
+    Index("ix_keys_parent", "parent"),
 )
 
 shares = Table(

@@ -21,7 +21,18 @@ from t9k.em.server.routes.paging import PAGE, After, Limit, whole
 router = APIRouter(prefix=wire.PREFIX, tags=["accounts"], route_class=DocumentRoute)
 
 
-def _administrator(caller: Authenticated) -> Caller:
+def _manager(caller: Authenticated) -> Caller:
+    if not caller.principal.manages:
+        raise Forbidden(
+            "this API key has a narrower scope and does not manage keys; use one with the scope 'all' for all folders"
+        )
+    return caller
+
+
+Manager = Annotated[Caller, Depends(_manager)]
+
+
+def _administrator(caller: Manager) -> Caller:
     if not caller.principal.is_admin:
         raise Forbidden("only administrators manage users and groups; ask one of them")
     return caller
@@ -31,14 +42,14 @@ Administrator = Annotated[Caller, Depends(_administrator)]
 
 
 @router.get("/keys", operation_id="keys", response_model=models.Items[models.ApiKey])
-def keys(caller: Authenticated) -> JSONResponse:
+def keys(caller: Manager) -> JSONResponse:
     """One's own API keys, without their texts."""
     return JSONResponse({"items": [_key(key) for key in caller.service.accounts.keys(caller.user)]})
 
 
 @router.post("/keys", operation_id="addKey", status_code=201, response_model=models.NewApiKey)
-def add_key(caller: Authenticated, body: models.NewKeyIn) -> JSONResponse:
-    """Makes an API key; its text is told this once."""
+def add_key(caller: Manager, body: models.NewKeyIn) -> JSONResponse:
+    """Makes an API key, which ends with the one that asks and never allows more; its text is told this once."""
     expires = body.expires
     if expires is not None:
         if expires.tzinfo is None:
@@ -49,13 +60,22 @@ def add_key(caller: Authenticated, body: models.NewKeyIn) -> JSONResponse:
             raise InvalidInput(
                 "a time lies in the years 1 to 9999 of UTC; leave it out for a key that stays"
             ) from error
-    info, text = caller.service.accounts.add_key(caller.user, note=body.note, expires=expires)
+    info, text = caller.service.accounts.add_key(
+        caller.user,
+        note=body.note,
+        expires=expires,
+        scope=body.scope,
+        folder=body.folder,
+        parent=caller.principal.key_id,
+    )
     return JSONResponse({**_key(info), "key": text}, 201)
 
 
 @router.delete("/keys/{id}", operation_id="revokeKey", status_code=204)
 def revoke_key(caller: Authenticated, id: str) -> Response:
-    """Revokes one of one's own API keys."""
+    """Revokes one of one's own API keys and all that were made with it; a key with a narrower scope may revoke itself only."""
+    if id != caller.principal.key_id:
+        _manager(caller)
     caller.service.accounts.revoke_key(caller.user, id)
     return Response(status_code=204)
 
@@ -121,6 +141,10 @@ def _key(key: KeyInfo) -> dict[str, Any]:
         "created": utc_text(key.created),
         "expires": None if key.expires is None else utc_text(key.expires),
         "revoked": None if key.revoked is None else utc_text(key.revoked),
+        "scope": key.scope,
+        "folder": key.folder,
+        "parent": key.parent,
+        "used": None if key.used is None else utc_text(key.used),
     }
 
 

@@ -74,5 +74,11 @@ def me(caller: Authenticated) -> JSONResponse:
     """Who asks."""
     principal = caller.principal
     return JSONResponse(
-        {"name": principal.user, "isAdmin": principal.is_admin, "groups": sorted(principal.groups)},
+        {
+            "name": principal.user,
+            "isAdmin": principal.is_admin,
+            "groups": sorted(principal.groups),
+            "scope": principal.scope,
+            "folder": principal.folder,
+        },
     )

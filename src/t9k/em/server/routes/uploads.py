@@ -60,6 +60,7 @@ def state(caller: Authenticated, op: str) -> JSONResponse:
 @router.delete("/{op}", operation_id="dropUpload", status_code=204)
 def drop(caller: Authenticated, op: str) -> Response:
     """Forgets an upload; what was sent is collected later."""
+    caller.access.require_writing()
     caller.service.uploads.drop(caller.user, _checked(op))
     return Response(status_code=204)
 
