@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from tests.em.local.faultydisk import run_unprivileged
@@ -129,16 +130,12 @@ class TestLog:
     @pytest.mark.parametrize(
         ("given", "advice"),
         [
-            ({"metrics": {"loss": "0.5"}}, "must be a number"),
-            ({"metrics": {"loss": None}}, "must be a number"),
-            ({"metrics": {"loss": [1, 2]}}, "must be a number"),
-            ({"metrics": {"ok": 1, "loss": np.zeros(3)}}, "log its mean"),
-            ({"metrics": {"": 1}}, "must not be empty"),
-            ({"metrics": {1: 1}}, "must be a string"),
-            ({"metrics": [1]}, "must be a dict"),
+            ({"metrics": [1]}, "are a dict"),
             ({"step": 1.5}, "step must be an integer"),
             ({"step": None}, "step must be an integer"),
-            ({"epoch": "1"}, "epoch must be an integer"),
+            ({"epoch": "1"}, "epoch must be a finite number"),
+            ({"epoch": True}, "epoch must be a finite number"),
+            ({"epoch": math.nan}, "epoch must be a finite number"),
             ({"type": ""}, "must be a string such as 'train'"),
             ({"type": None}, "must be a string such as 'train'"),
             ({"type": ["train"]}, "must be a string such as 'train'"),
@@ -151,6 +148,68 @@ class TestLog:
         with pytest.raises(InvalidMetric, match=advice):
             run.log(**{"type": "train", "metrics": {"loss": 1}, "step": 2, **given})
         assert snapshot() == before
+
+    @pytest.mark.parametrize(
+        ("bad", "says"),
+        [
+            ({"acc": "0.5"}, "'acc' must be a number, not '0.5'"),
+            ({"acc": None}, "'acc' must be a number, not None"),
+            ({"acc": [1, 2]}, "not list"),
+            ({"acc": np.zeros(3)}, "log its mean"),
+            ({"": 1}, "must not be empty"),
+            ({1: 1}, "must be a string"),
+            ({"acc": np.ma.masked}, "'acc' must be a number"),
+            ({"acc": np.ma.array([1.0], mask=[True])}, "'acc' must be a number"),
+            ({"acc": np.datetime64("2020-01-01T00:00:00", "ns")}, "'acc' must be a number"),
+            ({"acc": np.timedelta64(5, "ns")}, "'acc' must be a number"),
+            ({"acc": pd.NA}, "'acc' must be a number"),
+            ({"acc": pd.NaT}, "'acc' must be a number"),
+            ({"acc": pd.Timedelta(seconds=1)}, "'acc' must be a number"),
+            ({"acc": 1 << 2000}, "too large"),
+        ],
+    )
+    def test_leaves_out_what_is_no_metric_with_one_warning_and_logs_the_rest(self, run, snapshot, bad, says):
+        run.log("train", {"loss": 1}, step=1)
+        with pytest.warns(IncompleteWarning, match=says) as warned:
+            run.log("train", {"loss": 2, **bad}, step=2)
+        assert len(warned) == 1
+        assert warned[0].filename == __file__
+        before = snapshot()
+        run.log("train", bad, step=3)  # where a warning is an error: told already
+        assert snapshot() == before, "nothing remained to be logged"
+        run.log("train", {**bad, "loss": 3}, step=4)
+        assert [entry["value"] for entry in run.metrics["train"]] == [{"loss": 1}, {"loss": 2}, {"loss": 3}]
+
+    def test_leaves_out_without_raising_where_warnings_are_errors(self, run):
+        run.log("val", {"loss": 1, "acc": None}, step=1)
+        assert run.metrics["val"][0]["value"] == {"loss": 1}
+
+    @pytest.mark.parametrize(
+        ("args", "kwargs", "right"),
+        [
+            (({"loss": 1},), {"step": 3}, "run.log('train', {'loss': 1}, step=3)"),
+            (({"loss": 1},), {}, "run.log('train', {'loss': 1}, step=step)"),
+            (({"loss": 1}, 3), {}, "run.log('train', {'loss': 1}, step=3)"),
+            (("loss", 0.5), {}, "run.log('train', {'loss': 0.5}, step=step)"),
+            (("loss", 0.5, 3), {}, "run.log('train', {'loss': 0.5}, step=3)"),
+            (("train", {"loss": 1}), {}, "run.log('train', {'loss': 1}, step=step)"),
+            (("train",), {"step": 2}, "run.log('train', {'train': 0.5}, step=2)"),
+            (({f"m{index}": index for index in range(99)},), {}, "run.log('train', {\"loss\": 0.5, ...}, step=step)"),
+        ],
+    )
+    def test_in_the_order_of_another_library_tells_the_right_call(self, run, args, kwargs, right):
+        with pytest.raises(InvalidMetric, match=re.escape(right)):
+            run.log(*args, **kwargs)
+        assert run.metrics == {}
+
+    def test_fractional_epochs_are_kept(self, run):
+        for step, epoch in enumerate([0, 0.5, np.float32(0.25), 1.0, 1e-7, np.int64(2), None]):
+            run.log("train", {"loss": 1}, step=step, epoch=epoch)
+        epochs = [entry["sequence"].get("epoch") for entry in em.load_run(run.local).metrics["train"]]
+        assert repr(epochs) == "[0, 0.5, 0.25, 1.0, 1e-07, 2, None]"
+        table = run.metrics_table()
+        assert str(table.schema.field("epoch").type) == "double"
+        assert table["epoch"].to_pylist() == epochs
 
     def test_recovers_a_torn_tail_and_tells(self, run):
         run.log("train", {"loss": 1}, step=1)

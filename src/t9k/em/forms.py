@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from t9k.em.scalars import unwrap
+from t9k.em.scalars import is_masked, is_moment, unwrap
 
 MOST_ELEMENTS = 100
 """Of an array or tensor that is kept as a list; a larger one is described."""
@@ -124,9 +124,9 @@ def _kind_of_number(value: Any) -> Any:
 
 def _number(value: Any) -> Any:
     """Number of another class, or the one in an array or tensor."""
-    if _is_moment(value):
+    if isinstance(value, _loaded("numpy", "datetime64", "timedelta64")):
         return str(value)
-    if isinstance(value, _loaded("numpy.ma", "MaskedArray")) and value.mask.any():
+    if is_masked(value):
         return NONE if value.size > 1 else None
     if isinstance(value, (decimal.Decimal, fractions.Fraction)):
         return float(value)
@@ -138,11 +138,6 @@ def _number(value: Any) -> Any:
     return float(number) if isinstance(number, numbers.Real) else NONE  # that of a longdouble
 
 
-def _is_moment(value: Any) -> bool:
-    """Whether something is a date or duration of NumPy, which counts in units that a number would hide."""
-    return isinstance(value, _loaded("numpy", "datetime64", "timedelta64"))
-
-
 def _array(value: Any) -> Any:
     kinds: tuple[type, ...] = (tuple, *_loaded("tensorflow", "TensorShape"))
     if isinstance(value, type) or not isinstance(getattr(value, "shape", None), kinds):
@@ -152,7 +147,7 @@ def _array(value: Any) -> Any:
     try:
         if math.prod(sizes) <= MOST_ELEMENTS:
             array = value if _method(value, "tolist") else value.numpy()
-            return array.astype(str).tolist() if getattr(kind, "kind", "") in ("M", "m") else array.tolist()
+            return array.astype(str).tolist() if is_moment(array) else array.tolist()
     except Exception:  # noqa: BLE001, S110 - one that is sparse, not computed, or of unknown shape: it is described
         pass
     text = f"{type(value).__name__} of shape {sizes}"

@@ -141,7 +141,7 @@ def mapping_form(value: Any) -> Mapping[Any, Any] | None:
         return form
     try:
         if isinstance(form, (list, tuple)):
-            return dict(form)
+            return None if any(isinstance(pair, str) for pair in form) else dict(form)
         if isinstance(value, type):
             named = {name: getattr(value, name) for name in dir(value) if not name.startswith("_")}
             return {name: part for name, part in named.items() if not callable(part)} or None

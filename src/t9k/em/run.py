@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from t9k.em import history, lineage
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params, upload_again
-from t9k.em.errors import IncompleteWarning, LocalError, NotFound
+from t9k.em.errors import IncompleteWarning, InvalidMetric, LocalError, NotFound
 from t9k.em.live.following import GrowingFile
 from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PLATFORM
+from t9k.em.local.metriccalls import MISSING, corrected
 from t9k.em.local.metricfiles import MetricFiles, encode_all
 from t9k.em.local.metrics import encode_now
 from t9k.em.local.yamlwriter import dump
@@ -180,7 +181,7 @@ class Run(LocalNode):
 
         Returns:
             A row for each call of `log`, type by type and in the order of logging. The columns: `type` (dictionary of strings), `step`,
-            `epoch` (null where none was given), `timestamp` (microseconds, UTC), and one for each metric, in the order of their
+            `epoch` (null where none was given; float64 if one is), `timestamp` (microseconds, UTC), and one for each metric, in the order of their
             first occurrence. A column of integers is int64, or float64 where one does not fit; other numbers are float64. Null where
             a row has no such metric. A metric called like one of the first four columns has `value.` before its name.
 
@@ -215,7 +216,9 @@ class Run(LocalNode):
 
     # Recording.
 
-    def log(self, type: str, metrics: Mapping[str, float], step: int, epoch: int | None = None) -> None:
+    def log(
+        self, type: str, metrics: Mapping[str, float] = MISSING, step: int = MISSING, epoch: float | None = None
+    ) -> None:
         """Logs a set of metrics of Run.
 
         When this returns, the metrics survive the end of the process; a power cut loses at most the last second. What a full
@@ -226,17 +229,24 @@ class Run(LocalNode):
         Args:
             type: Type of the metrics: 'train' (or 'training'), 'val' (or 'validate', 'validation'), 'test' (or
                 'testing', 'eval', 'evaluate', 'evaluation'), or any other string.
-            metrics: Numbers by name. A number may be one of Python or NumPy, also NaN or infinite, or an array or tensor
-                of one element.
-            step: Number of the step that the metrics belong to; steps may come in any order.
-            epoch: Number of the epoch that the metrics belong to.
+            metrics: Numbers by name; has to be given. A number may be one of Python or NumPy, also NaN or infinite, or an array
+                or tensor of one element. What is none, such as None, a text, a masked value or a date, is left out, and an
+                `IncompleteWarning` says so once for each name.
+            step: Number of the step that the metrics belong to; has to be given. Steps may come in any order.
+            epoch: Number of the epoch that the metrics belong to; 0.5 is its half.
 
         Raises:
-            InvalidMetric: A metric is no number, or `type`, a name, `step` or `epoch` cannot be used; nothing was logged.
+            InvalidMetric: `type`, `step` or `epoch` cannot be used, or the arguments are in another order; nothing was logged, and
+                the message shows the right call.
         """
         if self._resumable:
             self._resume()
-        self._metrics.append(type, encode_now(metrics, step, epoch))
+        try:
+            line = encode_now(metrics, step, epoch, self._metrics.left_out)
+            if line:
+                self._metrics.append(type, line)
+        except InvalidMetric as error:
+            raise corrected(error, type, metrics, step) from None
 
     def mark_input(self, resource: Artifact | Model | Dataset | Branch | Tag | Commit) -> None:
         """Marks an Artifact, Model or Dataset as an input of this Run.
@@ -372,7 +382,7 @@ class Run(LocalNode):
         self._system = SystemMetrics(
             period_s,
             self._directory,
-            log=lambda values, step: self._metrics.append(TYPE, encode_now(values, step, None)),
+            log=lambda values, step: self._metrics.append(TYPE, encode_now(values, step, None, self._metrics.left_out)),
             first=lambda: self._metrics.count(TYPE),
         )
         if not self._resumable:

@@ -25,7 +25,7 @@ from t9k.em.local import columns  # noqa: E402 - needs pyarrow
 TIME = "2023-08-17T08:05:24.390002Z"
 
 
-def line(value: dict[str, Any], step: int = 1, epoch: int | None = None, timestamp: str = TIME) -> bytes:
+def line(value: dict[str, Any], step: int = 1, epoch: float | None = None, timestamp: str = TIME) -> bytes:
     return metrics.encode(value, step, epoch, timestamp)
 
 
@@ -84,7 +84,7 @@ encoded = st.builds(
     line,
     st.dictionaries(names, numbers, max_size=4),
     st.integers(-(2**64), 2**64) | st.integers(0, 9),
-    st.none() | st.integers(0, 9),
+    st.none() | st.integers(0, 9) | st.floats(0, 9),
 )
 odd = st.sampled_from(
     [

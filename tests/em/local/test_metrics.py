@@ -213,11 +213,24 @@ class TestEncode:
     @pytest.mark.parametrize(
         "bad", [1.0, True, "1", np.float64(1), np.bool_(True), [1], pytest.param(2**2000, id="huge")]
     )
-    def test_steps_and_epochs_must_be_integers(self, bad):
+    def test_steps_must_be_integers(self, bad):
         with pytest.raises(InvalidMetric, match="step"):
             line(step=bad)
+
+    @pytest.mark.parametrize(
+        "bad", [math.nan, math.inf, True, "1", np.bool_(True), [1], [1.5, 2], pytest.param(2**2000, id="huge")]
+    )
+    def test_epochs_must_be_finite_numbers(self, bad):
         with pytest.raises(InvalidMetric, match="epoch"):
             line(epoch=bad)
+
+    @pytest.mark.parametrize("epoch", [0.0, 0.5, 1.0, 1e-9, -2.5, 1e300, np.float32(0.5), np.array(0.5)])
+    def test_epochs_may_be_fractions(self, path, epoch):
+        for encode in (lambda: line(epoch=epoch), lambda: metrics.encode_now({"loss": 1}, 1, epoch)):
+            path.write_bytes(encode())
+            [read] = metrics.read(path)
+            assert repr(read["sequence"]["epoch"]) == repr(float(epoch))
+            assert repr(yaml.safe_load(path.read_bytes())[0]["sequence"]["epoch"]) == repr(float(epoch))
 
     def test_steps_and_epochs_of_numpy(self):
         assert b'{"epoch":2,"step":1,' in line(step=np.int64(1), epoch=np.array(2))

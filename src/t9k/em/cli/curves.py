@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from t9k.em.cli.views import View
 
 _DRAWABLE = 1e300  # beyond it, the distance of two values may not be finite
 
-Pair = tuple[int, float]
+Pair = tuple[float, float]
 """Step or epoch, and value."""
 
 
@@ -81,8 +82,9 @@ def curves_of(views: Iterable[View], *, types: Collection[str] = (), x: str = "s
     return found
 
 
-def ticks(lower: int, upper: int, most: int = 8) -> list[int]:
+def ticks(lower: float, upper: float, most: int = 8) -> list[int]:
     """Round numbers from `lower` to `upper` inclusive, at most about so many."""
+    lower, upper = math.floor(lower), math.ceil(upper)
     distance, factors = 1, itertools.cycle((2, 2.5, 2))
     while (upper - lower) / distance > most:
         distance = int(distance * next(factors))

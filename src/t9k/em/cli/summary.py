@@ -27,11 +27,11 @@ class Point:
 
     value: float
     step: int
-    epoch: int | None = None
+    epoch: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types, but for NaN and infinite values."""
-        place = {"step": self.step} if self.epoch is None else {"step": self.step, "epoch": self.epoch}
+        place: dict[str, Any] = {"step": self.step} if self.epoch is None else {"step": self.step, "epoch": self.epoch}
         return {"value": self.value, **place}
 
 

@@ -26,8 +26,10 @@ except ImportError as error:
 _BLOCK_BYTES = 16 << 20
 _TIME = pa.timestamp("us", tz="UTC")
 _KIND = pa.dictionary(pa.int32(), pa.string())
-_SEQUENCE = pa.struct([(STEP, pa.int64()), (EPOCH, pa.int64()), (TIMESTAMP, pa.string())])
-_SCHEMA = pa.schema([("sequence", _SEQUENCE)])
+_SEQUENCE, _FRACTIONAL = (
+    pa.struct([(STEP, pa.int64()), (EPOCH, kind), (TIMESTAMP, pa.string())]) for kind in (pa.int64(), pa.float64())
+)
+_FRACTION = re.compile(rb'"sequence":{"epoch":-?\d+\.')  # raw quotes keep it from being a part of a name
 _BYTES_OF_OTHERS = (b"null", b"\0", b"\\u0000")
 _UTC = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 # Numbers that stand for what JSON lacks while Arrow reads; a block that holds them already is read line by line.
@@ -45,8 +47,8 @@ def read_table(files: Mapping[str, Path]) -> Any:
 
     Returns:
         A `pyarrow.Table` with the columns `type` (dictionary of strings), `step`, `epoch` (null where there is none), `timestamp`
-        (microseconds, UTC; null where it is none) and one for each metric, in the order of their first occurrence. Numbers are
-        int64 where all are integers that fit, else float64; null where a row lacks the metric. A metric with the name of
+        (microseconds, UTC; null where it is none) and one for each metric, in the order of their first occurrence. Numbers, epochs
+        too, are int64 where all are integers that fit, else float64; null where a row lacks the metric. A metric with the name of
         one of the first four has `value.` before it.
 
     Raises:
@@ -100,23 +102,26 @@ def _parse(block: bytes) -> Any:
                 block = block.replace(text, stand_in)
                 found.append((number, meant))
     data = block[2:].replace(b"\n- {", b"\n{")
+    form = _FRACTIONAL if _FRACTION.search(data) else _SEQUENCE
     try:
         if not data.isascii():
             data.decode()
         table = pyarrow.json.read_json(
             pa.BufferReader(data),
-            parse_options=pyarrow.json.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="infer"),
+            parse_options=pyarrow.json.ParseOptions(
+                explicit_schema=pa.schema([("sequence", form)]), unexpected_field_behavior="infer"
+            ),
         )
     except (pa.ArrowException, UnicodeDecodeError):
         return None
     if table.num_rows != lines or table.column_names not in (["sequence", "value"], ["value", "sequence"]):
         return None
-    return _flatten(table, found)
+    return _flatten(table, form, found)
 
 
-def _flatten(table: Any, stand_ins: Iterable[tuple[float, float]]) -> Any:
+def _flatten(table: Any, form: Any, stand_ins: Iterable[tuple[float, float]]) -> Any:
     sequence, value = table["sequence"], table["value"]
-    if sequence.type != _SEQUENCE or not pa.types.is_struct(value.type) or sequence.null_count or value.null_count:
+    if sequence.type != form or not pa.types.is_struct(value.type) or sequence.null_count or value.null_count:
         return None
     step, epoch, timestamp = sequence.flatten()
     if step.null_count or timestamp.null_count:

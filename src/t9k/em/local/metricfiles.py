@@ -13,6 +13,7 @@ from t9k.em.local import forks, metrics, reentry
 from t9k.em.local.appender import InUse, LineAppender
 from t9k.em.local.disk import NO_SPACE, explained, sync_dir
 from t9k.em.local.losses import Losses
+from t9k.em.local.metriccalls import LeftOut
 from t9k.em.local.metricreader import Reader
 from t9k.em.local.metrictypes import canonical_type, file_name, type_of
 from t9k.em.metadata import mapping_of, text_of
@@ -29,6 +30,9 @@ class MetricFiles:
         directory: Where the files lie; it exists when something is appended.
         types: Those that an index names; a file whose type is too long for its name is known from there only.
         on_new_type: Called after the file of a new type was made.
+
+    Attributes:
+        left_out: What could not be recorded; see `metrics.encode_now`.
     """
 
     def __init__(self, directory: Path, types: Iterable[str], on_new_type: Callable[[], None]) -> None:
@@ -38,6 +42,7 @@ class MetricFiles:
         self._is_untold = False
         self._appenders: dict[str, LineAppender] = {}  # by any alias; empty during a fault
         self._by_type: dict[str, LineAppender] = {}
+        self.left_out = LeftOut()
         self._losses = Losses(directory)
         self.forget_parent()
         forks.watch(self)

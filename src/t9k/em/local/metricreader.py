@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from t9k.em.errors import CorruptLocalData, RecoveredDataWarning
 from t9k.em.telling import tell
 
 Entry = dict[str, dict[str, int | float | str]]
-"""``{"value": {name: number}, "sequence": {"epoch": int, "step": int, "timestamp": str}}``, epoch optional."""
+"""``{"value": {name: number}, "sequence": {"epoch": int or float, "step": int, "timestamp": str}}``, epoch optional."""
 
 BLOCK_BYTES = 1 << 18
 FROM_STRING = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -209,7 +210,9 @@ def _is_usual(data: Any) -> bool:
         value, sequence = data["value"], data["sequence"]
         if len(data) != 2 or type(sequence["step"]) is not int or type(sequence["timestamp"]) is not str:  # noqa: PLR2004 - these two
             return False
-        if len(sequence) != _WITHOUT_EPOCH and not (len(sequence) == _WITH_EPOCH and type(sequence["epoch"]) is int):
+        if len(sequence) != _WITHOUT_EPOCH and not (
+            len(sequence) == _WITH_EPOCH and type(sequence["epoch"]) in (int, float)
+        ):
             return False
         for name, number in value.items():
             kind = type(number)
@@ -234,11 +237,15 @@ def _checked(data: Any) -> Entry | None:
             return None
         value[name] = number
     sequence = {name: item for name, item in data["sequence"].items() if item is not None}
-    if type(sequence.get("step")) is not int or type(sequence.get("epoch", 0)) is not int:
+    if type(sequence.get("step")) is not int or not _is_epoch(sequence.get("epoch", 0)):
         return None
     if not isinstance(sequence.get("timestamp", ""), str):
         return None
     return {"value": value, "sequence": sequence}
+
+
+def _is_epoch(value: object) -> bool:
+    return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
 def _read_foreign(path: Path) -> list[Entry] | None:

@@ -5,16 +5,18 @@
     - {"value":{"loss":0.1,"acc":"NaN"},"sequence":{"epoch":1,"step":500,"timestamp":"2023-08-17T08:05:24.390002Z"}}
 
 So it is YAML for any reader (floats have a dot before their exponent, as YAML 1.1 wants), and one append for us. What
-JSON lacks is written as the strings "NaN", "Infinity" and "-Infinity". ``epoch`` is left out when there is none.
+JSON lacks is written as the strings "NaN", "Infinity" and "-Infinity". ``epoch`` is left out when there is none; it may be a float.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import math
 import operator
 import re
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -39,14 +41,18 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _json_string = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp: str) -> bytes:
+LeftOut = Callable[[object, InvalidMetric], None]
+"""Told of a metric that cannot be recorded: its name, and why."""
+
+
+def encode(metrics: Mapping[str, Any], step: int, epoch: float | None, timestamp: str) -> bytes:
     r"""Return the line that records a set of metrics.
 
     Args:
         metrics: Name -> number. A number is an int, a float, a bool (kept as 0 or 1), anything that `float` takes but
             a string, or a NumPy array, PyTorch or TensorFlow tensor of one element.
         step: Step that the metrics belong to; any integer, also of NumPy.
-        epoch: Epoch that they belong to, or None.
+        epoch: Epoch that they belong to, fractions allowed, or None.
         timestamp: UTC time as written in records, ``2023-08-17T08:05:24.390002Z``.
 
     Returns:
@@ -58,10 +64,19 @@ def encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp: 
     return _encode(metrics, step, epoch, _json_string(timestamp)[1:-1])
 
 
-def encode_now(metrics: Mapping[str, Any], step: int, epoch: int | None) -> bytes:
+def encode_now(metrics: Mapping[str, Any], step: int, epoch: float | None, left_out: LeftOut | None = None) -> bytes:
     """Return the line that records a set of metrics now; see `encode`.
 
     Every call of `Run.log` passes here: what orjson writes as `encode` does is told first.
+
+    Args:
+        metrics: See `encode`.
+        step: Likewise.
+        epoch: Likewise.
+        left_out: Told of each metric that cannot be recorded, which is left out then; None if that is an error.
+
+    Returns:
+        The line; an empty one if none of the metrics can be recorded.
     """
     if type(metrics) is dict and type(step) is int and tuple(metrics) in _plain_names:
         has_bare_exponent = False
@@ -78,13 +93,13 @@ def encode_now(metrics: Mapping[str, Any], step: int, epoch: int | None) -> byte
             line = _dumps(metrics, step, epoch)
             if line is not None:
                 return _BARE_EXPONENT.sub(rb"\1.0e", line) if has_bare_exponent else line
-    return _encode(metrics, step, epoch, utc_text())
+    return _encode(metrics, step, epoch, utc_text(), left_out)
 
 
-def _dumps(metrics: dict[str, Any], step: int, epoch: int | None) -> bytes | None:
+def _dumps(metrics: dict[str, Any], step: int, epoch: float | None) -> bytes | None:
     place: dict[str, Any] = {"step": step, "timestamp": utc_text()}
     if epoch is not None:
-        if type(epoch) is not int:
+        if type(epoch) is not int and not (type(epoch) is float and (_SMALLEST <= epoch < _LARGEST or epoch == 0.0)):
             return None
         place = {"epoch": epoch, **place}
     try:
@@ -93,15 +108,27 @@ def _dumps(metrics: dict[str, Any], step: int, epoch: int | None) -> bytes | Non
         return None
 
 
-def _encode(metrics: Mapping[str, Any], step: int, epoch: int | None, timestamp: str) -> bytes:
+def _encode(
+    metrics: Mapping[str, Any], step: int, epoch: float | None, timestamp: str, left_out: LeftOut | None = None
+) -> bytes:
     if not isinstance(metrics, Mapping):
         raise InvalidMetric(f"metrics must be a dict of names and numbers, not {type(metrics).__name__}")
-    values = ",".join([f"{_quoted_name(name)}:{_number(name, value)}" for name, value in metrics.items()])
     place = f'"step":{_index("step", step)},"timestamp":"{timestamp}"'
     if epoch is not None:
-        place = f'"epoch":{_index("epoch", epoch)},{place}'
-    _remember(tuple(metrics))
-    return f'- {{"value":{{{values}}},"sequence":{{{place}}}}}\n'.encode()
+        place = f'"epoch":{_epoch(epoch)},{place}'
+    values = []
+    for name, value in metrics.items():
+        try:
+            values.append(f"{_quoted_name(name)}:{_number(name, value)}")
+        except InvalidMetric as error:
+            if left_out is None:
+                raise
+            left_out(name, error)
+    if len(values) == len(metrics):
+        _remember(tuple(metrics))
+    elif not values:
+        return b""
+    return f'- {{"value":{{{",".join(values)}}},"sequence":{{{place}}}}}\n'.encode()
 
 
 def _remember(names: tuple[str, ...]) -> None:
@@ -159,20 +186,37 @@ def _scalar(name: object, value: Any) -> int | float:
 
 
 def _not_a_number(name: object, value: Any) -> InvalidMetric:
+    if value is None or isinstance(value, str):
+        return InvalidMetric(f"metric {name!r} must be a number, not {_shortly(value)}")
     shape = getattr(value, "shape", None)
-    what = type(value).__name__ + (f" of shape {tuple(shape)}" if shape else "")
+    what = type(value).__name__ + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) and shape else "")
     return InvalidMetric(
         f"metric {name!r} must be a number or an array of one element, not {what}; log its mean, or its parts one by one"
     )
 
 
-def _index(what: str, value: Any) -> int:
+def _shortly(value: object) -> str:
+    return reprlib.repr(value)
+
+
+def _epoch(value: Any) -> str:
+    """Return an epoch as JSON: an integer, or a finite float."""
+    try:
+        number = value if type(value) in (int, float) else unwrap(value)
+        if isinstance(number, float) and math.isfinite(number):
+            return _number("epoch", number)
+    except Exception as error:  # a foreign library may raise anything
+        raise InvalidMetric(f"epoch must be a number, not {_shortly(value)}") from error
+    return str(_index("epoch", value, "a finite number"))
+
+
+def _index(what: str, value: Any, form: str = "an integer") -> int:
     try:
         if isinstance(value, bool):
             raise TypeError
         index = operator.index(value)
     except Exception as error:  # a foreign library may raise anything
-        raise InvalidMetric(f"{what} must be an integer, not {value!r}") from error
+        raise InvalidMetric(f"{what} must be {form}, not {_shortly(value)}") from error
     if index.bit_length() > _MAX_INT_BITS:
         raise InvalidMetric(f"{what} is too large: an integer of {index.bit_length()} bits")
     return index
