@@ -38,6 +38,7 @@ _WEEK_S = 7 * 86_400
 @click.option(
     "--rate", type=click.FloatRange(min=0), default=0, show_default=True, help="Requests a second per user; 0: any."
 )
+@click.option("--audit", metavar="FILE", default="", help="Log there who did what; '-' for standard error.")
 @click.option(
     "--upload-lifetime",
     type=click.IntRange(min=1),

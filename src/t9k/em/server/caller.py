@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from attrs import frozen
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import State
 
 from t9k.em.backend import Backend
 from t9k.em.errors import NotAuthenticated
 from t9k.em.names import check_path, split_version
+from t9k.em.server import audit
 from t9k.em.server.access import Access, owner_of
 from t9k.em.server.accounts import Principal
 from t9k.em.server.bodies import Received
@@ -31,11 +33,17 @@ class Caller:
         service: What the process has.
         principal: Who asks.
         access: What they may do.
+        state: Of the request.
     """
 
     service: Service
     principal: Principal
     access: Access
+    state: State
+
+    def about(self, **fields: Any) -> None:
+        """Add to the audit log what the request is about where its address does not say so; see `t9k.em.server.audit`."""
+        audit.about(self.state, **fields)
 
     @property
     def user(self) -> str:
@@ -86,9 +94,9 @@ async def authenticate(request: Request) -> Caller:
     service: Service = request.app.state.service
     key = _key(request, allow_query=service.settings.allow_query_keys)
     principal = await run_in_threadpool(service.accounts.authenticate, key)
-    request.state.user = principal.user
+    request.state.user, request.state.key_id = principal.user, principal.key_id
     service.rates.take(principal.user)
-    caller = request.state.caller = Caller(service, principal, Access(service.accounts, principal))
+    caller = request.state.caller = Caller(service, principal, Access(service.accounts, principal), request.state)
     return caller
 
 

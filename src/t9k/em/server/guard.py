@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from t9k.em.server.answers import failure
+from t9k.em.server.audit import AuditLog
 from t9k.em.server.limits import timely
 from t9k.em.server.metrics import Metrics
 from t9k.em.server.settings import Settings
@@ -42,6 +43,7 @@ class Guard:
         self._app = app
         self._settings = settings
         self._metrics = metrics
+        self._audit = AuditLog(settings.audit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or refuses it."""
@@ -120,6 +122,7 @@ class Guard:
             "user": scope["state"].get("user", ""),
         }
         _log.info("request", extra={"fields": fields})
+        self._audit.note(scope, request_id, status)
 
 
 def _size(headers: dict[bytes, bytes]) -> int:

@@ -9,6 +9,7 @@ import uvicorn
 from t9k.em.errors import InvalidInput
 from t9k.em.server import logs
 from t9k.em.server.accounts import Accounts
+from t9k.em.server.audit import AuditLog
 from t9k.em.server.settings import Settings
 
 DRAIN_S = 30
@@ -25,13 +26,14 @@ def run(settings: Settings) -> None:
 
     Raises:
         BackendError: The database has no accounts yet, or cannot be reached.
-        InvalidInput: Nobody can listen at the address.
+        InvalidInput: Nobody can listen at the address, or the audit log cannot be written.
     """
     accounts = Accounts(settings.database)
     try:
         accounts.check()
     finally:
         accounts.close()
+    AuditLog(settings.audit)  # says here what is wrong with the file, and not in each process
     _check_address(settings.host, settings.port)
     logs.configure()
     settings.to_environment()

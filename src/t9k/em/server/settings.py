@@ -47,6 +47,7 @@ class Settings:
         direct: Whether clients may get signed URLs of the store.
         body_bytes: The most that one request may carry.
         rate: Requests a second that one user may make of one process, twice as many in a burst; 0 for no limit.
+        audit: Path of the audit log; '-' for standard error, '' for none.
         upload_lifetime_s: How long an upload that was begun can be gone on with, in seconds.
     """
 
@@ -59,6 +60,7 @@ class Settings:
     allow_query_keys: bool = False
     direct: bool = True
     body_bytes: int = field(default=DEFAULT_BODY_BYTES, validator=_in_range(LEAST_BODY_BYTES, MOST_BODY_BYTES))
+    audit: str = ""
     rate: float = field(default=0.0, validator=_in_range(0, 1e9))
     upload_lifetime_s: float = field(default=7 * 86_400.0, validator=_in_range(1, 366 * 86_400.0))
 

@@ -68,6 +68,7 @@ def add_key(caller: Manager, body: models.NewKeyIn) -> JSONResponse:
         folder=body.folder,
         parent=caller.principal.key_id,
     )
+    caller.about(made=info.id, scope=info.scope, folder=info.folder)
     return JSONResponse({**_key(info), "key": text}, 201)
 
 
@@ -90,12 +91,14 @@ def users(caller: Administrator, limit: Limit = PAGE, after: After = "") -> JSON
 @router.post("/users", operation_id="addUser", status_code=201, response_model=models.User)
 def add_user(caller: Administrator, body: models.UserIn) -> JSONResponse:
     """Adds a user."""
+    caller.about(name=body.name, is_admin=body.is_admin)
     return JSONResponse(_user(caller.service.accounts.add_user(body.name, is_admin=body.is_admin)), 201)
 
 
 @router.patch("/users/{name}", operation_id="changeUser", response_model=models.User)
 def change_user(caller: Administrator, name: str, body: models.UserChange) -> JSONResponse:
     """Disables a user, whose keys are then refused, or enables them again."""
+    caller.about(disabled=body.disabled)
     return JSONResponse(_user(caller.service.accounts.set_disabled(name, body.disabled)))
 
 
@@ -109,6 +112,7 @@ def groups(caller: Administrator, limit: Limit = PAGE, after: After = "") -> JSO
 @router.post("/groups", operation_id="addGroup", status_code=201, response_model=models.Group)
 def add_group(caller: Administrator, body: models.GroupIn) -> JSONResponse:
     """Adds a group without members."""
+    caller.about(name=body.name)
     caller.service.accounts.add_group(body.name)
     return JSONResponse({"name": body.name, "members": []}, 201)
 

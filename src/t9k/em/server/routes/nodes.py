@@ -119,6 +119,7 @@ def signed(caller: Authenticated, path: Path, generation: Generation, key: Key) 
 def make_folder(caller: Authenticated, body: models.FolderIn) -> JSONResponse:
     """Makes a folder and its parents as needed; one that is there is fine."""
     path = check_path(body.path)
+    caller.about(path=path)
     permission = caller.access.require(path, PASS if path == "/" else EDIT)
     caller.make_home(path)
     return JSONResponse(node_json(caller.tree.make_folder(path), permission))
@@ -128,6 +129,7 @@ def make_folder(caller: Authenticated, body: models.FolderIn) -> JSONResponse:
 def move(caller: Authenticated, body: models.MoveIn) -> JSONResponse:
     """Moves a node with all its generations and all below it; it takes the permissions of its new folder."""
     path, folder = check_path(body.path), check_path(body.folder)
+    caller.about(path=path, folder=folder)
     caller.access.require_removal(path)
     permission = caller.access.require(folder, EDIT)
     if folder == parent_and_name(path)[0]:

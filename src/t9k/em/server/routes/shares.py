@@ -30,6 +30,7 @@ def shares(caller: Authenticated, path: Path) -> JSONResponse:
 @router.put("", operation_id="share", response_model=models.Share)
 def share(caller: Authenticated, body: models.ShareIn) -> JSONResponse:
     """Lets a user, a group or everybody with a key view or edit a node and all below it."""
+    caller.about(path=body.path, kind=body.kind, name=body.name, level=body.level)
     caller.access.require(check_path(body.path), OWN)
     caller.service.tree_at(body.path, caller.user).stat(body.path)
     return JSONResponse(

@@ -195,6 +195,7 @@ def _check(caller: Caller, request: UploadRequest) -> None:
         NotFound, Forbidden: See `Access.require`.
     """
     path = join(request.folder, request.draft.name)
+    caller.about(path=path, op=request.op)
     try:
         caller.access.require(request.folder, EDIT)
     except (NotFound, PermissionError):
