@@ -9,8 +9,7 @@ from attrs import evolve
 from fsspec.registry import known_implementations, registry
 
 from t9k.em.backend import ObjectStore
-from t9k.em.errors import UnknownScheme
-from t9k.em.registry import schemes
+from t9k.em.registry import unknown_scheme
 from t9k_em_backends.tree import TreeBackend
 
 if TYPE_CHECKING:
@@ -52,10 +51,8 @@ class FsspecStore(ObjectStore):
             InvalidURI: See the port.
         """
         if uri.scheme in _REFUSED or uri.scheme not in known_implementations.keys() | registry.keys():
-            raise UnknownScheme(
-                f"no installed backend serves {uri.scheme}://; installed are: "
-                f"{', '.join(f'{name}://' for name in schemes())}, and what fsspec has a driver for"
-            )
+            served = (known_implementations.keys() | registry.keys()) - _REFUSED
+            raise unknown_scheme(uri.scheme, (name for name in served if "_" not in name))
         module, name = _OWN.get(uri.scheme, _PLAIN)
         store: type[ObjectStore] = getattr(import_module(module), name)
         return store.from_uri(uri)

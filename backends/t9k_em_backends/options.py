@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from t9k.em.errors import InvalidURI
+from t9k.em.typos import did_you_mean
 
 if TYPE_CHECKING:
     from t9k.em.uris import URI
@@ -20,7 +21,9 @@ def check_known(uri: URI, known: Collection[str]) -> None:
         InvalidURI: There is one.
     """
     for name in sorted(uri.options.keys() - set(known)):
-        raise InvalidURI(f"{uri.text} takes no option {name!r}; it takes {', '.join(sorted(known))}")
+        raise InvalidURI(
+            f"{uri.text} takes no option {name!r}; it takes {', '.join(sorted(known))}{did_you_mean(name, known)}"
+        )
 
 
 def flag(uri: URI, name: str) -> bool | None:

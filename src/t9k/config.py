@@ -152,5 +152,7 @@ CONFIG = Config()
 
 def _check_key(key: object) -> None:
     if key not in _KEYS:
-        message = f"t9k.CONFIG has no key {key!r}; its keys are {', '.join(_KEYS)}"
+        from t9k.em.typos import did_you_mean  # noqa: PLC0415 - t9k.em imports this module
+
+        message = f"t9k.CONFIG has no key {key!r}; its keys are {', '.join(_KEYS)}{did_you_mean(key, _KEYS)}"
         raise KeyError(message)

@@ -138,3 +138,12 @@ def test_progress_goes_to_its_end_and_no_further(em: Em, store: str, terminal: N
 
 def names(store: str) -> list[str]:
     return [node.name for node in session.backend_at(store).list("/alice/default")]
+
+
+def test_one_folder_is_not_mirrored_over_a_whole_store(em: Em, logged_in: str) -> None:
+    fill(logged_in)
+    for source, folder in (("cv/mnist", "cv/mnist"), ("cv/mnist/cnn", "cv/mnist"), ("cv", "cv")):
+        ran = em("mirror", source, f"{logged_in}-2")
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.endswith(f"give the folder as the target: {logged_in}-2#/alice/{folder}\n")
+    assert not Path("store-2").exists()

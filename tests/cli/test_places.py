@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Em, make_artifact, make_run
 from tests.services.places import S3Place
 
+from t9k import CONFIG
 from t9k.em import session
 from t9k.em.cli.places import local_node, local_nodes, refuse_nested, uri_of
 from t9k.em.uris import parse
@@ -97,3 +99,50 @@ def test_a_bucket_that_is_not_there_is_no_folder(em: Em, s3: S3Place, command: s
     assert ran.code == 1
     assert ran.err.startswith("em: s3://nobody-made-this: there is no such bucket")
     assert "is a folder" in em(command, s3.new_root()).err
+
+
+class TestATypoOfAUri:
+    @pytest.fixture(autouse=True)
+    def _nothing_is_made(self) -> Iterator[None]:
+        yield
+        assert not [path for path in Path.cwd().iterdir() if ":" in path.name or path.name == "http"]
+
+    @pytest.mark.parametrize(
+        ("typo", "meant"),
+        [("s3:/bucket", "s3://bucket"), ("http//host", "http://host"), ("simplecache::s3://b/r", "s3://b/r")],
+    )
+    def test_is_refused_by_all_commands_with_what_was_meant(self, em: Em, typo: str, meant: str) -> None:
+        run = make_run()
+        for arguments in (
+            ("login", typo),
+            ("ls", typo),
+            ("show", typo),
+            ("gc", typo),
+            ("rm", "-y", typo),
+            ("download", typo),
+            ("mirror", typo, "memory://x"),
+            ("mirror", "memory://x", typo),
+            ("cp", "memory://x#/alice/a", typo),
+            ("upload", run.local, "--folder", typo, "--make-folder"),
+            ("upload", run.local, "--backend", typo),
+            ("--backend", typo, "ls", "/"),
+        ):
+            ran = em(*arguments)
+            assert (ran.code, ran.out) == (1, ""), arguments
+            assert f"did you mean {meant!r}?" in ran.err, arguments
+        assert em("config", "--json").json["aistore_host"] is None
+
+    def test_is_told_where_it_was_read(self, em: Em, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EM_BACKEND", "s3:/bucket")
+        assert em("ls", "/").err.startswith("em: the environment variable EM_BACKEND: 's3:/bucket' looks like a URI")
+        monkeypatch.delenv("EM_BACKEND")
+        Path("config.yaml").write_text("current-context: a\ncontexts: [{name: a, server: 'localhost:8000'}]\n")
+        monkeypatch.setenv("T9K_CONFIG", "config.yaml")
+        CONFIG.reload()
+        assert em("ls", "/").err.startswith("em: the aistore_host of config.yaml: 'localhost:8000' looks like a URI")
+
+    def test_is_no_directory_to_download_into(self, em: Em, logged_in: str) -> None:
+        make_run().upload(f"{logged_in}#default")
+        ran = em("download", "default/cnn", "s3://bucket/cnn")
+        assert ran.code == 1
+        assert "must be a directory of this machine, not a URI" in ran.err

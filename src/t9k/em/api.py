@@ -368,7 +368,7 @@ def _local_directory(path: str, kind: str) -> Path | None:
 
 def _destination(given: Mapping[str, Any]) -> Destination:
     return Destination(
-        folder=session.text_of_place(given["folder"]),
+        folder=session.check_place(given["folder"]),
         make_folder=given["make_folder"],
         conflict_strategy=given["conflict_strategy"],
     )

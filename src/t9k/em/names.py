@@ -16,6 +16,7 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from t9k.em.errors import InvalidKey, InvalidName, InvalidStrategy, KeyCollision
+from t9k.em.typos import did_you_mean
 
 MAX_KEY_BYTES = 1024
 MAX_COMPONENT_BYTES = 255
@@ -269,6 +270,7 @@ def check_strategy(strategy: str) -> str:
     if strategy not in STRATEGIES:
         raise InvalidStrategy(
             f"conflict strategy {strategy!r} is unknown; use one of {', '.join(map(repr, STRATEGIES))}"
+            f"{did_you_mean(strategy, STRATEGIES)}"
         )
     return strategy
 

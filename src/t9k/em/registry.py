@@ -10,9 +10,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from t9k.em.errors import UnknownScheme
+from t9k.em.typos import SCHEMES, nearest_scheme
 from t9k.em.uris import URI, parse
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from importlib.metadata import EntryPoint
 
     from t9k.em.backend import Backend
@@ -33,6 +35,24 @@ def schemes() -> list[str]:
     return sorted(_declared().keys() - {ANY})
 
 
+def unknown_scheme(scheme: str, more: Iterable[str] = ()) -> UnknownScheme:
+    """Return the error for a scheme that nothing serves, with the one that was probably meant.
+
+    Args:
+        scheme: What was given.
+        more: Schemes that are served besides those of installed packages.
+    """
+    more = sorted(more)
+    known = [*schemes(), *more]
+    meant = nearest_scheme(scheme, [*(name for name in SCHEMES if name in known), *known])
+    others = ", and what fsspec has a driver for" if more else ""
+    return UnknownScheme(
+        f"no installed backend serves {scheme}://; installed are: "
+        f"{', '.join(f'{name}://' for name in schemes())}{others}"
+        f"{'' if meant in (None, scheme) else f'; did you mean {meant}://?'}"
+    )
+
+
 def backend_class(scheme: str) -> type[Backend]:
     """Loads the backend class for a scheme.
 
@@ -42,9 +62,7 @@ def backend_class(scheme: str) -> type[Backend]:
     """
     point = _declared().get(scheme) or _declared().get(ANY)
     if point is None:
-        raise UnknownScheme(
-            f"no installed backend serves {scheme}://; installed are: {', '.join(f'{name}://' for name in schemes())}"
-        )
+        raise unknown_scheme(scheme)
     loaded: type[Backend] = point.load()
     return loaded
 

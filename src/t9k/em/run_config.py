@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import InvalidConfig
+from t9k.em.typos import did_you_mean
 
 MAX_BYTES = 1 << 20
 
@@ -56,7 +57,9 @@ def read_run_config(path: Path) -> dict[str, Any]:
         raise InvalidConfig(f"the run config {path} must be a mapping like 'name: mnist', not a {type(data).__name__}")
     for key, value in data.items():
         if key not in _FIELDS:
-            raise InvalidConfig(f"the run config {path} has the unknown key {key!r}; known are: {', '.join(_FIELDS)}")
+            raise InvalidConfig(
+                f"the run config {path} has the unknown key {key!r}; known are: {', '.join(_FIELDS)}{did_you_mean(key, _FIELDS)}"
+            )
         is_valid, form = _FIELDS[key]
         if value is not None and not is_valid(value):
             raise InvalidConfig(f"the run config {path} needs {form} for {key!r}, not {value!r}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from t9k.em.errors import InvalidInput, NotFound, NotLoggedIn
 from t9k.em.names import absolute
 from t9k.em.registry import open_backend
-from t9k.em.uris import URI, is_uri, parse, root_of
+from t9k.em.uris import URI, check_path_text, is_uri, parse, root_of
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -83,7 +83,7 @@ def resolve(place: str) -> tuple[Backend, str]:
         NotLoggedIn: It is a path and no backend was chosen.
         InvalidURI, InvalidName: It cannot be used.
     """
-    place = text_of_place(place)
+    place = check_place(place)
     if not is_uri(place):
         backend = current()
         return backend, absolute(place, backend.whoami())
@@ -116,6 +116,17 @@ def text_of_place(place: str | os.PathLike[str]) -> str:
     return text
 
 
+def check_place(place: str | os.PathLike[str]) -> str:
+    """Return a folder or node argument as text, unless it was meant to be a URI and is none.
+
+    Raises:
+        InvalidInput: It is neither text nor a path.
+        InvalidURI: It looks like a URI and is none.
+    """
+    text = text_of_place(place)
+    return text if is_uri(text) else check_path_text(text)
+
+
 def locate(path: str) -> tuple[Backend, str]:
     """Finds the backend and absolute path that the path of a node means, for one that is no local directory.
 
@@ -128,7 +139,7 @@ def locate(path: str) -> tuple[Backend, str]:
             raise NotFound(
                 f"{path} names a store and no node in it; add '#' and its path, like '#/alice/default/mnist'"
             )
-    elif _current is None:
+    elif check_path_text(path) and _current is None:
         raise NotLoggedIn(f"{path!r} is no local directory of that kind, and no backend is chosen; {_HOW}")
     return resolve(path)
 

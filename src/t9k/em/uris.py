@@ -16,9 +16,12 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from attrs import field, frozen
 
 from t9k.em.errors import InvalidURI, SecretInURI
+from t9k.em.typos import meant_by_path, meant_by_store
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _WEB = ("http", "https")
+_FORMS = "'file:///data/em', 's3://bucket/root' or 'https://host/path'"
+_HIDDEN = "what was given"
 _SECRET_OPTION = re.compile(
     r"(secret|password|passwd|token|(api|access|secret|account)[_-]?key|keyid|credentials?|signature)$"
     r"|(^|[_-])(key|sig|sas|pwd|auth)$",
@@ -62,6 +65,7 @@ def parse(text: str) -> URI:
     if not text or not _is_clean(text):
         raise InvalidURI(f"{_shown(text)} is no backend; use a URI like 'file:///data/em' or a local path")
     if not is_uri(text):
+        _refuse_typo(text, meant_by_store(text), f"a local directory of that name is './{text.strip()}'")
         return _local(Path(os.path.abspath(os.path.expanduser(text))))  # noqa: PTH100, PTH111 - literally, links and all
     try:
         parts = urlsplit(text)
@@ -81,13 +85,46 @@ def parse(text: str) -> URI:
         path = unquote(parts.path)
         if not _is_clean(path):
             raise InvalidURI(f"{text!r} has control characters in its path; write it like 'file:///data/em'")
-        local = _local(Path(os.path.normpath(path)))
+        _refuse_spaces(scheme, path)
+        local = _local(Path(f"/{os.path.normpath(path).lstrip('/')}"))  # POSIX leaves two slashes at the beginning
         return URI(scheme=scheme, text=local.text, netloc="", path=local.path, options=options, folder=folder)
     path = parts.path.rstrip("/")
     if not parts.netloc and not path:
         raise InvalidURI(f"{text!r} names no place; write it like '{scheme}://name/root'")
+    _refuse_spaces(scheme, f"{parts.netloc}{path}")
     root = f"{scheme}://{parts.netloc}{path}"
     return URI(scheme=scheme, text=root, netloc=parts.netloc, path=path, options=options, folder=folder)
+
+
+def check_path_text(text: str) -> str:
+    """Return the path of a folder or node in a backend, unless it was meant to be a URI.
+
+    Args:
+        text: What has no scheme, see `is_uri`; whether it can be a path is checked elsewhere.
+
+    Raises:
+        InvalidURI: It looks like a URI and is none.
+    """
+    _refuse_typo(text, meant_by_path(text), "the path of a folder of that name begins with '/' and your name")
+    return text
+
+
+def _refuse_typo(text: str, meant: str | None, instead: str) -> None:
+    """Raise for a text that was meant to be a URI."""
+    if meant is None:
+        return
+    if _shown(text) == _HIDDEN:  # nor may what was meant be repeated
+        form = f"URI that begins with '{meant.partition('://')[0]}://'" if is_uri(meant) else f"URI like {_FORMS}"
+        raise InvalidURI(f"{_HIDDEN} looks like a URI and is none; use a {form}, or a local path that begins with './'")
+    asked = f"did you mean {meant!r}?" if meant else f"use a URI like {_FORMS}"
+    if text != text.strip():
+        raise InvalidURI(f"{text!r} begins or ends with a space; {asked}")
+    raise InvalidURI(f"{text!r} looks like a URI and is none; {asked} ({instead})")
+
+
+def _refuse_spaces(scheme: str, place: str) -> None:
+    if place != place.rstrip():
+        raise InvalidURI(f"the URI {scheme}://... ends with a space; leave it out, or write it as %20")
 
 
 def root_of(uri: URI) -> str:
@@ -160,4 +197,4 @@ def _is_clean(text: str) -> bool:
 
 def _shown(text: object) -> str:
     """A text as an error may repeat it: not where it may hold a secret."""
-    return repr(text) if isinstance(text, str) and not {"@", "?"} & set(text) else "what was given"
+    return repr(text) if isinstance(text, str) and not {"@", "?"} & set(text) else _HIDDEN

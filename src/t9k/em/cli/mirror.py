@@ -66,7 +66,7 @@ def mirror(
     for place in (source, target):
         if places.local_node(place):
             raise InvalidInput(f"{place} is local; em upload sends it, and em mirror what is in a backend")
-    if not (is_uri(source) and is_uri(target)):
+    if not all([is_uri(session.check_place(place)) for place in (source, target)]):  # noqa: C419 - each is checked
         places.connect()
     places.refuse_nested(session.root(target))
     with progress() as bars:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def connect() -> Backend:
     Raises:
         NotLoggedIn: Neither the command line, the environment nor the T9k config names one.
     """
-    from t9k import CONFIG
+    from t9k.config import CONFIG, config_path
 
     saved = CONFIG["aistore_host"]
     wanted: str | None = click.get_current_context().find_root().obj or saved
@@ -69,7 +70,16 @@ def connect() -> Backend:
             "instead of a path: file:///data/em#/alice/mnist"
         )
     # The key belongs to the host that it was saved with.
-    return session.login(wanted, api_key=CONFIG["api_key"] if is_same_root(wanted, saved) else None)
+    try:
+        return session.login(wanted, api_key=CONFIG["api_key"] if is_same_root(wanted, saved) else None)
+    except InvalidURI as error:
+        if wanted == os.environ.get("EM_BACKEND"):
+            where = "the environment variable EM_BACKEND"
+        elif wanted == saved:
+            where = f"the aistore_host of {config_path()}"
+        else:
+            raise
+        raise type(error)(f"{where}: {error}") from error
 
 
 def remote(place: str) -> tuple[Backend, str]:
@@ -79,7 +89,7 @@ def remote(place: str) -> tuple[Backend, str]:
         NotLoggedIn: See `connect`.
         InvalidURI, InvalidName: It cannot be used.
     """
-    if not is_uri(place):
+    if not is_uri(session.check_place(place)):
         connect()
     elif parse(place).folder is None:
         place = f"{place.rstrip('#')}#/"

@@ -48,7 +48,7 @@ def upload(
     """
     directories = list(dict.fromkeys(node for path in paths for node in places.require_local(path)))
     directories.sort(key=lambda directory: places.kind_of(directory) != ARTIFACT)  # runs refer to them
-    if not is_uri(folder):
+    if not is_uri(session.check_place(folder)):
         places.connect()
     backend, target = session.resolve(folder)
     places.refuse_nested(backend.uri)

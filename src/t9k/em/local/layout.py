@@ -22,6 +22,8 @@ from t9k.em.local.files import make_private_dir, write_atomic
 from t9k.em.local.yamlwriter import dump
 from t9k.em.names import alternative_name
 from t9k.em.records import ARTIFACT, RUN
+from t9k.em.typos import meant_by_path
+from t9k.em.uris import is_uri
 
 INDEX = "index.yaml"
 METADATA = "metadata.yaml"
@@ -46,9 +48,33 @@ def parent_directory(kind: str) -> Path:
 
     Args:
         kind: 'Run' or 'Artifact'.
+
+    Raises:
+        LocalError: The environment variable names a store, or was meant to.
     """
     variable, default = _PARENTS[kind]
-    return Path(os.environ.get(variable) or default)
+    named = os.environ.get(variable) or default
+    check_local(named, f"the environment variable {variable}")
+    return Path(named)
+
+
+def check_local(path: str | os.PathLike[str], what: str) -> None:
+    """Refuse a URI where a local path is needed, which would become a directory called 's3:'.
+
+    Args:
+        path: What was given.
+        what: How an error calls it.
+
+    Raises:
+        LocalError: It is a URI, or was meant to be one.
+    """
+    text = os.fspath(path)
+    if not is_uri(text) and meant_by_path(text) is None:
+        return
+    local = text.partition("://")[2] if text.lower().startswith("file:///") else ".em/runs"
+    raise LocalError(
+        f"{what} must be a directory of this machine, not a URI; write it like {local!r}, and upload what is there to a store"
+    )
 
 
 @contextlib.contextmanager

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from t9k.em.errors import EMError, InvalidInput, NotFound
-from t9k.em.names import join, split_version
+from t9k.em.names import join, parent_and_name, split_version
 from t9k.em.records import FOLDER
 from t9k.em.transfer.mirroring.nodes import Item, Mirrored, Options, failed, mirror_node
 from t9k.em.transfer.mirroring.planning import Plan, Planner
@@ -72,6 +72,12 @@ def run_mirror(
     if split_version(source.path)[1] is not None or split_version(target.path)[1] is not None:
         raise InvalidInput(f"a mirror follows the newest version; give {source} without '@' and digits")
     top = source.backend.stat(source.path)
+    if target.path == "/" and source.path != "/":
+        folder = source.path if top.kind == FOLDER else parent_and_name(source.path)[0]
+        raise InvalidInput(
+            f"{source} is one {top.kind.lower()}, and {target.backend.uri} is a whole store; "
+            f"give the folder as the target: {evolve(target, path=folder)}"
+        )
     _check_nesting(source, target, options, is_folder=top.kind == FOLDER)
     if (
         options.delete
