@@ -45,7 +45,7 @@ def test_json_and_back_is_the_same(record: Any) -> None:
     assert data == record.to_dict()
     assert from_dict({**data, "from a later version": 1}) == record
     assert type(record).from_dict(data) == record
-    assert data["kind"] == record.kind == type(record).__name__
+    assert data["kind"] == type(record).__name__
     assert hash(record) == hash(from_dict(data))
 
 
@@ -60,6 +60,7 @@ def test_json_and_back_is_the_same(record: Any) -> None:
         (Branch(asset=MNIST, name="fix/labels"), "dataset/cv/mnist:fix/labels", "fix/labels", MNIST.path),
         (Tag(asset=GPT2, name="v1"), "model/llm/gpt2:v1", "v1", GPT2.path),
         (Commit(asset=MNIST, id="AB12cd"), "dataset/cv/mnist:ab12cd", "ab12cd", MNIST.path),
+        (Commit(MNIST, "0123456789ab"), "dataset/cv/mnist:0123456789ab", "01234567", MNIST.path),
     ],
 )
 def test_reference_name_and_path(record: Any, reference: str, name: str, path: str) -> None:
@@ -100,9 +101,9 @@ def test_refuses_what_is_no_path_of_a_model(path: Any) -> None:
 
 def test_the_name_is_the_end_of_the_path() -> None:
     assert Model(path="model/llm/gpt2", name="gpt2").name == "gpt2"
-    for name in ("gpt3", "llm/gpt2", "", None):
+    for name in ("gpt3", "llm/gpt2", ""):
         with pytest.raises(InvalidName):
-            Model(path="model/llm/gpt2", name=name)  # type: ignore[arg-type]
+            Model(path="model/llm/gpt2", name=name)
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "a//b", "/a", "a b\x00", None])
@@ -166,3 +167,68 @@ def test_records_cannot_change() -> None:
 def test_all_is_the_public_surface() -> None:
     public = {name for name, value in vars(core).items() if getattr(value, "__module__", "") == core.__name__}
     assert {name for name in public if not name.startswith("_")} == set(core.__all__)
+
+
+class TestAsTheSdkPublishesThem:
+    """The calls and attributes of `t9k.ah.core` in TensorStack's reference."""
+
+    FOLDER = Folder("/alice/t9k-assethub/model/llm", "f0", "alice", "Model", "llm", ["x"], "models", "{}")
+
+    def test_a_folder(self) -> None:
+        folder = self.FOLDER
+        assert (folder.path, folder.id, folder.owner, folder.kind) == (
+            "/alice/t9k-assethub/model/llm",
+            "f0",
+            "alice",
+            "Model",
+        )
+        assert (folder.name, list(folder.labels), folder.description, folder.extra) == ("llm", ["x"], "models", "{}")
+        assert folder.alive
+        assert Folder("dataset/cv", id_="", owner="bob", asset_kind="Dataset").kind == "Dataset"
+
+    @pytest.mark.parametrize("contradiction", [{"owner": "bob"}, {"asset_kind": "Dataset"}, {"asset_kind": "model"}])
+    def test_a_folder_whose_path_says_something_else_is_refused(self, contradiction: dict[str, str]) -> None:
+        with pytest.raises(InvalidInput, match="as its path"):
+            Folder("/alice/t9k-assethub/model/llm", **contradiction)
+
+    def test_a_model(self) -> None:
+        model = Model("1c0d", self.FOLDER, "gpt2", ["a"], "small", "extra")
+        assert model == Model(
+            id_="1c0d", folder=self.FOLDER, name="gpt2", labels=["a"], description="small", extra="extra"
+        )
+        assert (model.id, model.folder, model.name, list(model.labels)) == ("1c0d", self.FOLDER, "gpt2", ["a"])
+        assert (model.path, model.kind) == ("/alice/t9k-assethub/model/llm/gpt2", "Model")
+        assert (model.description, model.extra, model.owner, model.alive) == ("small", "extra", "alice", True)
+        assert from_dict(json.loads(json.dumps(model.to_dict()))) == model
+        assert GPT2.folder.path == "/alice/t9k-assethub/model/llm"
+
+    def test_a_dataset(self) -> None:
+        dataset = Dataset("9a", Folder("dataset/cv"), "mnist", [], "", "")
+        assert (dataset.path, dataset.kind, dataset.commit_id) == ("dataset/cv/mnist", "Dataset", "")
+        assert Dataset(path="dataset/cv/mnist", commit_id="AB12").commit_id == "ab12"
+        with pytest.raises(InvalidInput, match="4 to 64"):
+            Dataset(path="dataset/cv/mnist", commit_id="x")
+
+    def test_an_asset_lies_in_its_folder(self) -> None:
+        with pytest.raises(InvalidName, match="path .* of a Dataset must be"):
+            Dataset("", self.FOLDER, "mnist", [], "", "")
+        with pytest.raises(InvalidInput, match="must be a Folder, not str"):
+            Model("", "model/llm", "gpt2", [], "", "")  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput, match="does not lie in its folder"):
+            Model(folder=self.FOLDER, path="model/llm/gpt2")
+        with pytest.raises(InvalidInput, match="needs a folder and a name"):
+            Model("1c0d")
+
+    @pytest.mark.parametrize(("cls", "kind"), [(Branch, "branch"), (Tag, "tag")])
+    def test_a_branch_and_a_tag(self, cls: type[Branch | Tag], kind: str) -> None:
+        ref = cls(GPT2, "v1", "0123456789AB")
+        assert (ref.asset, ref.name, ref.commit_id, ref.kind, ref.alive) == (GPT2, "v1", "0123456789ab", kind, True)
+        assert from_dict(ref.to_dict()) == ref
+        with pytest.raises(InvalidInput, match="4 to 64"):
+            cls(GPT2, "v1", "main")
+
+    def test_a_commit(self) -> None:
+        commit = Commit(GPT2, "0123456789ab")
+        assert (commit.asset, commit.id, commit.name, commit.kind) == (GPT2, "0123456789ab", "01234567", "commit")
+        assert commit.alive
+        assert commit == Commit(asset=GPT2, id_="0123456789ab")

@@ -172,6 +172,17 @@ def test_errors_are_runtime_errors_as_the_reference_says():
 
 
 class TestCreate:
+    def test_calls_of_the_references_examples_work(self, store):
+        em.login(store)
+        run = em.create_run(
+            name="cnn_keras", hparams={"epochs": 1}, folder_path="cv/mnist", auto_upload=True, make_folder=True
+        )
+        run.update({"batch_size": 32, "epochs": 10})
+        run.params["batch_size"] = 64
+        run.params.lr = 0.1
+        run.finish()
+        assert em.load_run("cv/mnist/cnn_keras").hparams.as_dict() == {"epochs": 10, "batch_size": 64, "lr": 0.1}
+
     def test_makes_directories_where_the_environment_says(self, tmp_path, monkeypatch):
         assert Path(em.create_run(name="a").local).parent == Path(".em/runs")
         assert Path(em.create_artifact("a").local).parent == Path(".em/artifacts")
@@ -302,6 +313,12 @@ class TestLogin:
     def test_needs_a_place(self):
         with pytest.raises(InvalidInput, match="pass ais_host="):
             em.login()
+
+    def test_an_empty_host_or_key_means_the_default(self, store):
+        t9k.CONFIG["aistore_host"] = store
+        em.login(ais_host="", api_key="")
+        em.create_artifact("a").upload()
+        assert em.load_artifact("default/a").name == "a"
 
     def test_takes_the_place_from_the_t9k_config(self, store):
         t9k.CONFIG["aistore_host"] = store

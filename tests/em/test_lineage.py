@@ -52,7 +52,11 @@ class TestMarking:
         run.mark_input(asset)
         run.mark_input(asset)
         [record] = run.associations["input"]
-        assert (record["type"], record["path"], record["reference"]) == (asset.kind, asset.path, asset.reference)
+        assert (record["type"], record["path"], record["reference"]) == (
+            type(asset).__name__,
+            asset.path,
+            asset.reference,
+        )
         assert load_run(run.local).associations == run.associations
 
     def test_assets_of_two_users_are_two(self, run):

@@ -27,4 +27,4 @@ def test_it_keeps_its_identity_through_upload_and_load(server, alice, asset):
     loaded = em.load_run(f"/{alice.name}/f/r")
     assert loaded.associations == run.associations
     (record,) = loaded.associations["input"]
-    assert (record["type"], record["reference"]) == (asset.kind, asset.reference)
+    assert (record["type"], record["reference"]) == (type(asset).__name__, asset.reference)

@@ -38,6 +38,7 @@ def create_run(
     make_folder: bool = False,
     conflict_strategy: str = "new",
     *,
+    folder_path: str | None = None,
     system_metrics: float | None = None,
 ) -> Run:
     """Creates and initializes a new Run.
@@ -57,6 +58,7 @@ def create_run(
         folder: Path of the Folder to which the Run is uploaded; see `Run.upload`.
         make_folder: If True and the Folder does not exist, make it and parent Folders as needed.
         conflict_strategy: 'skip', 'error', 'new' or 'replace'; see `Run.upload`.
+        folder_path: Another name of `folder`, which the reference's examples use.
         system_metrics: Seconds between two samples of processor, memory, disk, network and NVIDIA GPUs, which are
             logged as metrics of type 'system'; None for none. Needs `pip install 't9k-em[system]'`.
 
@@ -84,7 +86,7 @@ def create_run(
         "labels": labels,
         "description": description,
         "auto_upload": auto_upload,
-        "folder": folder,
+        "folder": folder if folder_path is None else folder_path,
         "make_folder": make_folder,
         "conflict_strategy": conflict_strategy,
         "system_metrics": system_metrics,
@@ -201,7 +203,7 @@ def login(ais_host: str | None = None, api_key: str | None = None, timeout: int 
 
     Args:
         ais_host: URL of AIStore server, or URI of another backend such as 'file:///data/em'. Defaults to
-            `t9k.CONFIG['aistore_host']`.
+            `t9k.CONFIG['aistore_host']`, as does ''.
         api_key: API Key for requesting server. Defaults to `t9k.CONFIG['api_key']` if that belongs to this server: a key is
             never sent to another one. Backends without accounts ignore it.
         timeout: How many seconds to wait for server to send data before giving up.
@@ -213,13 +215,13 @@ def login(ais_host: str | None = None, api_key: str | None = None, timeout: int 
     """
     from t9k import CONFIG  # noqa: PLC0415 - the config file is read only when it is needed
 
-    host = ais_host if ais_host is not None else CONFIG["aistore_host"]
-    if host is None:
+    host = ais_host or CONFIG["aistore_host"]
+    if not host:
         raise InvalidInput(
             "no backend to log in to; pass ais_host='file:///data/em', or put aistore_host into the T9k config file"
         )
     host = session.text_of_place(host)
-    if api_key is None and is_same_root(host, CONFIG["aistore_host"]):
+    if not api_key and is_same_root(host, CONFIG["aistore_host"]):
         api_key = CONFIG["api_key"]
     session.login(host, api_key=api_key, timeout_s=timeout)
 

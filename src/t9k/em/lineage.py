@@ -18,10 +18,6 @@ class Asset(Protocol):
     """A record of `t9k.ah.core`: a Model, Dataset, Branch, Tag or Commit."""
 
     @property
-    def kind(self) -> str:
-        """Its type, for example 'Model'."""
-
-    @property
     def path(self) -> str:
         """Where it is, whose it is included, for example '/alice/t9k-assethub/model/llm/gpt2'."""
 
@@ -57,7 +53,7 @@ def asset_record(asset: Asset) -> dict[str, str]:
     """Describes an asset of Asset Hub."""
     fields = {name: value for name, value in asset.to_dict().items() if isinstance(value, str) and value}
     fields.pop("kind", None)
-    return {**fields, "type": asset.kind, "path": asset.path, "reference": asset.reference}
+    return {**fields, "type": type(asset).__name__, "path": asset.path, "reference": asset.reference}
 
 
 def refuse(resource: object) -> InvalidInput:

@@ -162,6 +162,15 @@ class Run(LocalNode):
         """The same as `hparams`."""
         return self._hparams
 
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Sets several hyperparameters: the same as `hparams.update`.
+
+        Args:
+            args: See `t9k.em.containers.Params.update`.
+            kwargs: Likewise.
+        """
+        self._hparams.update(*args, **kwargs)
+
     @property
     def metrics(self) -> dict[str, list[dict[str, Any]]]:
         """Metrics produced in the Run, read from its files.
