@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.cli.conftest import Em
+from tests.cli.conftest import Em, make_run
 
 from t9k.em.cli import account
 from t9k.em.cli.account import masked
@@ -20,7 +22,10 @@ def config_file() -> Path:
 def test_login_keeps_the_backend_in_the_config_file(em: Em, store: str, config_file: Path) -> None:
     ran = em("login", store)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out == f"logged in to {store} as alice; saved in {config_file.absolute()}\n"
+    first = f"logged in to {store} as alice; saved in {config_file.absolute()}\n"
+    assert ran.out == f"{first}nothing is there yet; the first upload makes the store\n"
+    make_run().upload(f"{store}#default")
+    assert em("login", store).out == first
     assert yaml.safe_load(config_file.read_text())["contexts"][0]["server"] == store
     assert em("ls", "/").code == 0
 
@@ -138,3 +143,32 @@ def test_the_key_stays_with_the_host_that_it_was_saved_with(
     em("ls", "/")
     em("ls", "/", "--backend", f"{store}-2")
     assert used == [(store, KEY), (f"{store}-2", None)]
+
+
+class TestAPlaceThatCannotBeWritten:
+    @pytest.fixture
+    def read_only(self, tmp_path: Path, store: str) -> Iterator[None]:
+        if os.geteuid() == 0:
+            pytest.skip("nothing is read-only for root")
+        make_run().upload(f"{store}#default")
+        for path in (tmp_path / "store").rglob("*"):
+            if path.is_dir():
+                path.chmod(0o500)
+        (tmp_path / "store").chmod(0o500)
+        yield
+        for path in (tmp_path / "store", *(tmp_path / "store").rglob("*")):
+            if path.is_dir():
+                path.chmod(0o700)
+
+    def test_is_told_at_login_where_it_can_be_read(self, em: Em, store: str, read_only: None) -> None:
+        ran = em("login", store)
+        assert ran.code == 0
+        assert ran.err.startswith("em: warning: what is there can be read, but nothing can be uploaded: ")
+        assert "Permission denied; check who may write there" in ran.err
+
+    @pytest.mark.parametrize("place", ["/proc/em", "/proc/self/em/store", "/dev/null", "/dev/null/em"])
+    def test_is_no_login_where_nothing_is_there(self, em: Em, place: str) -> None:
+        ran = em("login", place)
+        assert (ran.code, ran.out) == (1, "")
+        assert place.removesuffix("/store").removesuffix("/em") in ran.err
+        assert em("config", "--json").json["aistore_host"] is None

@@ -220,6 +220,7 @@ def test_errors_speak_of_options_instead_of_arguments() -> None:
 
 
 def test_what_is_missing_in_a_backend_names_the_list_of_its_folder(em: Em, store: str) -> None:
+    make_run().upload(f"{store}#default")
     for command in (["show"], ["ls"], ["ls", "--versions"], ["rm", "-y"], ["download"]):
         ran = em(*command, f"{store}#/alice/a b/x")
         assert ran.code == 1

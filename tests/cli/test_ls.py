@@ -20,7 +20,9 @@ def test_nothing_yet_is_said_on_stderr(em: Em, store: str) -> None:
     assert (ran.code, ran.out) == (0, "")
     assert ran.err == "nothing in .em/runs and .em/artifacts yet; try em demo, or em ls / for the backend\n"
     assert em("ls", "--json").json == []
-    assert em("ls", store).err == f"nothing in / of {store} yet\n"
+    em("login", store)
+    ran = em("ls", "/")
+    assert (ran.code, ran.err) == (0, f"nothing in / of {store} yet\n")
 
 
 def test_the_parent_directories_of_the_environment_are_listed(em: Em, monkeypatch: pytest.MonkeyPatch) -> None:

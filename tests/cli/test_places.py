@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,10 @@ from tests.cli.conftest import Em, make_artifact, make_run
 from tests.services.places import S3Place
 
 from t9k import CONFIG
+from t9k import em as em_
 from t9k.em import session
 from t9k.em.cli.places import local_node, local_nodes, refuse_nested, uri_of
+from t9k.em.errors import NotFound
 from t9k.em.uris import parse
 
 
@@ -98,7 +101,7 @@ def test_a_bucket_that_is_not_there_is_no_folder(em: Em, s3: S3Place, command: s
     ran = em(command, "s3://nobody-made-this")
     assert ran.code == 1
     assert ran.err.startswith("em: s3://nobody-made-this: there is no such bucket")
-    assert "is a folder" in em(command, s3.new_root()).err
+    assert "there is no store at s3://" in em(command, s3.new_root()).err
 
 
 class TestATypoOfAUri:
@@ -146,3 +149,46 @@ class TestATypoOfAUri:
         ran = em("download", "default/cnn", "s3://bucket/cnn")
         assert ran.code == 1
         assert "must be a directory of this machine, not a URI" in ran.err
+
+
+class TestAStoreThatIsNotThere:
+    @pytest.mark.parametrize("place", ["", "#/", "#/alice", "#/alice/default"])
+    @pytest.mark.parametrize(
+        "command", [["ls"], ["ls", "-l"], ["ls", "--json"], ["gc"], ["show"], ["download"], ["mirror"]]
+    )
+    def test_is_said_and_no_success(self, em: Em, store: str, command: list[str], place: str) -> None:
+        ran = em(*command, f"{store}{place}", *(["memory://not-there#/x"] if command == ["mirror"] else []))
+        assert (ran.code, ran.out) == (1, "")
+        assert f"there is no store at {store}: " in ran.err
+
+    def test_is_said_where_a_node_is_asked_for(self, em: Em, store: str) -> None:
+        assert "no store is there at all: check its URI" in em("show", f"{store}#/alice/default/cnn").err
+
+    def test_is_said_of_a_directory_without_one(self, em: Em, store: str, tmp_path: Path) -> None:
+        ran = em("ls", f"file://{tmp_path}")
+        assert (ran.code, ran.out) == (1, "")
+        assert f"there is no store at file://{tmp_path}: nothing was ever uploaded there" in ran.err
+
+    def test_is_said_of_the_saved_one_that_went(self, em: Em, logged_in: str) -> None:
+        assert em("ls", "/").code == 0
+        shutil.rmtree("store")
+        ran = em("ls", "/")
+        assert (ran.code, ran.out) == (1, "")
+        assert "no such directory" in ran.err
+
+
+def test_a_uri_without_its_fragment_is_answered_with_the_right_form(em: Em, store: str) -> None:
+    make_run().upload(f"{store}#mnist", make_folder=True)
+    for command in ("show", "plot", "ls", "download", "export"):
+        ran = em(command, f"{store}/alice/mnist/cnn")
+        assert (ran.code, ran.out) == (1, "")
+        assert f"is inside the store {store}; did you mean {store}#/alice/mnist/cnn?" in ran.err
+    with pytest.raises(NotFound, match="did you mean file:.*#/alice/mnist/cnn"):
+        em_.load_run(f"{store}/alice/mnist/cnn")
+
+
+def test_versions_begin_with_one(em: Em, store: str) -> None:
+    make_run().upload(f"{store}#default")
+    ran = em("show", f"{store}#/alice/default/cnn@0")
+    assert ran.code == 1
+    assert ran.err.endswith("means no version: they begin with @1; '/alice/default/cnn' is the newest one\n")

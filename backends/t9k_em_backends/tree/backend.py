@@ -45,7 +45,7 @@ from t9k_em_backends.tree.heads import (
     to_node,
 )
 from t9k_em_backends.tree.listing import children
-from t9k_em_backends.tree.probe import Probe
+from t9k_em_backends.tree.probe import Probe, try_write
 from t9k_em_backends.tree.upload import TreeUpload
 
 if TYPE_CHECKING:
@@ -162,6 +162,17 @@ class TreeBackend(Backend):
         except (KeyError, OSError, ImportError) as error:  # a container may run as a user without an account
             raise InvalidInput("the current user has no name here; set the environment variable EM_USER") from error
         return check_name(user, what="user (environment variable EM_USER)")
+
+    def is_there(self) -> bool:
+        """See `t9k.em.backend.TellsState`."""
+        return next(iter(self.store.list(heads_prefix("/"))), None) is not None
+
+    def try_write(self) -> None:
+        """See `t9k.em.backend.TellsState`."""
+        if self._single_writer:
+            try_write(self.store)
+        else:
+            self._require_safe_store()
 
     # Reading.
 

@@ -46,7 +46,7 @@ def require_put_if_absent(store: ObjectStore, uri: str) -> None:
     Raises:
         UnsafeStore: The store ignores the condition.
     """
-    key = f".em/probe/{random_text(16)}"
+    key = _new_key()
     first = Body.of(b"first")
     try:
         store.put(key, first, if_absent=True)
@@ -65,6 +65,17 @@ def require_put_if_absent(store: ObjectStore, uri: str) -> None:
     store.delete([key])
     if not (refused and kept):
         raise _unsafe(f"{uri} lets one writer overwrite another's record")
+
+
+def try_write(store: ObjectStore) -> None:
+    """Create an object and delete it, under no condition."""
+    key = _new_key()
+    store.put(key, Body.of(b"first"))
+    store.delete([key])
+
+
+def _new_key() -> str:
+    return f".em/probe/{random_text(16)}"
 
 
 def _unsafe(why: str) -> UnsafeStore:

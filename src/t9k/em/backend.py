@@ -537,6 +537,27 @@ class TellsDamaged(Protocol):
 
 
 @runtime_checkable
+class TellsState(Protocol):
+    """A backend that may be none yet, or one that its user may not write to, and says so before anything is sent."""
+
+    def is_there(self) -> bool:
+        """Whether anything was ever kept there; an empty place, or one that does not exist, is no store yet.
+
+        Raises:
+            BackendError: It cannot be looked at.
+        """
+
+    def try_write(self) -> None:
+        """Write something and take it away again; a place that does not exist may be made.
+
+        Raises:
+            BackendPermissionError: The user may not write there.
+            UnsafeStore: It cannot keep a record without overwriting another.
+            BackendError: It cannot be written for another reason, such as a lack of space.
+        """
+
+
+@runtime_checkable
 class KnowsOrigins(Protocol):
     """A backend whose files are objects of a store, which a store of the same service may copy by itself."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from t9k.em.errors import InvalidInput, NotFound, NotLoggedIn
 from t9k.em.names import absolute
+from t9k.em.nesting import meant_inside
 from t9k.em.registry import open_backend
 from t9k.em.uris import URI, check_path_text, is_uri, parse, root_of
 
@@ -59,6 +60,11 @@ def current() -> Backend:
     if _current is None:
         raise NotLoggedIn(f"no backend is chosen; {_HOW}")
     return _current
+
+
+def is_current(backend: Backend) -> bool:
+    """Tell whether a backend is the one that `login` chose."""
+    return backend is _current
 
 
 def backend_at(uri: str) -> Backend:
@@ -135,7 +141,9 @@ def locate(path: str) -> tuple[Backend, str]:
         NotFound: It is a URI of a whole store.
     """
     if is_uri(path):
-        if parse(path).folder is None:
+        if (uri := parse(path)).folder is None:
+            if around := meant_inside(uri):
+                raise NotFound(f"{path} is inside the store {around[0]}; did you mean {around[1]}?")
             raise NotFound(
                 f"{path} names a store and no node in it; add '#' and its path, like '#/alice/default/mnist'"
             )

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from t9k.config import CONFIG, config_path, remove_login, save_login
 from t9k.em import session
+from t9k.em.backend import TellsState
 from t9k.em.cli import places
-from t9k.em.cli.output import console, json_option, print_json, print_pairs, say, text
+from t9k.em.cli.app import explain
+from t9k.em.cli.output import console, json_option, note, print_json, print_pairs, say, text
+from t9k.em.cli.progress import waiting
 from t9k.em.cli.text import clean
-from t9k.em.errors import InvalidInput, InvalidURI
+from t9k.em.errors import BackendFull, BackendPermissionError, InvalidInput, InvalidURI, UnsafeStore
 from t9k.em.local import layout
 from t9k.em.records import ARTIFACT, RUN
 from t9k.em.uris import is_same_root, is_uri, parse
+
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
 
 _SHOWN_OF_KEY = 4
 
@@ -40,9 +47,34 @@ def login(uri: str | None, *, api_key: bool) -> None:
     if key is None and _is_server(host) and is_same_root(host, CONFIG["aistore_host"]):
         key = CONFIG["api_key"]
     backend = session.login(host, api_key=key)
+    is_new = _try(backend)
     saved = save_login(host, key)
     CONFIG.reload()
     say(f"logged in to {clean(backend.uri)} as {clean(backend.whoami())}; saved in {clean(saved)}")
+    if is_new:
+        say("nothing is there yet; the first upload makes the store")
+
+
+def _try(backend: Backend) -> bool:
+    """Find out whether a backend can be used before it is saved.
+
+    Returns:
+        Whether nothing was ever kept there.
+
+    Raises:
+        BackendError: It can be neither read nor written.
+    """
+    if not isinstance(backend, TellsState):
+        return False
+    is_new = not backend.is_there()
+    try:
+        with waiting(f"trying to write to {backend.uri}"):
+            backend.try_write()
+    except (BackendPermissionError, BackendFull, UnsafeStore) as error:
+        if is_new:
+            raise
+        note(f"em: warning: what is there can be read, but nothing can be uploaded: {explain(error)}")
+    return is_new
 
 
 @click.command(short_help="Forget the backend or its API key.")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import sys
 import traceback
 import warnings
@@ -14,6 +12,8 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
+from t9k.em.cli.guessing import Guessing, neighbours
+from t9k.em.cli.streams import discard_output, finish_output, standing_in
 from t9k.em.cli.text import clean
 from t9k.em.errors import EMError, IncompleteWarning, RecoveredDataWarning
 
@@ -53,14 +53,19 @@ _IN_SHELL = {
 }
 
 
-_MISSING = re.compile(r"there (is no|was never a) (?P<path>/.+) in (?P<uri>[^\s;]+://[^\s;]*)", re.DOTALL)
-
-
 class _NobodyReads(Exception):
     """The output goes to a program that has ended."""
 
 
-class App(click.Group):
+@contextlib.contextmanager
+def _telling_nobody_reads() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _NobodyReads from error
+
+
+class App(Guessing):
     """All commands of `em`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -77,12 +82,15 @@ class App(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Parses a command line, and prints the help where that is asked for; see `invoke`."""
+        with _telling_nobody_reads():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; click would end the program with its own code when nobody reads the output."""
-        try:
+        with _telling_nobody_reads():
             return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise _NobodyReads from error
 
     def main(
         self,
@@ -94,24 +102,29 @@ class App(click.Group):
     ) -> NoReturn:
         """Runs a command line and exits; see `t9k.em.cli.main` for the codes."""
         arguments = sys.argv[1:] if args is None else list(args)
-        for stream in (sys.stdout, sys.stderr):
-            _never_fail_to_encode(stream)
-        with _plain_warnings():
+        with standing_in() as lost, _plain_warnings():
+            for stream in (sys.stdout, sys.stderr):
+                _never_fail_to_encode(stream)
             code = self._run(arguments, prog_name, complete_var, extra)
+            problem = finish_output() or lost()
+            if problem and code == OK:
+                _complain(f"the output could not be written: {problem}")
+                code = ERROR
         sys.exit(code)
 
     def _run(self, args: list[str], prog_name: str | None, complete_var: str | None, extra: dict[str, Any]) -> int:
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-            sys.stdout.flush()
+            with _telling_nobody_reads():
+                sys.stdout.flush()
         except click.ClickException as error:
             error.show()
             return error.exit_code
         except click.Abort:
             _complain("interrupted; run the same command again to go on")
             return INTERRUPTED
-        except (_NobodyReads, BrokenPipeError):
-            _discard_output()
+        except _NobodyReads:
+            discard_output()
             return BROKEN_PIPE
         except (EMError, OSError) as error:
             if "--debug" in args:
@@ -144,18 +157,7 @@ def explain(error: Exception) -> str:
     message = str(error)
     for library, shell in _IN_SHELL.items():
         message = message.replace(library, shell)
-    return clean(message + _where_to_look(message))
-
-
-def _where_to_look(message: str) -> str:
-    """What lists the neighbours of a node that is not there, for a message that gives no other advice."""
-    missing = _MISSING.fullmatch(message)
-    if missing is None:
-        return ""
-    from t9k.em.cli.places import uri_of
-    from t9k.em.names import parent_and_name
-
-    return f"; em ls {uri_of(missing['uri'], parent_and_name(missing['path'])[0])} lists what is there"
+    return clean(message + neighbours(str(error)))
 
 
 def _complain(message: str) -> None:
@@ -180,11 +182,3 @@ def _never_fail_to_encode(stream: TextIO) -> None:
     """What the terminal's encoding lacks is shown as an escape."""
     with contextlib.suppress(AttributeError, ValueError):  # streams that somebody put in their place
         stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]  # the usual TextIOWrapper
-
-
-def _discard_output() -> None:
-    """Keeps the interpreter from flushing into a pipe that nobody reads, and from complaining about it."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from t9k.em.cli.guessing import Word
 from t9k.em.cli.output import say
 
 _HOW = {
@@ -14,7 +15,7 @@ _HOW = {
 
 
 @click.command(short_help="Print the completion for a shell.")
-@click.argument("shell", type=click.Choice(list(_HOW)))
+@click.argument("shell", type=Word(list(_HOW)))
 def completion(shell: str) -> None:
     """Prints the completion of em for a shell.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from t9k.em.cli import places
+from t9k.em.cli.guessing import Word
 from t9k.em.cli.output import note
 from t9k.em.cli.text import clean
 from t9k.em.errors import InvalidInput, NotFound, RecoveredDataWarning
@@ -28,7 +29,7 @@ CSV, PARQUET = "csv", "parquet"
 
 @click.command(short_help="Write metrics as Parquet or CSV.")
 @click.argument("place", metavar="PLACE")
-@click.option("--format", "form", type=click.Choice((PARQUET, CSV)), help="By default what the name of FILE ends in.")
+@click.option("--format", "form", type=Word((PARQUET, CSV)), help="By default what the name of FILE ends in.")
 @click.option("-o", "--output", metavar="FILE", help="Where to; CSV goes to stdout without it.")
 @click.option("--type", "kind", metavar="TYPE", help="Only metrics of this type, such as train.")
 @places.backend_option

@@ -59,6 +59,7 @@ def gc(place: str | None, *, apply: bool, older_than: float, keep_versions: int,
         garbage = backend.collect(path, grace_s=older_than, keep_versions=keep_versions, apply=apply)
     if not garbage.objects:
         _require(backend, path)
+        places.require_store(backend)
     if as_json:
         objects = [asdict(found) for found in garbage.objects]
         print_json({"applied": garbage.applied, "count": len(objects), "size": garbage.size, "objects": objects})

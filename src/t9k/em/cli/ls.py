@@ -167,6 +167,8 @@ def node_dict(uri: str, node: Node) -> dict[str, Any]:
 def _list_remote(backend: Backend, path: str, *, long: bool, as_tree: bool, as_json: bool) -> None:
     node = backend.stat(path)
     nodes = list(backend.list(path)) if node.kind == FOLDER else [node]
+    if not nodes and not node.generation:
+        places.require_store(backend)
     if as_json:
         below = _walk(backend, nodes) if as_tree else nodes
         print_json([node_dict(backend.uri, each) for each in below])

@@ -12,10 +12,13 @@ from urllib.parse import quote
 import click
 
 from t9k.em import session
+from t9k.em.backend import TellsState
+from t9k.em.cli.guessing import Word
 from t9k.em.cli.text import count
 from t9k.em.errors import CorruptLocalData, InvalidInput, InvalidURI, NotALocalNode, NotFound, NotLoggedIn
 from t9k.em.local import layout
 from t9k.em.names import STRATEGIES
+from t9k.em.nesting import meant_inside
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
 from t9k.em.uris import is_same_root, is_uri, parse
 
@@ -43,7 +46,7 @@ def target_options(command: _Command) -> _Command:
     for option in (
         click.option(
             "--conflict-strategy",
-            type=click.Choice(STRATEGIES),
+            type=Word(STRATEGIES),
             default="new",
             show_default=True,
             help="For a name that is taken: leave it, fail, use the alternative name, or replace what is there.",
@@ -92,6 +95,7 @@ def remote(place: str) -> tuple[Backend, str]:
     if not is_uri(session.check_place(place)):
         connect()
     elif parse(place).folder is None:
+        refuse_nested(place)
         place = f"{place.rstrip('#')}#/"
     return session.resolve(place)
 
@@ -153,17 +157,30 @@ def refuse_nested(uri: str) -> None:
         InvalidURI: It is a folder of another local store.
     """
     root = parse(uri)
-    if root.scheme != "file":
+    around = meant_inside(root)
+    if around is not None:
+        raise InvalidURI(f"{root.text} is inside the store {around[0]}; did you mean {around[1]}?")
+
+
+def require_store(backend: Backend) -> None:
+    """Make sure that an empty place is a store, and not a place that nothing was ever kept in.
+
+    Args:
+        backend: Where nothing was found; the one that `em login` saved may be empty.
+
+    Raises:
+        NotFound: It is no store.
+    """
+    if not isinstance(backend, TellsState) or backend.is_there():
         return
-    stores = [directory for directory in Path(root.path).parents if _is_tree(directory)]
-    if not stores:
-        return
-    store = stores[0]
-    while _is_tree(store.parent) and store.parent != store:  # every folder has records of what is in it
-        store = store.parent
-    outer = parse(str(store)).text
-    meant = uri_of(outer, f"/{Path(root.path).relative_to(store).as_posix()}")
-    raise InvalidURI(f"{root.text} is inside the store {outer}; did you mean {meant}?")
+    root = parse(backend.uri)
+    is_gone = root.scheme == "file" and not Path(root.path).is_dir()
+    is_given = not session.is_current(backend) or click.get_current_context().find_root().obj is not None
+    if is_gone or is_given:
+        state = "no such directory" if is_gone else "nothing was ever uploaded there"
+        raise NotFound(
+            f"there is no store at {backend.uri}: {state}; check its URI, whose path in the store stands behind '#'"
+        )
 
 
 def require_local(place: str) -> list[Path]:
@@ -216,8 +233,9 @@ def node_at(backend: Backend, path: str, instead: str) -> Node:
     """
     node = backend.stat(path)
     if node.kind == FOLDER:
-        if node.generation == 0:  # such as the root, which a store has even where there is no bucket
-            backend.list(node.path)
+        # The root is a folder even where there is no bucket.
+        if node.generation == 0 and not backend.list(node.path):
+            require_store(backend)
         raise InvalidInput(f"{path} in {backend.uri} is a folder; {instead}")
     return node
 
@@ -238,11 +256,6 @@ def _not_local(place: str) -> NotALocalNode:
         f"{place} is no run or artifact, and holds none; em ls lists those that are here, "
         "and a store is listed by its URI, file:///..."
     )
-
-
-def _is_tree(directory: Path) -> bool:
-    """Whether a directory is the root, or a folder, of a local store."""
-    return (directory / layout.PRIVATE / "h").is_dir()
 
 
 def _is_node(directory: Path) -> bool:

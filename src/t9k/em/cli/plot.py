@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from t9k.em.cli import places
+from t9k.em.cli.guessing import Word
 from t9k.em.cli.output import json_option, note, print_json
 from t9k.em.cli.text import clean, count
 from t9k.em.errors import InvalidInput, NotFound
@@ -19,7 +20,7 @@ MOST_METRICS = 4
 @click.argument("place_list", metavar="PLACE...", nargs=-1, required=True)
 @click.option("-m", "--metric", "metrics", multiple=True, help="Only this metric; may be given again.")
 @click.option("--type", "types", multiple=True, help="Only metrics of this type, such as train; may be given again.")
-@click.option("-x", type=click.Choice(["step", "epoch"]), default="step", show_default=True, help="Horizontal axis.")
+@click.option("-x", type=Word(["step", "epoch"]), default="step", show_default=True, help="Horizontal axis.")
 @json_option
 @places.backend_option
 def plot(

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from t9k.em.cli.guessing import Guessing
 from t9k.em.cli.output import note, say
 from t9k.em.cli.server_database import accounts, choose, require_extra
 from t9k.em.cli.server_people import group, key, user
@@ -17,7 +18,9 @@ from t9k.em.errors import Conflict
 _WEEK_S = 7 * 86_400
 
 
-@click.group(invoke_without_command=True, short_help="Serve a backend to a team, and manage its accounts.")
+@click.group(
+    cls=Guessing, invoke_without_command=True, short_help="Serve a backend to a team, and manage its accounts."
+)
 @click.option(
     "--root", metavar="URI", envvar="EM_SERVER_ROOT", show_envvar=True, help="The backend: file:///data/em, s3://..."
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from t9k.em.cli.guessing import Guessing
 from t9k.em.cli.output import json_option, note, print_json, print_rows, say, text
 from t9k.em.cli.server_database import accounts, plain
 from t9k.em.cli.text import clean, when
@@ -33,7 +34,7 @@ def _time(moment: datetime | None) -> str:
     return "-" if moment is None else when(utc_text(moment))
 
 
-@click.group(short_help="Add, list, disable and enable users.")
+@click.group(cls=Guessing, short_help="Add, list, disable and enable users.")
 def user() -> None:
     """Manages users."""
 
@@ -88,7 +89,7 @@ def enable_user(name: str) -> None:
     say(f"enabled user {clean(name)}")
 
 
-@click.group(short_help="Add, list and revoke API keys.")
+@click.group(cls=Guessing, short_help="Add, list and revoke API keys.")
 def key() -> None:
     """Manages API keys. Only hashes are stored: a key that was lost is revoked, and another one made."""
 
@@ -157,7 +158,7 @@ def _state(key: KeyInfo) -> str:
     return "expired" if expired else "valid"
 
 
-@click.group(short_help="Add, list and remove groups, and their members.")
+@click.group(cls=Guessing, short_help="Add, list and remove groups, and their members.")
 def group() -> None:
     """Manages groups of users, with whom something can be shared."""
 

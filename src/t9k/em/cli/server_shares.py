@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from t9k.em.cli.guessing import Guessing
 from t9k.em.cli.output import json_option, print_json, print_rows, say, text
 from t9k.em.cli.server_database import accounts, plain
 from t9k.em.cli.text import clean, when
@@ -45,7 +46,7 @@ def _called(kind: str, name: str) -> str:
     return f"{kind} {clean(name)}" if name else "everybody"
 
 
-@click.group(short_help="Add, list and remove shares.")
+@click.group(cls=Guessing, short_help="Add, list and remove shares.")
 def share() -> None:
     """Manages shares: each lets others view or edit a PATH such as /alice/mnist, and all below it."""
 

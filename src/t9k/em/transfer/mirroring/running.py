@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from attrs import evolve, frozen
 
+from t9k.em.backend import TellsState
 from t9k.em.errors import EMError, InvalidInput, NotFound
 from t9k.em.names import join, parent_and_name, split_version
 from t9k.em.records import FOLDER
@@ -87,6 +88,8 @@ def run_mirror(
     ):
         # Roots and homes are there even when nobody made them, and in a store that is not the one that was meant.
         raise NotFound(f"{source} holds nothing, so all in {target} would be deleted; check the URI of the source")
+    if not top.generation and isinstance(source.backend, TellsState) and not source.backend.is_there():
+        raise NotFound(f"there is no store at {source.backend.uri}: nothing was ever uploaded there; check its URI")
     state = State(str(source), str(target))
     if not verify:
         state.load()
