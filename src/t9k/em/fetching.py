@@ -82,7 +82,7 @@ def _fetch(
     name = node.metadata.get("alternative_name") or node.name
     if wanted is not None:
         layout.check_local(wanted, "the place of a download")
-    parent = layout.parent_directory(kind) if wanted is None else wanted.absolute().parent
+    parent = layout.make_parent(kind) if wanted is None else wanted.absolute().parent
     staging = parent / f"{layout.FETCHING}{random_text(12)}"
     make_private_dir(staging, exist_ok=False)
     try:

@@ -16,7 +16,7 @@ from t9k.em.errors import IncompleteWarning, InvalidMetric, LocalError, NotFound
 from t9k.em.live.following import GrowingFile
 from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
-from t9k.em.local.layout import GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PLATFORM
+from t9k.em.local.layout import DIFF, GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PACKAGES, PLATFORM
 from t9k.em.local.metriccalls import MISSING, corrected
 from t9k.em.local.metricfiles import MetricFiles, encode_all
 from t9k.em.local.metrics import encode_now
@@ -213,13 +213,13 @@ class Run(LocalNode):
 
     @property
     def platform(self) -> dict[str, Any]:
-        """Platform information of the Run: hostname, operating system, Python and ML packages."""
+        """Platform information of the Run: the machine, the user, the command line, and the ML packages in use."""
         self._wait()
         return layout.read_mapping(self._directory / PLATFORM, "platform information")
 
     @property
     def git(self) -> dict[str, Any]:
-        """Git information of the Run: repository, branch, commit, whether dirty, entry point; {} outside of one."""
+        """Git information of the Run: repository, branch, commit, whether dirty, untracked files, entry point; {} outside of one."""
         self._wait()
         return layout.read_mapping(self._directory / GIT, "git information")
 
@@ -515,6 +515,8 @@ class Run(LocalNode):
             "metrics": {kind: f"{METRICS}/{name}" for kind, name in self._metrics.names().items()},
             "platform": PLATFORM,
             "git": GIT,
+            "packages": PACKAGES,
+            "diff": DIFF,
             "log": LOG,
         }
 
@@ -562,7 +564,8 @@ class Run(LocalNode):
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> None:
         """Uploads the artifacts of the run that are not in the backend as they are now, and notes where they are."""
-        self._wait()
+        if self._capture is not None:
+            self._capture.wait_for_all()
         self._refresh()
         upload_again(self._hparams)
         if strategy in ("skip", "error") and self._is_taken(backend, folder):
@@ -617,7 +620,7 @@ class Run(LocalNode):
             METADATA: Body.of(dump(self._metadata())),
             HPARAMS: Body.of(dump(self._hparams.as_dict())),
         }
-        for name in (PLATFORM, GIT):
+        for name in (PLATFORM, GIT, PACKAGES, DIFF):
             path = self._directory / name
             if path.is_file():
                 bodies[name] = Body.of(path.read_bytes())

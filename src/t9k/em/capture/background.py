@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -17,24 +18,36 @@ class Background:
 
     Args:
         fn: The collector; called once.
+        then: What takes longer and is asked for less; called after it in the same thread, with what it returned, {} where it failed.
     """
 
-    def __init__(self, fn: Callable[[], dict[str, Any]]) -> None:
-        self._collect = fn
+    def __init__(
+        self, fn: Callable[[], dict[str, Any]], then: Callable[[dict[str, Any]], object] | None = None
+    ) -> None:
+        self._collect, self._then = fn, then
         self._lock = threading.Lock()
+        self._known = threading.Event()
         self._result: dict[str, Any] = {}
-        self._failure: Exception | None = None
+        self._failures: list[Exception] = []
         self._thread: threading.Thread | None = threading.Thread(target=self._run, name="t9k-em-collect", daemon=True)
         try:
             self._thread.start()
         except RuntimeError as error:  # no more threads: a limit of the system, or the interpreter shuts down
-            self._thread, self._failure = None, error
+            self._thread = None
+            self._failures.append(error)
+            self._known.set()
 
     def _run(self) -> None:
         try:
             self._result = self._collect()
         except Exception as error:  # noqa: BLE001 - told by result(), in the thread of the caller
-            self._failure = error
+            self._failures.append(error)
+        self._known.set()
+        if self._then is not None:
+            try:
+                self._then(self._result)
+            except Exception as error:  # noqa: BLE001 - likewise
+                self._failures.append(error)
 
     def result(self, timeout_s: float) -> dict[str, Any]:
         """Return what was collected.
@@ -47,16 +60,35 @@ class Background:
         Returns:
             What the collector returned, or ``{}`` if it failed or is not done yet.
         """
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-            if self._thread.is_alive():
-                return {}
+        if not self._is_known(timeout_s):
+            return {}
         with self._lock:
-            failure, self._failure = self._failure, None
-        if failure is not None:
+            failures, self._failures = self._failures, []
+        for failure in failures:
             warnings.warn(
                 f"something about this run could not be recorded: {type(failure).__name__}: {failure}; the run goes on",
                 IncompleteWarning,
                 stacklevel=2,
             )
         return self._result
+
+    def join(self, timeout_s: float) -> dict[str, Any]:
+        """Wait until `then` is done as well, and return what was collected; see `result`.
+
+        Args:
+            timeout_s: How long to wait for both, in seconds.
+        """
+        deadline = time.monotonic() + timeout_s
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self.result(max(0.0, deadline - time.monotonic()))
+
+    def _is_known(self, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while not self._known.is_set():
+            # A child made by fork has no such thread, and would wait for nothing.
+            left_s = deadline - time.monotonic()
+            if self._thread is None or not self._thread.is_alive() or left_s <= 0:
+                return self._known.is_set()
+            self._known.wait(min(left_s, 0.1))
+        return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 import warnings
@@ -12,9 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t9k.em import settings
 from t9k.em.capture.output import OutputLog
 from t9k.em.errors import IncompleteWarning, LocalError
-from t9k.em.local.layout import GIT, LOG, PLATFORM, write_mapping
+from t9k.em.local.layout import DIFF, GIT, LOG, PACKAGES, PLATFORM, write_mapping, write_text
 
 if TYPE_CHECKING:
     from t9k.em.capture.background import Background
@@ -27,7 +29,7 @@ FORK_WAIT_S = 1.0
 class Capture:
     """The platform, git and output information of this process, for one run.
 
-    Platform and git are collected in threads and written when they are known.
+    Platform and git are collected in threads and written when they are known; after them all packages and the uncommitted changes.
     """
 
     def __init__(self) -> None:
@@ -45,11 +47,14 @@ class Capture:
 
         _guard_forks()
         self._directory = directory
-        self._collectors = [
-            Background(_writing(_platform, directory / PLATFORM)),
-            Background(_writing(_git, directory / GIT)),
-        ]
         self.start_output(directory)
+        command, working_directory = list(sys.orig_argv or sys.argv), _working_directory()
+        self._machine = Background(
+            _writing(lambda: _platform(command, working_directory), directory / PLATFORM),
+            then=lambda _: _write_packages(directory / PACKAGES),
+        )
+        repository = Background(_writing(_git, directory / GIT), then=lambda git: _write_changes(git, directory / DIFF))
+        self._collectors = [self._machine, repository]
 
     def start_output(self, directory: Path) -> None:
         """Copies what the process prints to the log of the run, after what is there already."""
@@ -66,10 +71,16 @@ class Capture:
         return size if output is None else output.finished
 
     def wait(self) -> None:
-        """Waits until what is collected is written, at most 3 s."""
+        """Waits until platform and git are written, at most 3 s."""
         deadline = time.monotonic() + WAIT_S
         for collector in self._collectors:
             collector.result(max(0.0, deadline - time.monotonic()))
+
+    def wait_for_all(self) -> None:
+        """Waits until all that is collected is written, at most 3 s."""
+        deadline = time.monotonic() + WAIT_S
+        for collector in self._collectors:
+            collector.join(max(0.0, deadline - time.monotonic()))
 
     def stop(self) -> None:
         """Ends the copy of the output; packages that were imported since the start are written too."""
@@ -77,10 +88,13 @@ class Capture:
             self._output.stop()
             self._output = None
         if self._collectors:
-            self.wait()
+            self.wait_for_all()
+            machine = self._machine.result(0)
             self._collectors = []
+            if not machine:
+                return
             try:
-                write_mapping(self._directory / PLATFORM, _platform())
+                write_mapping(self._directory / PLATFORM, {**machine, "packages": _packages()})
             except (LocalError, OSError) as error:
                 warnings.warn(
                     f"the packages of the run were not written: {error}; the rest of it is kept",
@@ -128,11 +142,36 @@ def importing() -> Iterator[None]:
         yield
 
 
-def _platform() -> dict[str, Any]:
-    with _imports.lock:
-        from t9k.em.capture import platform  # noqa: PLC0415 - its imports take longer than a run may take to start
+def _working_directory() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - the text is all that is needed
+    except OSError:  # it is gone
+        return ""
 
-        return platform.collect()
+
+def _platform(command: list[str], directory: str) -> dict[str, Any]:
+    with _imports.lock:
+        from t9k.em.capture import hardware, platform  # noqa: PLC0415 - imports that take longer than a run may take to start
+
+        machine = platform.collect(command, directory)
+        library = hardware.nvml()
+    packages = machine.pop("packages")
+    return {**machine, **hardware.gpus(library), "packages": packages}
+
+
+def _packages() -> dict[str, str]:
+    with _imports.lock:
+        from t9k.em.capture import platform  # noqa: PLC0415 - likewise
+
+        return platform.versions()
+
+
+def _write_packages(path: Path) -> None:
+    with _imports.lock:
+        from t9k.em.capture import installed  # noqa: PLC0415 - likewise
+
+        listed = installed.requirements()
+    write_text(path, listed)
 
 
 def _git() -> dict[str, Any]:
@@ -140,6 +179,17 @@ def _git() -> dict[str, Any]:
         from t9k.em.capture import git  # noqa: PLC0415 - likewise
 
     return git.collect(timeout_s=GIT_TIMEOUT_S)
+
+
+def _write_changes(git: dict[str, Any], path: Path) -> None:
+    if not settings.captures_diff():
+        return
+    with _imports.lock:
+        from t9k.em.capture import changes  # noqa: PLC0415 - likewise
+
+    patch = changes.patch(git)
+    if patch:
+        write_text(path, patch)
 
 
 def _writing(collect: Callable[[], dict[str, Any]], path: Path) -> Callable[[], dict[str, Any]]:

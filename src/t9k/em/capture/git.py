@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from t9k.em import settings
+from t9k.em.capture import changes
+from t9k.em.capture.gitcommand import ask, run
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 # The second form is a password with a bare slash in it: what looks like a port is none.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^/\s]*@|[^/\s:@]*:(?!\d*(?:/|$))\S*@)")
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s]*(?=@)")
 _SCP_PASSWORD = re.compile(r"^([^/\s:@]+):[^/\s]*(?=@)")
-_REAP_S = 0.5
 
 
 def collect(timeout_s: float = 2.0) -> dict[str, Any]:
@@ -31,20 +32,21 @@ def collect(timeout_s: float = 2.0) -> dict[str, Any]:
 
     Returns:
         ``{"path": str, "remote": str | None, "branch": str | None, "commit": str | None, "dirty": bool | None,
-        "entry_point": str | None}``. `path` is the top directory; `remote` the URL of "origin", or of the first
+        "untracked": list[str] | None, "entry_point": str | None}``. `path` is the top directory; `remote` the URL of "origin", or of the first
         remote, without credentials; `branch` is None when HEAD is detached; files that git does not know do not make
-        the repository dirty; `entry_point` is the script relative to `path`, None if it lies elsewhere.
+        the repository dirty, see `changes.untracked`; they are not listed with `EM_CAPTURE_DIFF=0`; `entry_point` is the script relative to `path`, None if it lies elsewhere.
     """
     deadline = time.monotonic() + timeout_s
     for directory in _candidates():
-        top = _ask(deadline, directory, "rev-parse", "--show-toplevel")
+        top = ask(deadline, directory, "rev-parse", "--show-toplevel")
         if top:
             return {
                 "path": top,
-                "remote": _remote(_ask(deadline, directory, "config", "--get-regexp", r"^remote\..*\.url$")),
-                "branch": _ask(deadline, directory, "symbolic-ref", "--quiet", "--short", "HEAD"),
-                "commit": _ask(deadline, directory, "rev-parse", "--quiet", "--verify", "HEAD"),
+                "remote": _remote(ask(deadline, directory, "config", "--get-regexp", r"^remote\..*\.url$")),
+                "branch": ask(deadline, directory, "symbolic-ref", "--quiet", "--short", "HEAD"),
+                "commit": ask(deadline, directory, "rev-parse", "--quiet", "--verify", "HEAD"),
                 "dirty": _dirty(deadline, directory),
+                "untracked": changes.untracked(deadline, top) if settings.captures_diff() else None,
                 "entry_point": _entry_point(top),
             }
     return {}
@@ -100,53 +102,5 @@ def _without_credentials(url: str) -> str:
 
 def _dirty(deadline: float, directory: str) -> bool | None:
     # Not `git diff --quiet`, which writes the index in spite of GIT_OPTIONAL_LOCKS.
-    code, answer = _run(deadline, directory, "status", "--porcelain", "--untracked-files=no", "--no-renames")
-    return bool(answer) if code == 0 else None
-
-
-def _ask(deadline: float, directory: str, *args: str) -> str | None:
-    code, answer = _run(deadline, directory, *args)
-    return answer.removesuffix("\n") or None if code == 0 else None
-
-
-def _run(deadline: float, directory: str, *args: str) -> tuple[int, str]:
-    """Run git; its exit code is -1 if it could not be run, or not to its end."""
-    remaining_s = deadline - time.monotonic()
-    if remaining_s <= 0:
-        return -1, ""
-    environment = {
-        **os.environ,
-        "GIT_ASKPASS": "true",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
-        "LC_ALL": "C",
-    }
-    try:
-        process = subprocess.Popen(
-            ["git", "-c", "core.fsmonitor=false", *args],
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError:  # no git, or not a program
-        return -1, ""
-    try:
-        answer, _ = process.communicate(timeout=remaining_s)
-    except subprocess.TimeoutExpired:
-        _kill(process)
-        return -1, ""
-    return process.returncode, answer.decode("utf-8", "backslashreplace")
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill git and the programs that it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_REAP_S)
-    if process.stdout is not None:
-        process.stdout.close()
+    answer = run(deadline, directory, "status", "--porcelain", "--untracked-files=no", "--no-renames")
+    return bool(answer.output) if answer.code == 0 else None

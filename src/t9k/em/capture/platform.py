@@ -6,7 +6,14 @@ import contextlib
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from typing import Any
+
+from t9k.em.capture import hardware
+from t9k.em.masking import mask_words
+
+_LONGEST_WORD = 4096
+_LONGEST_COMMAND = 1 << 16
 
 # Name to import -> name on the package index.
 _PACKAGES = {
@@ -42,24 +49,68 @@ _PACKAGES = {
 } | {"cv2": "opencv-python", "paddle": "paddlepaddle", "PIL": "pillow", "sklearn": "scikit-learn"}
 
 
-def collect() -> dict[str, Any]:
-    """Return what the run runs on; nothing is imported for it, and nothing secret is in it.
+def collect(command: Sequence[str], directory: str) -> dict[str, Any]:
+    """Return what the run runs on, but for GPUs; nothing is imported for it, and nothing secret is in it.
+
+    Args:
+        command: The words of the command line.
+        directory: The working directory.
 
     Returns:
-        ``{"hostname": str, "os": str, "python": str, "cpus": int | None, "packages": {name: version}}``; packages
-        are those of machine learning that are imported at this moment, by their names on the package index.
+        ``{"hostname": str, "user": str | None, "command": list[str], "directory": str, "os": str, "python": str, "executable": str,
+        "cpu": str | None, "cpus": int | None, "memory_bytes": int | None, "packages": {name: version}}``. In the command, secrets
+        are masked; `cpu` is the model; `packages` are those of machine learning that are imported at this moment, by their
+        names on the package index.
     """
     return {
         "hostname": platform.node(),
+        "user": _user(),
+        "command": shortened(mask_words(command)),
+        "directory": _readable(directory),
         # Not platform.platform(), which starts a program to learn the processor.
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
+        "executable": _readable(sys.executable or ""),
+        "cpu": hardware.cpu_model(),
         "cpus": os.cpu_count(),
-        "packages": _versions(),
+        "memory_bytes": hardware.memory_bytes(),
+        "packages": versions(),
     }
 
 
-def _versions() -> dict[str, str]:
+def shortened(words: Sequence[str]) -> list[str]:
+    """Return a command line that is short enough to be shown: 4,096 characters a word, 65,536 in all, '...' where more was.
+
+    Args:
+        words: Its words.
+    """
+    kept: list[str] = []
+    left = _LONGEST_COMMAND
+    for word in map(_readable, words):
+        short = word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_WORD]}..."
+        left -= len(short)
+        if left < 0:
+            return [*kept, "..."]
+        kept.append(short)
+    return kept
+
+
+def _readable(text: str) -> str:
+    """A text of the system, which may hold bytes that are no UTF-8."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def _user() -> str | None:
+    import getpass  # noqa: PLC0415 - in the thread, a run that starts does without
+
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # an id without a name, as in containers
+        return str(os.getuid()) if hasattr(os, "getuid") else None
+
+
+def versions() -> dict[str, str]:
+    """Return the packages of machine learning that are imported at this moment, by their names on the package index."""
     versions = {}
     for name, distribution in sorted(_PACKAGES.items()):
         module = sys.modules.get(name)

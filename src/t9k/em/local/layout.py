@@ -3,7 +3,7 @@
 ::
 
     .em/runs/<alternative_name>/         index.yaml metadata.yaml hyperparameters.yaml platform.yaml git.yaml stdout.log
-                                         metrics/<type>.yaml
+                                         packages.txt diff.patch metrics/<type>.yaml
     .em/artifacts/<alternative_name>/    index.yaml metadata.yaml objects/<key>
     <either>/.em/                        what concerns this copy only, see `state`; never uploaded
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import CorruptLocalData, InvalidInput, LocalError, NotALocalNode
-from t9k.em.local.files import make_private_dir, write_atomic
+from t9k.em.local.files import make_private_dir, replacing, write_all, write_atomic
 from t9k.em.local.yamlwriter import dump
 from t9k.em.names import alternative_name
 from t9k.em.records import ARTIFACT, RUN
@@ -35,12 +35,15 @@ HPARAMS = "hyperparameters.yaml"
 PLATFORM = "platform.yaml"
 GIT = "git.yaml"
 LOG = "stdout.log"
+PACKAGES = "packages.txt"
+DIFF = "diff.patch"
 METRICS = "metrics"
 
 OBJECTS = "objects"
 
 _PARENTS = {RUN: ("EM_RUN_PARENT_DIR", ".em/runs"), ARTIFACT: ("EM_ARTIFACT_PARENT_DIR", ".em/artifacts")}
 _TRIES = 100
+_GITIGNORE = b"# What t9k.em keeps here is no business of git.\n*\n"
 
 
 def parent_directory(kind: str) -> Path:
@@ -89,12 +92,42 @@ def new_directory(kind: str, name: str, wanted: str | None = None) -> Iterator[P
     Raises:
         LocalError: It cannot be made, or `wanted` exists.
     """
-    directory = _make_directory(parent_directory(kind), name, wanted)
+    directory = _make_directory(make_parent(kind), name, wanted)
     try:
         yield directory
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
+
+
+def make_parent(kind: str) -> Path:
+    """Makes the directory in which those of runs or artifacts are made, and gives it.
+
+    A `.em` that this makes has a `.gitignore`, so that a repository around it stays clean. Where a directory was chosen by the environment,
+    the user decides about git, and where `.em` is there already somebody may have decided.
+
+    Args:
+        kind: 'Run' or 'Artifact'.
+
+    Raises:
+        LocalError: It cannot be made.
+    """
+    parent = parent_directory(kind)
+    if os.path.isdir(parent):
+        return parent
+    try:
+        if os.environ.get(_PARENTS[kind][0]):
+            make_private_dir(parent, exist_ok=True)
+        else:
+            with contextlib.suppress(FileExistsError):
+                make_private_dir(parent.parent, exist_ok=False)
+                write_atomic(parent.parent / ".gitignore", _GITIGNORE)
+            make_private_dir(parent, exist_ok=True)
+    except FileExistsError as error:
+        raise LocalError(f"cannot make {parent}: a file is in its place; choose another directory") from error
+    except OSError as error:
+        raise LocalError(f"cannot make {parent}: {error.strerror}; choose another directory") from error
+    return parent
 
 
 def _make_directory(parent: Path, name: str, wanted: str | None) -> Path:
@@ -103,8 +136,6 @@ def _make_directory(parent: Path, name: str, wanted: str | None) -> Path:
         try:
             make_private_dir(directory, exist_ok=False)
         except FileExistsError as error:
-            if not parent.is_dir():
-                raise LocalError(f"cannot make {parent}: a file is in its place; choose another directory") from error
             if wanted:
                 raise LocalError(f"{directory} is there already; load it, or move it away") from error
         except OSError as error:
@@ -133,6 +164,12 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
 def write_mapping(path: Path, data: dict[str, Any]) -> None:
     """Replaces a YAML file with a mapping, whole and durably."""
     write_atomic(path, dump(data))
+
+
+def write_text(path: Path, data: bytes) -> None:
+    """Replaces a file of text, whole; what can be collected again need not survive a power cut."""
+    with replacing(path, durable=False) as fd:
+        write_all(fd, data)
 
 
 def kind_of(directory: Path) -> str | None:
