@@ -32,6 +32,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.setenv("T9K_CONFIG", str(home / "t9k-config.yaml"))
     monkeypatch.setenv("EM_USER", "alice")
+    monkeypatch.setenv("EM_SILENT", "1")
     # The temporary directory may lie inside a repository, and the machine's git may have a configuration.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")

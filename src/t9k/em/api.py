@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from t9k.em.names import check_strategy
 from t9k.em.records import ARTIFACT, RUN
 from t9k.em.run import Run
 from t9k.em.run_config import read_run_config
+from t9k.em.telling import announce
 from t9k.em.uris import is_same_root, is_uri, parse
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ def create_run(
     """Creates and initializes a new Run.
 
     Its local files lie under the parent directory specified by the environment variable `EM_RUN_PARENT_DIR` (default is
-    relative path `.em/runs`). What the process prints from now on is copied to its log.
+    relative path `.em/runs`). What the process prints from now on is copied to its log. One line on stderr says where that is, unless
+    the environment variable `EM_SILENT` is 1; in distributed training, where another rank than 0 creates a run, nothing does.
 
     Args:
         config_path: Local path of the Run config file, YAML with any of the other arguments, whose values take
@@ -97,6 +100,7 @@ def create_run(
     destination = _destination(given) if given["auto_upload"] else None
     period_s = _period(given["system_metrics"])
     run = Run({key: given[key] for key in ("name", "labels", "description")}, hparams=given["hparams"])
+    announce(_where(run, destination))  # before the output is recorded
     run.record(Capture())
     run.sample(period_s)
     if destination is not None:
@@ -374,6 +378,11 @@ def _destination(given: Mapping[str, Any]) -> Destination:
         make_folder=given["make_folder"],
         conflict_strategy=given["conflict_strategy"],
     )
+
+
+def _where(run: Run, destination: Destination | None) -> str:
+    uploaded = "" if destination is None else f" and is uploaded to {destination.describe()}"
+    return f"this run goes to {run.local}{uploaded}; look at it with: {shlex.join(['em', 'show', run.local])}"
 
 
 def _period(value: object) -> float | None:

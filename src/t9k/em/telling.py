@@ -1,12 +1,14 @@
-"""Tells the user of what could not be done, where nothing may be raised."""
+"""Tells the user where a run goes, and what could not be done where nothing may be raised."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import warnings
 
 from t9k.em.errors import IncompleteWarning
+from t9k.em.settings import is_silent
 
 _log = logging.getLogger(__name__)
 
@@ -33,3 +35,16 @@ def outside() -> int:
         frame = frame.f_back
         level += 1
     return level
+
+
+def announce(message: str) -> None:
+    """Prints one line to stderr, unless `EM_SILENT=1` is set or another process of a distributed training has printed it.
+
+    Args:
+        message: What the user may want to know, and what to do with it.
+    """
+    if sys.stderr is None or is_silent():  # a program without a console has none
+        return
+    with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads any more
+        sys.stderr.write(f"t9k.em: {message}\n")
+        sys.stderr.flush()

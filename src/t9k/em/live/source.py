@@ -46,6 +46,16 @@ class Destination:
                 words += ["--backend", session.root(self.folder)]
         return shlex.join(words)
 
+    def describe(self) -> str:
+        """Where it goes, for the line that is printed when a run is created."""
+        folder = self._shown_folder()
+        if is_uri(self.folder):
+            return folder
+        try:
+            return f"{folder} in {session.root(self.folder)}"
+        except NotLoggedIn:
+            return f"{folder}, as soon as em.login was called"
+
     def _shown_folder(self) -> str:
         """The folder as a warning may repeat it: one that cannot be used may hold a secret."""
         try:
