@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t9k.em import session
+from t9k.em import disabled, session
 from t9k.em.artifact import Artifact
 from t9k.em.capture import Capture
 from t9k.em.errors import EMError, InvalidInput, NotALocalNode, UploadFailed
@@ -19,6 +19,7 @@ from t9k.em.names import check_strategy
 from t9k.em.records import ARTIFACT, RUN
 from t9k.em.run import Run
 from t9k.em.run_config import read_run_config
+from t9k.em.settings import is_disabled
 from t9k.em.telling import announce
 from t9k.em.uris import is_same_root, is_uri, parse
 
@@ -143,6 +144,8 @@ def load_run(
     check_strategy(conflict_strategy)
     period_s = _period(system_metrics)
     path = session.text_of_place(path)
+    if is_disabled():
+        return disabled.run_called(path)
     local = _local_directory(path, RUN)
     run = Run.open_directory(local) if local else fetch_run(*session.locate(path))
     run.resume_with(Capture())
@@ -196,6 +199,8 @@ def load_artifact(path: str) -> Artifact:
         RuntimeError: See `load_run`.
     """
     path = session.text_of_place(path)
+    if is_disabled():
+        return disabled.artifact_called(path)
     local = _local_directory(path, ARTIFACT)
     return Artifact.open_directory(local) if local else fetch_artifact(*session.locate(path))
 
@@ -217,6 +222,8 @@ def login(ais_host: str | None = None, api_key: str | None = None, timeout: int 
         InvalidURI: `ais_host` names no backend, or none that is installed.
         InvalidInput: Neither `ais_host` nor the T9k config names one.
     """
+    if is_disabled():
+        return
     from t9k import CONFIG  # noqa: PLC0415 - the config file is read only when it is needed
 
     host = ais_host or CONFIG["aistore_host"]
@@ -255,6 +262,8 @@ def upload(path: str, folder: str = "default", make_folder: bool = False, confli
     """
     check_strategy(conflict_strategy)
     directory = Path(session.text_of_place(path))
+    if is_disabled():
+        return
     if layout.kind_of(directory) is not None:
         open_local(directory).upload(folder, make_folder, conflict_strategy)
         return
@@ -327,6 +336,34 @@ def mirror(
         >>> mirror("memory://doc-mirror", "memory://doc-mirror-copy").digest == report.digest
         True
     """
+    if is_disabled():
+        from t9k.em.transfer.mirroring.report import Report  # noqa: PLC0415 - a training needs none of it
+
+        return Report(source=source, target=target, applied=False, entries=())
+    return mirror_stores(
+        source,
+        target,
+        dry_run=dry_run,
+        delete=delete,
+        history=history,
+        verify=verify,
+        executor=executor,
+        progress=progress,
+    )
+
+
+def mirror_stores(
+    source: str,
+    target: str,
+    *,
+    dry_run: bool = False,
+    delete: bool = False,
+    history: bool = True,
+    verify: bool = False,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Does what `mirror` does, whatever `EM_MODE` says, as the command does."""
     from t9k.em.transfer.mirroring.nodes import Options  # noqa: PLC0415 - a training needs none of it
     from t9k.em.transfer.mirroring.running import Side, run_mirror  # noqa: PLC0415
 
@@ -381,6 +418,8 @@ def _destination(given: Mapping[str, Any]) -> Destination:
 
 
 def _where(run: Run, destination: Destination | None) -> str:
+    if is_disabled():
+        return "nothing of this run is kept, for EM_MODE is 'disabled'"
     uploaded = "" if destination is None else f" and is uploaded to {destination.describe()}"
     return f"this run goes to {run.local}{uploaded}; look at it with: {shlex.join(['em', 'show', run.local])}"
 

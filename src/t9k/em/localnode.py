@@ -17,9 +17,12 @@ from t9k.em.local.state import LocalState
 from t9k.em.metadata import labels_of, mapping_of, text_of
 from t9k.em.names import check_name, check_strategy
 from t9k.em.records import Body, Draft, Node, Outcome
+from t9k.em.settings import is_disabled
 from t9k.em.transfer.uploading import upload_node
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from t9k.em.backend import Backend
     from t9k.em.transfer.progress import Progress
 
@@ -49,6 +52,8 @@ class LocalNode(ABC):
     """
 
     kind: ClassVar[str]
+    when_disabled: ClassVar[type[LocalNode] | None] = None
+    """What a caller who makes one gets instead with `EM_MODE=disabled`; see `t9k.em.disabled`."""
 
     id: str
     name: str
@@ -60,6 +65,14 @@ class LocalNode(ABC):
     _directory: Path
     _state: LocalState
     _on_disk: dict[str, Any] | None
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """Gives one that is kept, or where nothing is to be recorded its stand-in."""
+        instead = vars(cls).get("when_disabled")
+        # Without arguments it is one that is read from a directory, as the commands do.
+        made = instead if instead is not None and (args or kwargs) and is_disabled() else cls
+        new: Self = object.__new__(made)
+        return new
 
     @property
     def directory(self) -> Path:

@@ -54,6 +54,7 @@ def test_all_of_it(repository):
         "branch": "dev",
         "commit": head.stdout.strip(),
         "dirty": False,
+        "untracked": [],
         "entry_point": "sub/train.py",
     }
     assert "secret" not in dump(collected).decode()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import getpass
 import importlib.util
 import os
 import sys
@@ -12,7 +13,12 @@ from t9k.em.local.yamlwriter import dump
 
 
 def test_the_machine_and_the_packages_in_use():
-    collected = platform.collect()
+    collected = platform.collect(["python", "train.py", "--lr", "0.1", "--api-key", "secret"], "/data")
+    assert collected["command"] == ["python", "train.py", "--lr", "0.1", "--api-key", "***"]
+    assert collected["directory"] == "/data"
+    assert collected["user"] == getpass.getuser()
+    assert collected["executable"] == sys.executable
+    assert collected["memory_bytes"] > 1 << 20
     assert collected["hostname"]
     assert collected["python"].startswith("3.")
     assert collected["cpus"] == os.cpu_count()
@@ -22,7 +28,7 @@ def test_the_machine_and_the_packages_in_use():
 
 def test_nothing_is_imported():
     before = set(sys.modules)
-    platform.collect()
+    platform.collect([], "")
     assert set(sys.modules) == before
 
 
@@ -30,7 +36,7 @@ def test_packages_that_are_not_imported_are_not_in_use(monkeypatch):
     for name in list(sys.modules):
         if name.partition(".")[0] in platform._PACKAGES:
             monkeypatch.delitem(sys.modules, name)
-    assert platform.collect()["packages"] == {}
+    assert platform.versions() == {}
 
 
 def test_versions_by_the_name_on_the_package_index(monkeypatch):
@@ -44,7 +50,7 @@ def test_versions_by_the_name_on_the_package_index(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax", types.ModuleType("jax"))  # no version, and not installed
     monkeypatch.setitem(sys.modules, "keras", object())
     monkeypatch.setitem(sys.modules, "optax", types.SimpleNamespace(__version__=(1, 2)))
-    packages = platform.collect()["packages"]
+    packages = platform.versions()
     assert packages["scikit-learn"] == "1.2"
     assert type(packages["scikit-learn"]) is str
     assert not {"torch", "jax", "keras", "optax"} & set(packages)
@@ -52,7 +58,7 @@ def test_versions_by_the_name_on_the_package_index(monkeypatch):
 
 def test_a_version_may_come_from_the_metadata(monkeypatch):
     monkeypatch.setitem(sys.modules, "numpy", types.ModuleType("numpy"))
-    assert platform.collect()["packages"]["numpy"] == np.__version__
+    assert platform.versions()["numpy"] == np.__version__
 
 
 def test_a_lazy_module_stays_unloaded(monkeypatch, tmp_path):
@@ -64,4 +70,25 @@ def test_a_lazy_module_stays_unloaded(monkeypatch, tmp_path):
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     monkeypatch.setitem(sys.modules, "vllm", module)
-    assert "vllm" not in platform.collect()["packages"]
+    assert "vllm" not in platform.versions()
+
+
+def test_a_user_without_a_name_has_a_number(monkeypatch):
+    def unknown():
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr(getpass, "getuser", unknown)
+    assert platform.collect([], "")["user"] == str(os.getuid())
+
+
+def test_a_command_line_is_bounded():
+    assert platform.shortened(["a" * 5000, "b"]) == ["a" * 4096 + "...", "b"]
+    many = platform.shortened(["c" * 4000] * 100)
+    assert many[-1] == "..."
+    assert sum(map(len, many)) < 1 << 17
+
+
+def test_bytes_that_are_no_utf8_are_kept_readable():
+    collected = platform.collect([os.fsdecode(b"a\xff")], os.fsdecode(b"/b\xff"))
+    assert (collected["command"], collected["directory"]) == (["a\\xff"], "/b\\xff")
+    dump(collected)

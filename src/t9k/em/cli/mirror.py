@@ -70,7 +70,7 @@ def mirror(
         places.connect()
     places.refuse_nested(session.root(target))
     with progress() as bars:
-        report = api.mirror(
+        report = api.mirror_stores(
             source,
             target,
             dry_run=dry_run,

@@ -1,0 +1,271 @@
+"""Runs and artifacts that are kept nowhere: what the API gives with `EM_MODE=disabled`.
+
+They have the interface of those that are kept, in memory only: no file, no thread, no request. Hyperparameters and attributes hold what they
+were given, metrics and objects are gone. A class of its own for each, so that neither `Run` nor `Artifact` has to ask what it may do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from t9k.em.artifact import Artifact
+from t9k.em.containers import Params
+from t9k.em.errors import InvalidName, NotFound
+from t9k.em.live.source import Destination
+from t9k.em.local import layout
+from t9k.em.localnode import LocalNode
+from t9k.em.names import alternative_name, check_name
+from t9k.em.records import Node, Outcome, utc_text
+from t9k.em.run import COMPLETE, FAILED, RUNNING, Run
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import pyarrow as pa
+    from typing_extensions import Self
+
+    from t9k.em.backend import Backend
+    from t9k.em.capture import Capture
+    from t9k.em.live.following import GrowingFile
+    from t9k.em.transfer.progress import Progress
+
+
+class _Nowhere(LocalNode):
+    """What a run and an artifact that are kept nowhere have in common."""
+
+    def _live_nowhere(self) -> None:
+        """Names the directory that there would be."""
+        self.alternative_name = self.alternative_name or alternative_name(self.name)
+        directory = layout.parent_directory(self.kind) / self.alternative_name
+        self._directory = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would look at the disk
+        self.local = str(directory)
+
+    @property
+    def remote(self) -> list[dict[str, str]]:
+        """Nothing."""
+        return []
+
+    def save(self) -> None:
+        """Does nothing."""
+
+    def send(
+        self,
+        backend: Backend,
+        folder: str,
+        *,
+        make_folder: bool = False,
+        strategy: str = "new",
+        progress: Progress | None = None,
+    ) -> tuple[Outcome, Node]:
+        """Raises `NotFound`: there is nothing to be sent; `upload` does nothing."""
+        del backend, folder, make_folder, strategy, progress
+        raise _absent(self)
+
+    def upload(self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new") -> None:
+        """Does nothing."""
+
+    def _save_metadata(self) -> None:
+        """Does nothing."""
+
+
+class DisabledRun(_Nowhere, Run):
+    """A run that is kept nowhere; see `Run` for its interface.
+
+    Args:
+        metadata: As of a `Run`.
+        hparams: As of a `Run`.
+        metrics: Dropped.
+        platform: Dropped.
+        git: Dropped.
+    """
+
+    def __init__(
+        self,
+        metadata: Mapping[str, Any],
+        hparams: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, list[dict[str, Any]]] | None = None,
+        platform: Mapping[str, Any] | None = None,
+        git: Mapping[str, Any] | None = None,
+    ) -> None:
+        del metrics, platform, git
+        self._take(metadata)
+        self._hparams = Params(self._save_hparams, hparams)
+        self.destination = None
+        self._live_nowhere()
+
+    def __enter__(self) -> Self:
+        """The run itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Sets the status."""
+        is_failed = kind is not None and not (isinstance(error, SystemExit) and error.code in (None, 0))
+        self._stop(FAILED if is_failed else COMPLETE)
+
+    @property
+    def metrics(self) -> dict[str, list[dict[str, Any]]]:
+        """Nothing."""
+        return {}
+
+    def metrics_table(self, type: str | None = None) -> pa.Table:
+        """A table without rows."""
+        del type
+        from t9k.em.local.columns import read_table  # noqa: PLC0415 - the module that needs pyarrow
+
+        return read_table({})
+
+    @property
+    def platform(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    @property
+    def git(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def log(self, type: str, metrics: Mapping[str, float], step: int, epoch: int | None = None) -> None:
+        """Does nothing, and checks nothing."""
+
+    def mark_input(self, resource: object) -> None:
+        """Does nothing."""
+
+    def mark_output(self, resource: object) -> None:
+        """Does nothing."""
+
+    def finish(self, *args: Any, **kwargs: Any) -> None:
+        """Sets the status: 'Complete', or the argument `status` where one is given."""
+        del args
+        self._stop(str(kwargs.get("status") or COMPLETE))
+
+    def parse_from_dict(self, data: Mapping[str, Any]) -> None:
+        """Takes over metadata and hyperparameters."""
+        self._take(data.get("metadata", {}))
+        self._hparams = Params(self._save_hparams, data.get("hparams"))
+        self._live_nowhere()
+
+    def record(self, capture: Capture) -> None:
+        """Does nothing."""
+
+    def resume_with(self, capture: Capture) -> None:
+        """Does nothing."""
+
+    def sample(self, period_s: float | None) -> None:
+        """Does nothing."""
+
+    def go_live(self, to: Destination) -> None:
+        """Only remembers where to."""
+        self.destination = to
+
+    def fingerprint(self) -> Any:
+        """Nothing."""
+
+    def growing(self) -> list[GrowingFile]:
+        """Nothing."""
+        return []
+
+    def sync(self) -> None:
+        """Does nothing."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy holds what this one holds."""
+        return DisabledRun, (self._metadata(), self._hparams.as_dict())
+
+    def _stop(self, status: str) -> None:
+        if self.status == RUNNING:
+            self.status, self.end_timestamp = status, utc_text()
+
+    def _save_hparams(self, hparams: Mapping[str, Any]) -> None:
+        """Does nothing."""
+
+
+class DisabledArtifact(_Nowhere, Artifact):
+    """An artifact that is kept nowhere; see `Artifact` for its interface.
+
+    Args:
+        metadata: As of an `Artifact`.
+        objects: Dropped.
+    """
+
+    def __init__(self, metadata: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        del objects
+        self._take(metadata)
+        self._objects = {}
+        self._live_nowhere()
+
+    def add_file(self, file_path: str, obj_path: str | None = None) -> None:
+        """Does nothing."""
+
+    def add_dir(self, dir_path: str, obj_path: str | None = None) -> None:
+        """Does nothing."""
+
+    def add_reference(self, uri: str, obj_path: str | None = None) -> None:
+        """Does nothing."""
+
+    def get(self, key: str) -> str:
+        """Raises `NotFound`."""
+        raise _absent(self, key)
+
+    def open(self, key: str) -> BinaryIO:
+        """Raises `NotFound`."""
+        raise _absent(self, key)
+
+    def download(self, keys: Collection[str] | None = None, *, progress: Progress | None = None) -> None:
+        """Does nothing."""
+
+    def parse_from_dict(self, data: Mapping[str, Any]) -> None:
+        """Takes over metadata."""
+        self._take(data.get("metadata", {}))
+        self._live_nowhere()
+
+    def is_in(self, backend: Backend, place: Mapping[str, str]) -> bool:
+        """No."""
+        del backend, place
+        return False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy holds what this one holds."""
+        return DisabledArtifact, (self._metadata(),)
+
+
+Run.when_disabled = DisabledRun
+Artifact.when_disabled = DisabledArtifact
+
+
+def run_called(path: str) -> DisabledRun:
+    """A run in place of one that would be loaded.
+
+    Args:
+        path: Its local directory, path or URI; the run is named for the last part.
+    """
+    return DisabledRun({"name": _name(path)})
+
+
+def artifact_called(path: str) -> DisabledArtifact:
+    """An artifact in place of one that would be loaded.
+
+    Args:
+        path: Its local directory, path or URI; the artifact is named for the last part.
+    """
+    return DisabledArtifact({"name": _name(path)})
+
+
+def _name(path: str) -> str:
+    last = path.rstrip("/").replace("#", "/").rpartition("/")[2].partition("@")[0]
+    try:
+        return check_name(last)
+    except InvalidName:
+        return "default"
+
+
+def _absent(node: LocalNode, key: str | None = None) -> NotFound:
+    what = f"{node.kind.lower()} {node.name!r}"
+    return NotFound(
+        f"{what if key is None else f'object {key!r} of {what}'} is not kept, for EM_MODE is 'disabled'; "
+        "run without that variable where it is needed"
+    )
