@@ -45,3 +45,34 @@ def test_a_process_does_not_wait_for_it():
     (thread,) = [thread for thread in threading.enumerate() if thread is background._thread]
     assert thread.daemon
     go_on.set()
+
+
+def test_what_takes_longer_comes_after_what_is_asked_for():
+    go_on = threading.Event()
+    done = []
+
+    def later(found):
+        go_on.wait(30)
+        done.append(found)
+
+    background = Background(lambda: {"a": 1}, then=later)
+    assert background.result(30) == {"a": 1}
+    assert done == []
+    go_on.set()
+    assert background.join(30) == {"a": 1}
+    assert done == [{"a": 1}]
+
+
+def test_what_comes_after_may_fail_as_well():
+    background = Background(lambda: {"a": 1}, then=lambda found: found["b"])
+    with pytest.warns(IncompleteWarning, match="could not be recorded: KeyError: 'b'"):
+        assert background.join(30) == {"a": 1}
+    assert background.join(30) == {"a": 1}
+
+
+def test_what_comes_after_a_failure_gets_nothing():
+    done = []
+    background = Background(lambda: {"a": 1 // 0}, then=done.append)
+    with pytest.warns(IncompleteWarning, match="ZeroDivisionError"):
+        assert background.join(30) == {}
+    assert done == [{}]

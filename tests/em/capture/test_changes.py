@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -272,7 +273,9 @@ class TestOfARun:
         monkeypatch.chdir(tmp_path)
         again = em.load_run(f"memory://patches#{made.remote[-1]['path']}")
         assert Path(again.local, "diff.patch").read_bytes() == patch
-        assert Path(again.local, "packages.txt").read_bytes() == Path(repository, made.local, "packages.txt").read_bytes()
+        assert (
+            Path(again.local, "packages.txt").read_bytes() == Path(repository, made.local, "packages.txt").read_bytes()
+        )
 
     def test_can_be_turned_off(self, repository, monkeypatch):
         monkeypatch.setenv("EM_CAPTURE_DIFF", "0")
@@ -296,5 +299,5 @@ class TestOfARun:
 
 def test_more_than_is_asked_for_is_not_read(repository):
     (repository / "train.py").write_text("x\n" * 100_000)
-    answer = gitcommand.run(float("inf"), str(repository), "diff", limit_bytes=1000)
+    answer = gitcommand.run(time.monotonic() + 30, str(repository), "diff", limit_bytes=1000)
     assert (answer.code, len(answer.output), answer.is_cut) == (-1, 1000, True)

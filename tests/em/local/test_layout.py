@@ -113,3 +113,25 @@ def test_what_a_caller_must_not_give_a_file_must_not_hold(tmp_path):
     advice = "too odd; put good copies of its files there"
     with pytest.raises(CorruptLocalData, match=advice), layout.understanding(tmp_path):
         raise InvalidInput("too odd")
+
+
+class TestIgnoredByGit:
+    def test_a_directory_that_is_made_ignores_itself(self, tmp_path):
+        with layout.new_directory(ARTIFACT, "a"):
+            pass
+        assert Path(".em/.gitignore").read_text().splitlines()[-1] == "*"
+        with layout.new_directory(RUN, "a"):
+            pass
+        assert sorted(path.name for path in Path(".em").iterdir()) == [".gitignore", "artifacts", "runs"]
+
+    def test_one_that_is_there_stays_as_it_is(self):
+        Path(".em").mkdir()
+        with layout.new_directory(RUN, "a"):
+            pass
+        assert [path.name for path in Path(".em").iterdir()] == ["runs"]
+
+    def test_one_that_was_chosen_is_the_users_business(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("EM_RUN_PARENT_DIR", str(tmp_path / "x" / ".em" / "runs"))
+        with layout.new_directory(RUN, "a"):
+            pass
+        assert [path.name for path in (tmp_path / "x" / ".em").iterdir()] == ["runs"]
