@@ -269,3 +269,29 @@ def test_hostile_metadata_does_not_reach_the_terminal(em: Em, terminal: None) ->
         assert "\x1b]0" not in ran.out
         assert "\x07" not in ran.out
         assert "[red]x" in ran.out
+
+
+class TestWhatWasRecorded:
+    def test_the_command_can_be_copied_and_gpus_of_a_kind_are_counted(self, em):
+        run = Run({"name": "a"})
+        gpu = {"name": "A100", "memory_bytes": 80 * 10**9}
+        recorded = {"command": ["python", "a b.py"], "memory_bytes": 64 * 10**9, "gpus": [gpu, gpu, {"name": "T4"}]}
+        layout.write_mapping(Path(run.local, "platform.yaml"), recorded)
+        out = em("show", run.local).out
+        assert "  command  python 'a b.py'\n" in out
+        assert "  gpus     2 x A100, 80.0 GB, 1 x T4\n" in out
+        assert "  memory   64.0 GB\n" in out
+        assert json.loads(em("show", run.local, "--json").out)["platform"] == recorded
+
+    def test_long_files_are_named_here_and_in_a_backend(self, em):
+        run = Run({"name": "a"})
+        Path(run.local, "packages.txt").write_text("a==1\n")
+        Path(run.local, "diff.patch").write_text("# Changes\n")
+        layout.write_mapping(Path(run.local, "git.yaml"), {"untracked": ["a b", "c"]})
+        run.upload("memory://recorded#x", make_folder=True)
+        for place in (run.local, f"memory://recorded#{run.remote[-1]['path']}"):
+            out = em("show", place).out
+            assert "Platform\n  all packages  packages.txt, 5 B\n" in out
+            assert "Git\n  untracked  a b, c\n  changes    diff.patch, 10 B\n" in out
+            files = json.loads(em("show", place, "--json").out)["files"]
+            assert files == {"packages.txt": 5, "diff.patch": 10}

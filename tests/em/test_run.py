@@ -391,7 +391,7 @@ except errors.LocalError as error:
         with pytest.raises(InvalidInput):
             Run({"name": "a"}, git={"a": "\ud800"})
         found = {path: kind for path, kind in snapshot().items() if path not in before}
-        assert {Path(path).name for path in found} == {".em", "runs"}
+        assert {Path(path).name for path in found} == {".em", ".gitignore", "runs"}
 
 
 def make_runs(start, results) -> None:

@@ -71,7 +71,7 @@ def test_what_comes_after_may_fail_as_well():
 
 
 def test_what_comes_after_a_failure_gets_nothing():
-    done = []
+    done: list[object] = []
     background = Background(lambda: {"a": 1 // 0}, then=done.append)
     with pytest.warns(IncompleteWarning, match="ZeroDivisionError"):
         assert background.join(30) == {}

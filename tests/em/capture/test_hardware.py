@@ -14,13 +14,11 @@ from t9k import em
 from t9k.em.capture import hardware
 
 NVIDIA_SMI = "printf 'NVIDIA A100-SXM4-80GB, 81920, 550.54.15\\nNVIDIA GB10, [N/A], 550.54.15\\n'"
-FOUND = {
-    "gpus": [
-        {"name": "NVIDIA A100-SXM4-80GB", "memory_bytes": 80 << 30},
-        {"name": "NVIDIA GB10", "memory_bytes": None},
-    ],
-    "gpu_driver": "550.54.15",
-}
+GPUS: list[dict[str, object]] = [
+    {"name": "NVIDIA A100-SXM4-80GB", "memory_bytes": 80 << 30},
+    {"name": "NVIDIA GB10", "memory_bytes": None},
+]
+FOUND = {"gpus": GPUS, "gpu_driver": "550.54.15"}
 
 
 class NVMLError(Exception):
@@ -50,7 +48,7 @@ def library(count: int = 2, *, text=str, refuses: str = "") -> types.SimpleNames
         "nvmlShutdown": lambda: None,
         "nvmlDeviceGetCount": lambda: count,
         "nvmlDeviceGetHandleByIndex": lambda index: index,
-        "nvmlDeviceGetName": lambda index: text(FOUND["gpus"][index]["name"]),
+        "nvmlDeviceGetName": lambda index: text(GPUS[index]["name"]),
         "nvmlDeviceGetMemoryInfo": memory,
         "nvmlSystemGetDriverVersion": lambda: text("550.54.15"),
     }
@@ -141,10 +139,10 @@ def test_a_run_records_the_gpus_and_keeps_them_when_it_finishes(program, monkeyp
     monkeypatch.setitem(sys.modules, "pynvml", None)
     program(NVIDIA_SMI)
     with em.create_run(name="a") as run:
-        assert run.platform["gpus"] == FOUND["gpus"]
+        assert run.platform["gpus"] == GPUS
         directory = os.getcwd()
         os.chdir("/")
     recorded = yaml.safe_load(Path(directory, run.local, "platform.yaml").read_text())
-    assert recorded["gpus"] == FOUND["gpus"]
+    assert recorded["gpus"] == GPUS
     assert recorded["gpu_driver"] == "550.54.15"
     assert recorded["directory"] == directory

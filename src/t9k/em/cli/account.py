@@ -124,6 +124,9 @@ _VARIABLES = (
     "EM_USER",
     "EM_RUN_PARENT_DIR",
     "EM_ARTIFACT_PARENT_DIR",
+    "EM_MODE",
+    "EM_CAPTURE_DIFF",
+    "EM_SILENT",
     "EM_REFERENCE_HOSTS",
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from t9k.em.cli.output import console, json_option, print_json, print_pairs, pri
 from t9k.em.cli.summary import Point, summarize
 from t9k.em.cli.text import clean, clean_lines, count, flatten, number, since, size, when
 from t9k.em.cli.views import View, look_at
+from t9k.em.local import layout
 from t9k.em.records import ARTIFACT, RUN, utc_text
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ def view_dict(view: View) -> dict[str, Any]:
             "metrics": [summary.to_dict() for summary in summarize(view.metrics)],
             "platform": view.platform,
             "git": view.git,
+            "files": view.sizes,
         }
     else:
         common["objects"] = [{"key": key, **data} for key, data in view.objects.items()]
@@ -84,8 +88,8 @@ def render(view: View, to: Console, *, show_all: bool = False) -> None:
     _lineage(to, view)
     if view.kind == ARTIFACT:
         _objects(to, view, show_all=show_all)
-    _pairs(to, "Platform", _plain(view.platform))
-    _pairs(to, "Git", _plain(view.git))
+    _pairs(to, "Platform", _platform(view))
+    _pairs(to, "Git", _git(view))
     _history(to, view)
 
 
@@ -125,6 +129,38 @@ def _plain(values: Mapping[str, Any]) -> dict[str, object]:
     """What was found out about a machine or repository, without what could not be."""
     said = {name: value for name, value in flatten(values).items() if value not in (None, "", [], {})}
     return {name: ("no", "yes")[value] if isinstance(value, bool) else value for name, value in said.items()}
+
+
+def _platform(view: View) -> dict[str, object]:
+    """A line for the command as a shell takes it, and one for the GPUs of each kind."""
+    said = dict(view.platform)
+    command, gpus = said.get("command"), said.get("gpus")
+    if isinstance(command, list):
+        said["command"] = shlex.join(map(str, command))
+    if isinstance(said.get("memory_bytes"), int):
+        said["memory"] = size(said.pop("memory_bytes"))
+    kinds = Counter(_gpu(gpu) for gpu in _mappings(gpus))
+    if kinds:
+        said["gpus"] = ", ".join(f"{number} x {kind}" for kind, number in kinds.items())
+    return _plain(said) | _file(view, layout.PACKAGES, "all packages")
+
+
+def _gpu(gpu: Mapping[str, Any]) -> str:
+    memory = gpu.get("memory_bytes")
+    return f"{gpu.get('name')}, {size(memory)}" if isinstance(memory, int) else str(gpu.get("name"))
+
+
+def _git(view: View) -> dict[str, object]:
+    """The names of untracked files on one line."""
+    said = dict(view.git)
+    if isinstance(said.get("untracked"), list):
+        said["untracked"] = ", ".join(map(str, said["untracked"]))
+    return _plain(said) | _file(view, layout.DIFF, "changes")
+
+
+def _file(view: View, name: str, what: str) -> dict[str, object]:
+    """A line about a file that is too long to be shown."""
+    return {what: f"{name}, {size(view.sizes[name])}"} if name in view.sizes else {}
 
 
 def _section(to: Console, title: str) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from t9k.em.backend import Backend
 
 _T = TypeVar("_T")
+_NOT_SHOWN = (layout.PACKAGES, layout.DIFF)
 _ORDER = {"train": 0, "val": 1, "test": 2}
 
 
@@ -41,6 +42,7 @@ class View:
         metrics: Of a run, by type.
         platform: Of a run.
         git: Of a run.
+        sizes: Of a run, those of the files that are not shown themselves, in bytes by name.
         objects: Of an artifact, by key.
         history: Uploads and downloads of a local node; see `t9k.em.history`.
         node: What the backend says; None for a local one.
@@ -57,6 +59,7 @@ class View:
     metrics: dict[str, list[metrics.Entry]] = field(factory=dict)
     platform: Mapping[str, Any] = field(factory=dict)
     git: Mapping[str, Any] = field(factory=dict)
+    sizes: dict[str, int] = field(factory=dict)
     objects: dict[str, dict[str, Any]] = field(factory=dict)
     history: list[dict[str, str]] = field(factory=list)
     node: Node | None = None
@@ -177,7 +180,14 @@ def look_at_remote(backend: Backend, path: str, *, only_metrics: bool = False) -
     if not only_metrics:
         view.versions = view.read(lambda: list(backend.versions(split_version(path)[0])), [])
         view.heard = view.read(lambda: last_sign(backend, node), None)
+        if view.kind == RUN:
+            sizes: dict[str, int] = {}
+            view.sizes = view.read(lambda: _sizes(backend, node), sizes)
     return view
+
+
+def _sizes(backend: Backend, node: Node) -> dict[str, int]:
+    return {file.key: file.size for file in backend.files(node) if file.key in _NOT_SHOWN}
 
 
 def _found(backend: Backend, path: str) -> Node:
@@ -197,6 +207,7 @@ def _read_run(view: View, directory: Path) -> None:
     view.hparams = view.read(lambda: layout.read_mapping(directory / layout.HPARAMS, "hyperparameters"), {})
     view.platform = view.read(lambda: layout.read_mapping(directory / layout.PLATFORM, "platform information"), {})
     view.git = view.read(lambda: layout.read_mapping(directory / layout.GIT, "git information"), {})
+    view.sizes = {name: (directory / name).stat().st_size for name in _NOT_SHOWN if (directory / name).is_file()}
     known: dict[str, str] = {}
     found = view.read(lambda: _metric_files(directory), known)
     for kind, name in _sorted(found):
