@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import yaml
 from tests.cli.conftest import Em, make_artifact, make_run
 
 from t9k import em as em_
+from t9k.em.local import layout
 
 
 def test_a_run_is_shown_with_all_that_is_known_of_it(em: Em) -> None:
@@ -216,6 +218,7 @@ class TestDamagedLocally:
 
 def test_what_could_not_be_found_out_is_left_out(em: Em) -> None:
     run = make_run()
+    Path(run.local, "packages.txt").unlink()
     Path(run.local, "platform.yaml").write_text("packages: {}\nentry_point: null\nargv: []\npython: '3'\ngpus: 0\n")
     Path(run.local, "git.yaml").write_text("dirty: true\nbare: false\n")
     Path(run.local, "hyperparameters.yaml").write_text("dropout: null\nshuffle: true\n")
@@ -272,8 +275,8 @@ def test_hostile_metadata_does_not_reach_the_terminal(em: Em, terminal: None) ->
 
 
 class TestWhatWasRecorded:
-    def test_the_command_can_be_copied_and_gpus_of_a_kind_are_counted(self, em):
-        run = Run({"name": "a"})
+    def test_the_command_can_be_copied_and_gpus_of_a_kind_are_counted(self, em: Em):
+        run = em_.Run({"name": "a"})
         gpu = {"name": "A100", "memory_bytes": 80 * 10**9}
         recorded = {"command": ["python", "a b.py"], "memory_bytes": 64 * 10**9, "gpus": [gpu, gpu, {"name": "T4"}]}
         layout.write_mapping(Path(run.local, "platform.yaml"), recorded)
@@ -283,8 +286,8 @@ class TestWhatWasRecorded:
         assert "  memory   64.0 GB\n" in out
         assert json.loads(em("show", run.local, "--json").out)["platform"] == recorded
 
-    def test_long_files_are_named_here_and_in_a_backend(self, em):
-        run = Run({"name": "a"})
+    def test_long_files_are_named_here_and_in_a_backend(self, em: Em):
+        run = em_.Run({"name": "a"})
         Path(run.local, "packages.txt").write_text("a==1\n")
         Path(run.local, "diff.patch").write_text("# Changes\n")
         layout.write_mapping(Path(run.local, "git.yaml"), {"untracked": ["a b", "c"]})
