@@ -45,6 +45,7 @@ assert isinstance(run, em.Run)
 run.hparams.lr = 0.2
 run.hparams.update({"nested": {"a": [1, 2]}})
 run.hparams["nested"]["b"] = 3
+run.update({"lr": 0.2})
 assert run.params.as_dict() == {"lr": 0.2, "nested": {"a": [1, 2], "b": 3}}
 run.log("train", {"loss": 1.0}, step=1)
 run.log(type="train", metrics={"loss": float("nan")}, step=2, epoch=1)
@@ -138,7 +139,7 @@ class TestInterface:
     @pytest.mark.parametrize(("kept", "stand_in"), [(em.Run, DisabledRun), (em.Artifact, DisabledArtifact)])
     def test_every_public_method_was_thought_of(self, kept, stand_in):
         """What a class gains has to be given a meaning here, or be said to need nothing of the disk."""
-        harmless = {"kind", "when_disabled", "directory", "hparams", "params", "to_dict", "objects", "fs"}
+        harmless = {"kind", "when_disabled", "directory", "hparams", "params", "update", "to_dict", "objects", "fs"}
         public = {name for place in (kept, LocalNode) for name in vars(place) if not name.startswith("_")}
         own = {name for place in stand_in.__mro__[: stand_in.__mro__.index(kept)] for name in vars(place)}
         inherited = public - own - harmless - {"open_directory"}

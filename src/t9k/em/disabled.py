@@ -16,6 +16,7 @@ from t9k.em.containers import Params
 from t9k.em.errors import InvalidName, NotFound
 from t9k.em.live.source import Destination
 from t9k.em.local import layout
+from t9k.em.local.metriccalls import MISSING
 from t9k.em.localnode import LocalNode
 from t9k.em.names import alternative_name, check_name
 from t9k.em.records import Node, Outcome, utc_text
@@ -129,7 +130,9 @@ class DisabledRun(_Nowhere, Run):
         """Nothing."""
         return {}
 
-    def log(self, type: str, metrics: Mapping[str, float], step: int, epoch: int | None = None) -> None:
+    def log(
+        self, type: str, metrics: Mapping[str, float] = MISSING, step: int = MISSING, epoch: float | None = None
+    ) -> None:
         """Does nothing, and checks nothing."""
 
     def mark_input(self, resource: object) -> None:
