@@ -294,8 +294,6 @@ def check_path(path: str, *, version: bool = False) -> str:
     bare, generation = split_version(path)
     if generation is not None and not version:
         raise InvalidName(f"path {path!r} means one version of a node; give it without '@' and digits")
-    if generation == 0:
-        raise InvalidName(f"path {path!r} means no version: they begin with @1; {bare!r} is the newest one")
     if not bare.startswith("/"):
         raise InvalidName(f"path {path!r} must start with '/'")
     for component in bare[1:].split("/") if bare != "/" else ():
@@ -314,6 +312,8 @@ def absolute(path: str, user: str) -> str:
     if not path.startswith("/"):
         path = f"/{user}/{path}" if path else f"/{user}"
     bare, generation = split_version(check_path(path, version=True))
+    if generation == 0:
+        raise InvalidName(f"path {path!r} means no version: they begin with @1; {bare!r} is the newest one")
     return bare if generation is None else f"{bare}@{generation}"
 
 
