@@ -333,7 +333,6 @@ class TestLogin:
             ("file://host/x", "three slashes"),
             ("s3://key:seCret@bucket", "leave it out and use the environment"),
             ("memory://x?colour=red", "takes no option 'colour'"),
-            ("", "use a URI like"),
         ],
     )
     def test_refuses_a_place_that_is_none_and_stays_where_it_was(self, backend, uri, advice):

@@ -12,7 +12,7 @@ from tests.em.local.faultydisk import run_unprivileged
 
 from t9k.em import importing
 from t9k.em.errors import LocalError, SourceChanged, SymlinkError
-from t9k.em.importing import find_files, import_file, import_files, object_path
+from t9k.em.importing import find_files, import_dir, import_file, object_path
 
 
 @pytest.fixture
@@ -126,13 +126,12 @@ class TestImport:
         assert stat.S_IMODE((target / "objects" / "a" / "b").stat().st_mode) == 0o600
 
     def test_of_many_leaves_nothing_else_behind(self, source, target):
-        added = import_files(find_files(source, "p"), target)
+        added = import_dir(source, "p", target)
         assert {key: data["size"] for key, data in added.items()} == {"p/1": 1, "p/deep/er/2": 2}
         assert (target / "objects/p/deep/er/2").read_bytes() == b"22"
         assert list((target / ".em" / "staging").iterdir()) == []
 
     def test_of_many_leaves_nothing_after_an_error(self, source, target, monkeypatch):
-        files = find_files(source, "p")
         real = importing.import_file
 
         def changing(path, key, directory):
@@ -142,9 +141,17 @@ class TestImport:
 
         monkeypatch.setattr(importing, "import_file", changing)
         with pytest.raises(SourceChanged):
-            import_files(files, target)
+            import_dir(source, "p", target)
         assert not (target / "objects").exists()
         assert list((target / ".em" / "staging").iterdir()) == []
+
+    def test_says_what_is_in_the_way_of_a_directory(self, source, target):
+        (target / "objects" / "a" / "1").mkdir(parents=True)
+        with pytest.raises(LocalError, match="is in the way of object 'a/1'; move it away"):
+            import_dir(source, "a", target)
+        assert not (target / "objects" / "a" / "deep").exists() or not any(
+            (target / "objects" / "a" / "deep").rglob("2")
+        )
 
     def test_says_what_is_in_the_way(self, source, target):
         (target / "objects" / "a").mkdir(parents=True)
@@ -152,8 +159,6 @@ class TestImport:
         for key in ("a", "b/c"):
             with pytest.raises(LocalError, match="is in the way of object .*; move it away"):
                 import_file(source / "1", key, target)
-            with pytest.raises(LocalError, match="is in the way of object .*; move it away"):
-                import_files({key: source / "1"}, target)
 
     def test_writes_through_no_link(self, source, target, tmp_path):
         (tmp_path / "outside").mkdir()
@@ -161,5 +166,5 @@ class TestImport:
         with pytest.raises(SymlinkError):
             import_file(source / "1", "a", target)
         with pytest.raises(SymlinkError):
-            import_files({"a": source / "1"}, target)
+            import_dir(source, "a", target)
         assert list((tmp_path / "outside").iterdir()) == []

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from t9k.em import history
 from t9k.em.errors import InvalidInput, NotFound
-from t9k.em.importing import find_files, import_file, import_files, object_path
+from t9k.em.importing import import_dir, import_file, object_path
 from t9k.em.local import layout, objects
 from t9k.em.local.files import FileIdentity, identity, sha256_of
 from t9k.em.local.layout import INDEX, METADATA, OBJECTS
@@ -125,16 +125,20 @@ class Artifact(LocalNode):
             InvalidKey: The key cannot be one.
             KeyCollision: Some file system takes it for another object's.
             LocalError: The file is missing, no regular file, or cannot be read or copied.
-            SourceChanged: It changed while it was copied.
+            SourceChanged: It was rewritten each time that it was copied. One that only grew meanwhile is kept as far as it
+                reached when it was looked at.
         """
         key = object_path(file_path, obj_path)
         with self._adding([key]):
             self._add({key: import_file(Path(file_path), key, self._directory)})
 
-    def add_dir(self, dir_path: str, obj_path: str | None = None) -> None:
+    def add_dir(self, dir_path: str, obj_path: str | None = None, *, follow_symlinks: bool = False) -> None:
         """Adds all files under a local directory as objects of the Artifact.
 
         All or none of them are added. Directories `.em` with runs and artifacts are left out.
+
+        A training may write to the directory meanwhile: a file that grows is kept as far as it reached when it was looked at, and of
+        files that come and go, such as rotating checkpoints, those are kept that the directory was last seen with.
 
         ```python
         artifact.add_dir(dir_path="a/")  # keys a/...
@@ -145,17 +149,22 @@ class Artifact(LocalNode):
         Args:
             dir_path: The directory, with or without a slash at the end.
             obj_path: What the keys start with instead of the directory's name, or with a slash at the end before it.
+            follow_symlinks: Whether symbolic links that lead out of the directory are followed too, as in
+                `snapshots/` of the cache of Hugging Face; those that stay inside always are. What is added is the file, not the link.
 
         Raises:
             InvalidKey: A key cannot be one.
             KeyCollision: Some file system takes a key for another object's.
-            SymlinkError: A symbolic link leads out of the directory, nowhere, or to a directory above itself.
+            SymlinkError: A symbolic link leads nowhere, to a directory above itself, or, without `follow_symlinks`, out of the
+                directory.
             LocalError: The directory is missing, or holds something that is not a regular file or cannot be read.
-            SourceChanged: A file changed while it was copied.
+            SourceChanged: A file was rewritten each time that it was copied.
         """
-        files = find_files(Path(dir_path), object_path(dir_path, obj_path))
-        with self._adding(files):
-            self._add(import_files(files, self._directory))
+        source, prefix = Path(dir_path), object_path(dir_path, obj_path)
+        with self._adding() as reserve:
+            added = import_dir(source, prefix, self._directory, follow_symlinks=follow_symlinks, reserve=reserve)
+            self._add(added)
+            self._keys = None  # some that were reserved may have gone
 
     def add_reference(self, uri: str, obj_path: str | None = None) -> None:
         """Adds a URI as an object reference to the Artifact.
@@ -376,14 +385,18 @@ class Artifact(LocalNode):
         objects.write(self._directory / INDEX, self._objects)
 
     @contextlib.contextmanager
-    def _adding(self, keys: Iterable[str]) -> Iterator[None]:
-        """Reserves keys for the block, before anything is copied; an error in it frees them again."""
-        try:
-            self._keys = self._keys or KeySet(self._objects)
-            for key in keys:
+    def _adding(self, keys: Iterable[str] = ()) -> Iterator[Callable[[Iterable[str]], None]]:
+        """Reserves keys for the block, before anything is copied, and gives what reserves more; an error in it frees them."""
+        known = self._keys = self._keys or KeySet(self._objects)
+
+        def reserve(more: Iterable[str]) -> None:
+            for key in more:
                 check_key(f"{OBJECTS}/{check_key(key)}")
-                self._keys.add(key, again=True)
-            yield
+                known.add(key, again=True)
+
+        try:
+            reserve(keys)
+            yield reserve
         except BaseException:
             self._keys = None
             raise

@@ -6,15 +6,20 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import LocalError, SymlinkError
-from t9k.em.local.files import copy_hashed, make_private_dir, make_safe_parents, sync_dir
+from t9k.em.local.copies import copy_hashed
+from t9k.em.local.files import make_private_dir, make_safe_parents, sync_dir
 from t9k.em.local.layout import OBJECTS, PRIVATE
 from t9k.em.names import random_text
 from t9k.em.transfer.parallel import in_parallel
+
+_ROUNDS = 10
+_PAUSE_S = 0.02
 
 
 def object_path(path: str, obj_path: str | None) -> str:
@@ -49,27 +54,42 @@ def import_file(source: Path, key: str, directory: Path) -> dict[str, Any]:
     return {"size": size, "sha256": sha256}
 
 
-def find_files(source: Path, prefix: str) -> dict[str, Path]:
-    """Finds all files below a directory, links followed where they stay inside, without directories `.em` of this library.
+def find_files(source: Path, prefix: str, *, follow_symlinks: bool = False) -> dict[str, Path]:
+    """Finds all files below a directory, without directories `.em` of this library.
 
     Args:
         source: The directory.
         prefix: What the keys start with, without a slash at the end.
+        follow_symlinks: Whether links are followed that lead out of the directory; those that stay inside always are.
 
     Returns:
         The files by key.
     """
     if not source.is_dir():
         raise LocalError(f"cannot add {source}: it is no directory; give the path of a directory, or use add_file")
-    return {f"{prefix}/{relative}": path for relative, path in sorted(_walk(source))}
+    found = _walk(source, follow_symlinks=follow_symlinks)
+    return {f"{prefix}/{relative}": path for relative, path in sorted(found)}
 
 
-def import_files(files: Mapping[str, Path], directory: Path) -> dict[str, dict[str, Any]]:
-    """Copies many files into an artifact, durably; after an error it is as it was.
+def import_dir(
+    source: Path,
+    prefix: str,
+    directory: Path,
+    *,
+    follow_symlinks: bool = False,
+    reserve: Callable[[Iterable[str]], object] = list,
+) -> dict[str, dict[str, Any]]:
+    """Copies a directory into an artifact, durably; after an error it is as it was.
+
+    The directory may be written to meanwhile. When a file went before it was copied, the directory is looked at again: what
+    came is copied too, and what is there no longer is left out. After some rounds of that, the copies are what they are.
 
     Args:
-        files: Regular files, or links to them, by valid key.
+        source: The directory.
+        prefix: What the keys start with, without a slash at the end.
         directory: Of the artifact.
+        follow_symlinks: See `find_files`.
+        reserve: Called with the keys before anything is copied to them; raises if they cannot be.
 
     Returns:
         `size` in bytes and `sha256` by key.
@@ -77,15 +97,46 @@ def import_files(files: Mapping[str, Path], directory: Path) -> dict[str, dict[s
     staging = directory / PRIVATE / "staging" / random_text(12)
     make_private_dir(staging, exist_ok=False)
     try:
-        copies = in_parallel(lambda key: import_file(files[key], key, staging), list(files), "add")
-        targets = {key: _make_way(directory, key) for key in files}
+        copies: dict[str, dict[str, Any]] = {}
+        for _ in range(_ROUNDS):
+            files = _find_settled(source, prefix, follow_symlinks=follow_symlinks)
+            reserve(files)
+            copies = {key: copy for key, copy in copies.items() if key in files}
+            missing = [(key, path) for key, path in files.items() if key not in copies]
+            found = in_parallel(lambda item: _import_if_there(item[1], item[0], staging), missing, "add")
+            copies |= {key: copy for (key, _), copy in zip(missing, found, strict=True) if copy is not None}
+            if None not in found:
+                break
+        targets = {key: _make_way(directory, key) for key in sorted(copies)}
         for key, target in targets.items():
             staging.joinpath(OBJECTS, *key.split("/")).replace(target)
         for parent in {target.parent for target in targets.values()}:
             sync_dir(parent)
     finally:
         shutil.rmtree(staging)
-    return dict(zip(files, copies, strict=True))
+    return {key: copies[key] for key in targets}
+
+
+def _find_settled(source: Path, prefix: str, *, follow_symlinks: bool) -> dict[str, Path]:
+    """See `find_files`; a link that leads nowhere may be about to lead to the next checkpoint."""
+    for _ in range(_ROUNDS):
+        try:
+            return find_files(source, prefix, follow_symlinks=follow_symlinks)
+        except SymlinkError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            time.sleep(_PAUSE_S)
+    return find_files(source, prefix, follow_symlinks=follow_symlinks)
+
+
+def _import_if_there(source: Path, key: str, directory: Path) -> dict[str, Any] | None:
+    """Copies one file; None if it went meanwhile."""
+    try:
+        return import_file(source, key, directory)
+    except (LocalError, SymlinkError) as error:
+        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            return None
+        raise
 
 
 def _make_way(directory: Path, key: str) -> Path:
@@ -100,8 +151,8 @@ def _make_way(directory: Path, key: str) -> Path:
     return target
 
 
-def _walk(source: Path) -> Iterator[tuple[str, Path]]:
-    """All files below a directory with their paths relative to it."""
+def _walk(source: Path, *, follow_symlinks: bool) -> Iterator[tuple[str, Path]]:
+    """All files below a directory with their paths relative to it; what goes meanwhile is passed over."""
     root = Path(os.path.realpath(source))
     pending: list[tuple[str, Path, tuple[Path, ...]]] = [("", source, (root,))]
     while pending:
@@ -110,10 +161,17 @@ def _walk(source: Path) -> Iterator[tuple[str, Path]]:
             with os.scandir(directory) as entries:
                 found = list(entries)
         except OSError as error:
+            if directory != source and isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                continue
             raise LocalError(f"cannot read {directory}: {error.strerror}; check its permissions") from error
         for entry in found:
             path = Path(entry.path)
-            mode = _followed(path, chain) if entry.is_symlink() else entry.stat(follow_symlinks=False).st_mode
+            try:
+                mode = _mode(entry, chain, follow_symlinks=follow_symlinks)
+            except (FileNotFoundError, SymlinkError):
+                if os.path.lexists(path):
+                    raise
+                continue
             name = f"{relative}{entry.name}"
             if stat.S_ISDIR(mode) and _holds_runs_or_artifacts(path):
                 continue  # perhaps this very one
@@ -125,20 +183,29 @@ def _walk(source: Path) -> Iterator[tuple[str, Path]]:
                 raise LocalError(f"{path} is neither a file nor a directory; leave it out of the directory")
 
 
+def _mode(entry: os.DirEntry[str], chain: tuple[Path, ...], *, follow_symlinks: bool) -> int:
+    if entry.is_symlink():
+        return _followed(Path(entry.path), chain, anywhere=follow_symlinks)
+    return entry.stat(follow_symlinks=False).st_mode
+
+
 def _holds_runs_or_artifacts(path: Path) -> bool:
     return path.name == PRIVATE and any((path / name).exists() for name in ("runs", "artifacts", "state.yaml"))
 
 
-def _followed(link: Path, chain: tuple[Path, ...]) -> int:
+def _followed(link: Path, chain: tuple[Path, ...], *, anywhere: bool) -> int:
     """The mode of what a link leads to, if that may be followed.
 
     Args:
         link: The link.
         chain: The real directories that were walked through on the way to it, the root first.
+        anywhere: Whether it may lead out of the root.
     """
     real = Path(os.path.realpath(link))
-    if chain[0] not in (real, *real.parents):
-        raise SymlinkError(f"{link} is a symbolic link out of {chain[0]}; copy what it stands for, or remove it")
+    if not anywhere and chain[0] not in (real, *real.parents):
+        raise SymlinkError(
+            f"{link} is a symbolic link out of {chain[0]}; copy what it stands for, or remove it, or pass follow_symlinks=True"
+        )
     try:
         mode = real.stat().st_mode
     except OSError as error:

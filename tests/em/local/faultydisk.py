@@ -44,7 +44,7 @@ def run_unprivileged(code: str, *args: object) -> str:
         "import os, sys, warnings\n"
         "from pathlib import Path\n"
         "from t9k.em import errors\n"
-        "from t9k.em.local import files, metrics, yamlfile\n"
+        "from t9k.em.local import copies, files, metrics, yamlfile\n"
         "os.setuid(65534) if os.getuid() == 0 else None\n"
     )
     process = subprocess.run(

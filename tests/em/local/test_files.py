@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import threading
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.em.local.faultydisk import fill, mounted, run_unprivileged
 
-from t9k.em.errors import LocalError, SourceChanged, SymlinkError
+from t9k.em.errors import LocalError, SymlinkError
 from t9k.em.local import disk, files
 
 
@@ -197,127 +196,6 @@ class TestIdentity:
         after = files.identity(path)
         assert (after.ino, after.size_bytes, after.mtime_ns) == (before.ino, before.size_bytes, before.mtime_ns)
         assert after != before
-
-
-@pytest.fixture(params=["copy", "reflink"])
-def way(request, monkeypatch):
-    """Both ways to copy; sharing blocks is played by a real copy on file systems that cannot."""
-
-    def reflink(source_fd, target_fd):
-        os.sendfile(target_fd, source_fd, 0, os.fstat(source_fd).st_size)
-        os.lseek(target_fd, 0, os.SEEK_SET)
-        return True
-
-    monkeypatch.setattr(files, "reflink", reflink if request.param == "reflink" else lambda *_: False)
-    return request.param
-
-
-@pytest.mark.usefixtures("way")
-class TestCopyHashed:
-    @pytest.mark.parametrize("size_bytes", [0, 1, 3_000_001])
-    def test_copies_and_tells_size_and_checksum(self, tmp_path, size_bytes):
-        data = os.urandom(size_bytes)
-        (tmp_path / "source").write_bytes(data)
-        (tmp_path / "target").write_bytes(b"old")
-        answer = files.copy_hashed(tmp_path / "source", tmp_path / "target")
-        assert answer == (size_bytes, hashlib.sha256(data).hexdigest())
-        assert (tmp_path / "target").read_bytes() == data
-        assert stat.S_IMODE((tmp_path / "target").stat().st_mode) == 0o600
-        assert listing(tmp_path) == ["source", "target"]
-
-    @pytest.mark.parametrize("change", ["append", "truncate", "rewrite", "rewrite with its old time", "replace"])
-    def test_a_source_that_changes_is_an_error_and_nothing_stays(self, tmp_path, monkeypatch, change):
-        source = tmp_path / "source"
-        source.write_bytes(b"a" * 10_000)
-        times = (source.stat().st_atime_ns, source.stat().st_mtime_ns)
-        read = os.read
-
-        def meddle():
-            if change == "append":
-                with source.open("ab") as file:
-                    file.write(b"b")
-            elif change == "truncate":
-                os.truncate(source, 10)
-            elif change == "replace":
-                (tmp_path / "other").write_bytes(b"c")
-                os.replace(tmp_path / "other", source)
-            else:
-                with source.open("r+b") as file:
-                    file.write(b"b")
-                if change == "rewrite with its old time":
-                    os.utime(source, ns=times)
-
-        reflink = files.reflink
-
-        def meddling_reflink(source_fd, target_fd):
-            done = reflink(source_fd, target_fd)
-            if done:
-                meddle()
-            return done
-
-        def meddling_read(fd, size):
-            data = read(fd, size)
-            if not data:
-                meddle()
-            return data
-
-        monkeypatch.setattr(files, "reflink", meddling_reflink)
-        monkeypatch.setattr(os, "read", meddling_read)
-        with pytest.raises(SourceChanged, match="source changed while it was copied"):
-            files.copy_hashed(source, tmp_path / "target")
-        monkeypatch.undo()
-        assert [name for name in listing(tmp_path) if name != "source"] == []
-
-    def test_links_are_followed_only_on_request(self, tmp_path):
-        (tmp_path / "real").write_bytes(b"data")
-        (tmp_path / "link").symlink_to("real")
-        with pytest.raises(SymlinkError, match="not followed"):
-            files.copy_hashed(tmp_path / "link", tmp_path / "target")
-        size_bytes, _ = files.copy_hashed(tmp_path / "link", tmp_path / "target", follow_symlinks=True)
-        assert size_bytes == 4
-
-    @pytest.mark.parametrize("points_to", ["nowhere", "link"])
-    def test_links_that_dangle_or_loop(self, tmp_path, points_to):
-        (tmp_path / "link").symlink_to(points_to)
-        with pytest.raises(SymlinkError, match="dangles or loops"):
-            files.copy_hashed(tmp_path / "link", tmp_path / "target", follow_symlinks=True)
-        assert listing(tmp_path) == ["link"]
-
-    def test_only_regular_files(self, tmp_path):
-        os.mkfifo(tmp_path / "pipe")
-        for source in (tmp_path / "pipe", tmp_path):
-            with pytest.raises(LocalError, match="not a regular file"):
-                files.copy_hashed(source, tmp_path / "target")
-
-    def test_a_missing_source(self, tmp_path):
-        with pytest.raises(FileNotFoundError):
-            files.copy_hashed(tmp_path / "missing", tmp_path / "target")
-
-    def test_replaces_a_link_at_the_target(self, tmp_path):
-        (tmp_path / "source").write_bytes(b"new")
-        (tmp_path / "outside").write_bytes(b"keep")
-        (tmp_path / "target").symlink_to("outside")
-        files.copy_hashed(tmp_path / "source", tmp_path / "target")
-        assert (tmp_path / "outside").read_bytes() == b"keep"
-        assert (tmp_path / "target").read_bytes() == b"new"
-
-
-def test_copy_of_a_large_file_to_a_full_disk_leaves_nothing(tmp_path):
-    (tmp_path / "source").write_bytes(os.urandom(3 << 20))
-    with mounted(tmp_path / "disk", "size=2m") as full:
-        with pytest.raises(LocalError, match="free some space"):
-            files.copy_hashed(tmp_path / "source", full / "target")
-        assert listing(full) == []
-
-
-def test_copy_of_an_unreadable_file_says_what_to_do(tmp_path):
-    (tmp_path / "source").write_bytes(b"")
-    (tmp_path / "source").chmod(0)
-    code = (
-        "try: files.copy_hashed(Path(sys.argv[1]), Path(sys.argv[1] + '2'))\n"
-        "except errors.LocalError as error: print(error)\n"
-    )
-    assert run_unprivileged(code, tmp_path / "source").startswith(f"cannot read {tmp_path}/source: Permission denied")
 
 
 def test_a_quota_is_explained_like_a_full_disk():

@@ -6,22 +6,19 @@ import contextlib
 import hashlib
 import os
 import secrets
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
-from t9k.em.errors import LocalError, SourceChanged, SymlinkError
+from t9k.em.errors import SymlinkError
 from t9k.em.local.appender import LineAppender
 from t9k.em.local.disk import explained, sync_dir
-from t9k.em.local.reflink import reflink
 
 __all__ = [
     "TEMP_PREFIX",
     "FileIdentity",
     "LineAppender",
-    "copy_hashed",
     "identity",
     "make_private_dir",
     "make_safe_parents",
@@ -42,8 +39,6 @@ virtual machine may have given back to its host: 800 MiB took 0.2 s in calls of 
 _CHUNK_BYTES = 1 << 20
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
-# Opening a pipe must not wait for its other end.
-_READ = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
 
 
 @attrs.frozen(kw_only=True)
@@ -208,74 +203,6 @@ def make_safe_parents(root: Path, target: Path) -> None:
                 f"{directory} is a symbolic link, and writing through it could leave {root}; remove the link first"
             )
         _make_dir(directory, exist_ok=True)
-
-
-def copy_hashed(source: Path, target: Path, *, follow_symlinks: bool = False) -> tuple[int, str]:
-    """Copy a file durably, and return what was copied.
-
-    Where the file system can (btrfs, XFS, ...), source and copy share their blocks until one changes. The copy is
-    0600. A link at `target` is replaced, not followed; for links above it see `make_safe_parents`.
-
-    Args:
-        source: A regular file.
-        target: Where the copy goes; its directory must exist, a file there is replaced.
-        follow_symlinks: Whether `source` may itself be a symbolic link.
-
-    Returns:
-        Size of the copy in bytes, and its SHA-256 in hexadecimal.
-
-    Raises:
-        SymlinkError: `source` is a link and may not be, or one that dangles or loops.
-        SourceChanged: `source` was written to or replaced meanwhile; `target` is as it was.
-        LocalError: `source` is not a regular file; disk full, over quota, no permission or read-only; `target` is
-            as it was.
-        OSError: Any other failure, for example FileNotFoundError; `target` is as it was.
-    """
-    source_fd = _open_source(source, follow_symlinks=follow_symlinks)
-    try:
-        with explained("write", target), replacing(target) as target_fd:
-            before = identity(source_fd)
-            if reflink(source_fd, target_fd):
-                _check_unchanged(source, source_fd, before)
-                size_bytes, sha256 = _transfer(target_fd, None)
-            else:
-                size_bytes, sha256 = _transfer(source_fd, target_fd)
-                _check_unchanged(source, source_fd, before)
-    finally:
-        os.close(source_fd)
-    return size_bytes, sha256
-
-
-def _open_source(source: Path, *, follow_symlinks: bool) -> int:
-    try:
-        with explained("read", source):
-            fd = os.open(source, _READ if follow_symlinks else _READ | _NO_FOLLOW)
-    except OSError as error:
-        if not source.is_symlink():
-            raise
-        why = "that dangles or loops" if follow_symlinks else "which is not followed here"
-        raise SymlinkError(f"{source} is a symbolic link, {why}; give the file that it should stand for") from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise LocalError(f"{source} is not a regular file; only files can be copied")
-    return fd
-
-
-def _check_unchanged(source: Path, fd: int, before: FileIdentity) -> None:
-    if identity(fd) != before:
-        raise SourceChanged(f"{source} changed while it was copied; try again when nothing writes to it")
-
-
-def _transfer(source_fd: int, target_fd: int | None) -> tuple[int, str]:
-    """Read a file to its end, hash it, and write what was read to `target_fd` if given."""
-    digest = hashlib.sha256()
-    size_bytes = 0
-    while chunk := os.read(source_fd, _CHUNK_BYTES):
-        digest.update(chunk)
-        size_bytes += len(chunk)
-        if target_fd is not None:
-            write_all(target_fd, chunk)
-    return size_bytes, digest.hexdigest()
 
 
 def sha256_of(path: Path) -> str:
