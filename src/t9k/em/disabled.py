@@ -204,7 +204,7 @@ class DisabledArtifact(_Nowhere, Artifact):
     def add_file(self, file_path: str, obj_path: str | None = None) -> None:
         """Does nothing."""
 
-    def add_dir(self, dir_path: str, obj_path: str | None = None) -> None:
+    def add_dir(self, dir_path: str, obj_path: str | None = None, *, follow_symlinks: bool = False) -> None:
         """Does nothing."""
 
     def add_reference(self, uri: str, obj_path: str | None = None) -> None:

@@ -94,19 +94,21 @@ def import_dir(
     Returns:
         `size` in bytes and `sha256` by key.
     """
+    files = _find_settled(source, prefix, follow_symlinks=follow_symlinks)
+    reserve(files)
     staging = directory / PRIVATE / "staging" / random_text(12)
     make_private_dir(staging, exist_ok=False)
     try:
         copies: dict[str, dict[str, Any]] = {}
         for _ in range(_ROUNDS):
-            files = _find_settled(source, prefix, follow_symlinks=follow_symlinks)
-            reserve(files)
             copies = {key: copy for key, copy in copies.items() if key in files}
             missing = [(key, path) for key, path in files.items() if key not in copies]
             found = in_parallel(lambda item: _import_if_there(item[1], item[0], staging), missing, "add")
             copies |= {key: copy for (key, _), copy in zip(missing, found, strict=True) if copy is not None}
             if None not in found:
                 break
+            files = _find_settled(source, prefix, follow_symlinks=follow_symlinks)
+            reserve(files)
         targets = {key: _make_way(directory, key) for key in sorted(copies)}
         for key, target in targets.items():
             staging.joinpath(OBJECTS, *key.split("/")).replace(target)
