@@ -160,6 +160,7 @@ class TestAStoreThatIsNotThere:
         ran = em(*command, f"{store}{place}", *(["memory://not-there#/x"] if command == ["mirror"] else []))
         assert (ran.code, ran.out) == (1, "")
         assert f"there is no store at {store}: " in ran.err
+        assert not Path("store").exists()
 
     def test_is_said_where_a_node_is_asked_for(self, em: Em, store: str) -> None:
         assert "no store is there at all: check its URI" in em("show", f"{store}#/alice/default/cnn").err

@@ -55,11 +55,11 @@ def gc(place: str | None, *, apply: bool, older_than: float, keep_versions: int,
         )
     if apply:
         places.refuse_nested(backend.uri)
+    places.require_store(backend)  # first: to learn the time of a store, a file is written
     with waiting(f"looking through {path} of {backend.uri}"):
         garbage = backend.collect(path, grace_s=older_than, keep_versions=keep_versions, apply=apply)
     if not garbage.objects:
         _require(backend, path)
-        places.require_store(backend)
     if as_json:
         objects = [asdict(found) for found in garbage.objects]
         print_json({"applied": garbage.applied, "count": len(objects), "size": garbage.size, "objects": objects})
