@@ -76,7 +76,7 @@ def test_json_says_where(em: Em, logged_in: str) -> None:
 
 
 def test_a_folder_cannot_be(em: Em) -> None:
-    assert "is a folder; download the runs and artifacts in it one by one" in em("download", "default").err
+    assert "is a folder; em download '/alice/default/*' downloads what is in it" in em("download", "default").err
 
 
 def test_a_changed_byte_is_found(em: Em, tmp_path: Path) -> None:

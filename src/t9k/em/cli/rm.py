@@ -1,50 +1,82 @@
-"""`em rm`: deletes a node in a backend."""
+"""`em rm`: deletes nodes in a backend."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from t9k.em.cli import places
 from t9k.em.cli.app import ERROR
 from t9k.em.cli.output import note, say
+from t9k.em.cli.several import do_each, expand
 from t9k.em.cli.text import clean, count, size
 from t9k.em.errors import InvalidInput
 from t9k.em.names import split_version
 from t9k.em.records import FOLDER, Node
 
+if TYPE_CHECKING:
+    from t9k.em.backend import Backend
 
-@click.command(short_help="Delete a run, artifact or folder in a backend.")
-@click.argument("place")
+
+@click.command(short_help="Delete runs, artifacts or folders in a backend.")
+@click.argument("place_list", metavar="PLACE...", nargs=-1, required=True)
 @click.option("-r", "--recursive", is_flag=True, help="A folder with all that is in it.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @places.backend_option
 @click.pass_context
-def rm(ctx: click.Context, place: str, *, recursive: bool, yes: bool) -> None:
-    """Deletes a run, artifact or folder in a backend.
+def rm(ctx: click.Context, place_list: tuple[str, ...], *, recursive: bool, yes: bool) -> None:
+    """Deletes runs, artifacts or folders in a backend.
 
-    Its versions stay readable (em ls PLACE --versions) until em gc collects them.
+    A PLACE may be a pattern in quotes: em rm 'mnist/cnn_*'. Nothing is deleted unless all that are named are there. Their
+    versions stay readable (em ls PLACE --versions) until em gc collects them.
     """
-    if places.local_node(place):
-        raise InvalidInput(
-            f"{place} is local, and em rm deletes in a backend; delete the directory itself: rm -r {place}"
-        )
+    for place in place_list:
+        if places.local_node(place):
+            raise InvalidInput(
+                f"{place} is local, and em rm deletes in a backend; delete the directory itself: rm -r {place}"
+            )
+    doomed = {place: _find(place) for place in expand(place_list, local=False, folders=True)}
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("There is no terminal to ask on; say -y to delete.")
+        if not click.confirm(_question(list(doomed.values())), err=True):
+            note("nothing was deleted")
+            ctx.exit(ERROR)
+
+    def delete(place: str) -> None:
+        backend, node = doomed[place]
+        backend.delete(node.path, recursive=recursive)
+        say(f"deleted  {clean(places.uri_of(backend.uri, node.path))}")
+
+    ctx.exit(do_each(list(doomed), delete))
+
+
+def _find(place: str) -> tuple[Backend, Node]:
+    """What is to be deleted.
+
+    Raises:
+        NotFound: It is not there.
+        InvalidInput: It is one version, or in a store inside another one.
+    """
     backend, path = places.remote(place)
     places.refuse_nested(backend.uri)
     if split_version(path)[1] is not None:
         raise InvalidInput(
             f"{path} is one version; em rm {split_version(path)[0]} deletes the node, em gc old versions"
         )
-    node = backend.stat(path)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("There is no terminal to ask on; say -y to delete.")
-        if not click.confirm(f"Delete {_described(node)} in {clean(backend.uri)}?", err=True):
-            note("nothing was deleted")
-            ctx.exit(ERROR)
-    backend.delete(path, recursive=recursive)
-    say(f"deleted  {clean(places.uri_of(backend.uri, path))}")
+    return backend, backend.stat(path)
+
+
+def _question(found: Sequence[tuple[Backend, Node]]) -> str:
+    if len(found) == 1:
+        backend, node = found[0]
+        return f"Delete {_described(node)} in {clean(backend.uri)}?"
+    for backend, node in found:
+        note(f"  {_described(node)} in {clean(backend.uri)}")
+    return f"Delete these {len(found)}?"
 
 
 def _described(node: Node) -> str:

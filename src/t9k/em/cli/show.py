@@ -1,4 +1,4 @@
-"""`em show`: all about one run or artifact."""
+"""`em show`: all about runs or artifacts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 from t9k.em.cli import places
 from t9k.em.cli.ls import node_dict, print_versions
 from t9k.em.cli.output import console, json_option, print_json, print_pairs, print_rows, text
+from t9k.em.cli.several import do_each, expand, is_glob
 from t9k.em.cli.summary import Point, summarize
 from t9k.em.cli.text import clean, clean_lines, count, flatten, number, since, size, when
 from t9k.em.cli.views import View, look_at
@@ -26,24 +27,34 @@ _MOST_OBJECTS = 20
 _SIDES = {"input": "Inputs", "output": "Outputs"}
 
 
-@click.command(short_help="Show one run or artifact.")
-@click.argument("place")
+@click.command(short_help="Show runs or artifacts.")
+@click.argument("place_list", metavar="PLACE...", nargs=-1, required=True)
 @click.option("-a", "--all", "show_all", is_flag=True, help=f"All objects of an artifact, not only {_MOST_OBJECTS}.")
 @json_option
 @places.backend_option
 @click.pass_context
-def show(ctx: click.Context, place: str, *, show_all: bool, as_json: bool) -> None:
-    """Shows one run or artifact: metadata, hyperparameters, metrics, objects, lineage and history.
+def show(ctx: click.Context, place_list: tuple[str, ...], *, show_all: bool, as_json: bool) -> None:
+    """Shows runs or artifacts: metadata, hyperparameters, metrics, objects, lineage and history.
 
-    PLACE is a local directory, a path in the backend, or a URI. Of a damaged one, what can be read is shown; the exit
-    code is 1 then.
+    PLACE is a local directory, a path in the backend, or a URI; it may be a pattern in quotes: 'mnist/cnn_*'. Of a
+    damaged one, what can be read is shown; the exit code is 1 then. JSON is a list where there are several.
     """
-    view = look_at(place)
+    given = expand(place_list, local=True)
+    views: list[View] = []
+
+    def render_next(place: str) -> None:
+        views.append(look_at(place))
+        if not as_json:
+            to = console()
+            if len(views) > 1:
+                to.print()
+            render(views[-1], to, show_all=show_all)
+
+    code = do_each(given, render_next)
     if as_json:
-        print_json(view_dict(view))
-    else:
-        render(view, console(), show_all=show_all)
-    ctx.exit(1 if view.problems else 0)
+        found = [view_dict(view) for view in views]
+        print_json(found if len(given) > 1 or is_glob(place_list[0]) else found[0])
+    ctx.exit(code or (1 if any(view.problems for view in views) else 0))
 
 
 def view_dict(view: View) -> dict[str, Any]:

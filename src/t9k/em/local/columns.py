@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import MissingExtra
-from t9k.em.local.metricreader import EPOCH, FROM_STRING, STEP, TIMESTAMP, TYPE, Entry, Reader, column_name
+from t9k.em.local.metricreader import EPOCH, FROM_STRING, PLACE, RUN, STEP, TIMESTAMP, TYPE, Entry, Reader, column_name
 
 try:
     import pyarrow as pa
@@ -71,6 +71,27 @@ def write_parquet(files: Mapping[str, Path], target: Path) -> None:
     import pyarrow.parquet  # noqa: PLC0415 - slow to import, and reading needs none of it
 
     pyarrow.parquet.write_table(read_table(files), os.fspath(target))
+
+
+def write_parquet_of_runs(runs: Mapping[str, Mapping[str, Path]], target: Path) -> None:
+    """Write the metrics of several runs as one Parquet file, whose first column `run` says of which one a row is.
+
+    Args:
+        runs: Metrics file by type, of each run by what it is called.
+        target: The file.
+
+    Raises:
+        OSError: A file cannot be read or written.
+    """
+    from pyarrow import parquet  # noqa: PLC0415 - see `write_parquet`
+
+    tables = []
+    for name, files in runs.items():
+        table = read_table(files)
+        metrics = [column_name(column, [RUN]) for column in table.column_names[len(PLACE) :]]
+        table = table.rename_columns([*PLACE, *metrics])
+        tables.append(table.add_column(0, RUN, pa.repeat(pa.scalar(name), len(table)).dictionary_encode()))
+    parquet.write_table(pa.concat_tables(tables, promote_options="permissive"), os.fspath(target))
 
 
 def _parts(kind: str, path: Path) -> Iterator[Any]:

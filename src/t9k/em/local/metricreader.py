@@ -6,7 +6,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ FROM_STRING = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float
 
 TYPE, STEP, EPOCH, TIMESTAMP = PLACE = ("type", "step", "epoch", "timestamp")
 """The columns that every table of metrics has; the others are metrics."""
+
+RUN = "run"
+"""The column of a table of several runs that says which one a row is of."""
 
 _LIKE_A_PLACE = re.compile(rf"(value\.)*({'|'.join(PLACE)})")
 _BEGINNING = b'- {"value":{'  # of every line; a raw quote keeps it from being a part of a name
@@ -57,9 +60,14 @@ def iterate(path: Path) -> Iterator[Entry]:
         yield from reader.entries(block)
 
 
-def column_name(metric: str) -> str:
-    """Return the column of a metric in a table: its name, with `value.` before it if that is the name of another column."""
-    if _LIKE_A_PLACE.fullmatch(metric):
+def column_name(metric: str, others: Collection[str] = ()) -> str:
+    """Return the column of a metric in a table: its name, with `value.` before it if that is the name of another column.
+
+    Args:
+        metric: Its name.
+        others: Columns that a table has besides those of every table.
+    """
+    if _LIKE_A_PLACE.fullmatch(metric) or re.sub(r"^(value\.)*", "", metric) in others:
         return f"value.{metric}"
     return metric.encode("utf-8", "backslashreplace").decode()  # JSON may hold lone surrogates, tables not
 
