@@ -23,7 +23,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
 CAN_VENV := import ensurepip, venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-server openapi test test-frameworks coverage coverage-report lint format docs bench-object-stores bench-memory bench-server-load bench-server-throughput lock clean distclean
+.PHONY: help demo demo-server openapi test test-frameworks coverage coverage-report lint format docs pictures bench-object-stores bench-memory bench-server-load bench-server-throughput lock clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ openapi: $(VENV)/.has-test ## write docs/aistore-openapi.json anew, from the rou
 
 docs: $(VENV)/.has-docs ## build the site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+pictures: $(VENV)/.has-demo ## draw the pictures of the documentation anew, from what the commands print
+	$(BIN)/python docs/images/draw.py
 
 bench-object-stores: $(VENV)/.has-test $(PEERS)/.has-peers ## compare with s5cmd, rclone and s3fs; ARGS="--only small-up --rounds 3"
 	$(BIN)/python benchmarks/object_stores.py --peers $(PEERS)/bin $(ARGS)

@@ -17,7 +17,7 @@ _LINES = [
     line.removeprefix("$ ")
     for page in _PAGES
     for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()
     if line.startswith("$ em ")
 ]
 
