@@ -39,6 +39,16 @@ _WEEK_S = 7 * 86_400
 @click.option("--direct/--no-direct", default=None, help="Send large objects past the server, where the store can.")
 @click.option("--body-bytes", type=click.IntRange(min=1), metavar="BYTES", help="The most that one request may carry.")
 @click.option(
+    "--connections", type=click.IntRange(min=1), default=4096, show_default=True, help="At once, in one process."
+)
+@click.option(
+    "--connections-per-address",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Of them from one address; a proxy is one.",
+)
+@click.option(
     "--rate", type=click.FloatRange(min=0), default=0, show_default=True, help="Requests a second per user; 0: any."
 )
 @click.option("--audit", metavar="FILE", default="", help="Log there who did what; '-' for standard error.")

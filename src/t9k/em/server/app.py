@@ -105,6 +105,9 @@ async def _tidy(service: Service) -> None:
 def from_environment() -> ASGIApp:
     """The application of a process that `em server` started."""
     from t9k.em.server import logs  # noqa: PLC0415 - only a process of its own has its own log
+    from t9k.em.server.connections import BoundedConnection  # noqa: PLC0415 - likewise its connections
 
     logs.configure()
-    return make_app(Settings.from_environment())
+    settings = Settings.from_environment()
+    BoundedConnection.limit(settings.connections, settings.connections_per_address)
+    return make_app(settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
+import anyio
 from attrs import frozen
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
@@ -12,12 +13,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import State
 
 from t9k.em.backend import Backend
+from t9k.em.buffers import BUFFER_BYTES
 from t9k.em.errors import NotAuthenticated
 from t9k.em.names import check_path, split_version
 from t9k.em.server import audit
 from t9k.em.server.access import Access, owner_of
 from t9k.em.server.accounts import Principal
 from t9k.em.server.bodies import Received
+from t9k.em.server.limits import TooSlow
+from t9k.em.server.receiving import LARGE_BYTES
+from t9k.em.server.room import Holding
 from t9k.em.server.service import Service
 from t9k.em.wire import KEY_PARAMETER, VIEW
 
@@ -118,15 +123,36 @@ Authenticated = Annotated[Caller, Depends(_authenticated)]
 """The caller, for a route that nobody uses without a key."""
 
 
-async def with_body(request: Request, work: Callable[[Received], _Result], service: Service) -> _Result:
-    """Reads the whole body, which the guard has bounded, when there is room for it, and works on it in a thread.
+async def with_body(request: Request, work: Callable[[Received], _Result], caller: Caller) -> _Result:
+    """Read the whole body, which the guard has bounded, as there is room for it, and work on it in a thread.
 
     Args:
         request: The request.
         work: What to do with the body.
-        service: What the process has.
+        caller: Who sends it.
+
+    Raises:
+        TooSlow: The body came so slowly that it had to give way to others.
     """
     size = int(request.headers.get("content-length", "0"))
-    async with service.room.holding(size):
-        body = Received([piece async for piece in request.stream() if piece])
-        return await run_in_threadpool(work, body)
+    service = caller.service
+    room = service.room if size >= LARGE_BYTES else service.small_room
+    async with room.holding(caller.user) as holding:
+        return await run_in_threadpool(work, Received(await _receive(request, holding, size)))
+
+
+async def _receive(request: Request, holding: Holding, size: int) -> list[bytes]:
+    pieces: list[bytes] = []
+    with anyio.CancelScope() as scope:
+        holding.give_way = scope.cancel
+        await holding.grow(min(size, BUFFER_BYTES))
+        async for piece in request.stream():
+            pieces.append(piece)
+            holding.came_bytes += len(piece)
+            await holding.grow(min(size, holding.came_bytes + BUFFER_BYTES))
+    holding.give_way = None
+    if scope.cancelled_caught:
+        raise TooSlow(
+            "unavailable", "others wait for the room of a body that comes too slowly; send it again, in smaller pieces"
+        )
+    return pieces

@@ -1,38 +1,68 @@
-"""Connections as uvicorn serves them, but for large bodies, and for clients that never come to the end of a head."""
+"""Connections as uvicorn serves them, but for large bodies, and for clients that never send a whole head or do not read."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from http import HTTPStatus
+from typing import ClassVar
 from uuid import uuid4
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from t9k.em import wire
+from t9k.em.server.crowds import Connections, raise_descriptors
 from t9k.em.server.receiving import LARGE_BYTES, LargeBody
 
 MOST_HEAD_BYTES = 64 << 10
+WRITE_S = 30.0
+WRITE_BYTES = 240 << 10
+"""A client that takes less of an answer in `WRITE_S` loses the connection: 8 KiB/s."""
+
 HEAD_S = 30.0
 """How long a request's head may take from its first byte on, and a new connection until its first request."""
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Closes a connection whose client sends a head without end, or too slowly, or nothing at all."""
+    """Closes a connection whose client sends a head without end, or too slowly, or nothing at all, or does not read.
 
+    Attributes:
+        open: All connections of this process, see `limit`.
+    """
+
+    open: ClassVar[Connections] = Connections(1 << 20, 1 << 20)
+
+    _unsent_bytes = 0
+    _write_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
     _head_timer: asyncio.TimerHandle | None = None
     _large: LargeBody | None = None
 
+    @classmethod
+    def limit(cls, most: int, most_from_address: int) -> None:
+        """Bound the connections of this process.
+
+        Args:
+            most: How many there may be in all; fewer where the system allows fewer files.
+            most_from_address: How many from one address.
+        """
+        cls.open = Connections(min(most, raise_descriptors()), most_from_address)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base has it
         """See the base class."""
         super().connection_made(transport)
-        self._begin_head()
+        if self.open.admit(self, self.client[0] if self.client else ""):
+            self._begin_head()
+        else:
+            self._refuse(503, "unavailable", "too many connections are open here; close some, or try again later")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See the base class."""
+        self.open.leave(self)
         self._end_head()
+        self._end_write()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -54,6 +84,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """See the base class."""
         self._end_head()
+        self.open.work(self)
         super().on_headers_complete()
         size = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
         if size >= LARGE_BYTES and not self.parser.should_upgrade():
@@ -77,13 +108,64 @@ class BoundedConnection(HttpToolsProtocol):
         Args:
             msg: What is wrong.
         """
-        body = json.dumps(wire.error_json("bad_request", msg, uuid4().hex)).encode()
+        self._refuse(400, "bad_request", msg)
+
+    def on_response_complete(self) -> None:
+        """See the base class."""
+        self.open.rest(self)
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_write()  # what is not sent yet keeps the connection
+
+    def pause_writing(self) -> None:
+        """See the base class."""
+        super().pause_writing()
+        self._watch_write()
+
+    def resume_writing(self) -> None:
+        """See the base class."""
+        self._end_write()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """See the base class."""
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Close at once, whatever is still to be sent; see `crowds.Closes`."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        body = json.dumps(wire.error_json(code, message, uuid4().hex)).encode()
         head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+        self._watch_write()
+
+    def _watch_write(self) -> None:
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        if self._write_timer is None and self._unsent_bytes:
+            self._write_timer = self.loop.call_later(WRITE_S, self._look_at_write)
+
+    def _end_write(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _look_at_write(self) -> None:
+        """Nothing was taken since writing was paused, or too little."""
+        self._write_timer = None
+        left = self.transport.get_write_buffer_size()
+        if left and self._unsent_bytes - left < WRITE_BYTES:
+            self.transport.abort()
+        else:
+            self._watch_write()
 
     def _end_large(self) -> None:
         """After a large body, whose bytes the parser has not seen: it goes on with a new request."""
@@ -104,4 +186,4 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():
-            self.transport.close()
+            self.give_up()

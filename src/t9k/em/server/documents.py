@@ -10,7 +10,6 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from t9k.em.server.caller import authenticate
-from t9k.em.server.service import Service
 
 SMALL_BYTES = 64 << 10
 GROWTH = 12
@@ -30,15 +29,15 @@ class DocumentRoute(APIRoute):
             return handle
 
         async def handle_document(request: Request) -> Response:
-            await authenticate(request)
-            service: Service = request.app.state.service
+            caller = await authenticate(request)
+            service = caller.service
             size = int(request.headers.get("content-length", "0"))
             if size <= SMALL_BYTES:
                 await request.body()  # which keeps it
                 return await handle(request)
-            async with service.room.holding(size):
+            async with service.room.holding(caller.user, size):
                 await request.body()
-                async with service.parsing.holding(size * GROWTH):
+                async with service.parsing.holding(caller.user, size * GROWTH):
                     return await handle(request)
 
         return handle_document

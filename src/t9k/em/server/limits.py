@@ -1,13 +1,11 @@
-"""What keeps one client from taking all: requests a second for each user, time for a body, and bytes in memory for all."""
+"""What keeps one client from taking all: requests a second for each user, and time for a body."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import anyio
@@ -96,30 +94,3 @@ def timely(receive: Receive, size_bytes: int) -> Receive:
         return message
 
     return receive_timely
-
-
-class Room:
-    """Bytes of requests that may be in memory at once; who comes first gets room first.
-
-    Args:
-        size_bytes: How many.
-    """
-
-    def __init__(self, size_bytes: int) -> None:
-        self._size_bytes = size_bytes
-        self._taken = 0
-        self._turn = asyncio.Lock()
-        self._changed = asyncio.Condition()
-
-    @contextlib.asynccontextmanager
-    async def holding(self, size_bytes: int) -> AsyncIterator[None]:
-        """Waits for room and holds it for the block; a piece larger than all is let through alone."""
-        async with self._turn, self._changed:
-            await self._changed.wait_for(lambda: not self._taken or self._taken + size_bytes <= self._size_bytes)
-            self._taken += size_bytes
-        try:
-            yield
-        finally:
-            async with self._changed:
-                self._taken -= size_bytes
-                self._changed.notify_all()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LARGE_BYTES = 256 << 10
 """Bodies of at least this size are received here."""
 
-MOST_WAITING = 2
+MOST_WAITING = 1
 """Chunks that may wait for the app before nothing more is read."""
 
 PARTIAL_S = 5.0

@@ -17,13 +17,17 @@ from t9k.em.records import FileEntry, Node
 from t9k.em.registry import open_backend
 from t9k.em.server.access import owner_of
 from t9k.em.server.accounts import Accounts
-from t9k.em.server.limits import Rates, Room
+from t9k.em.server.limits import Rates
 from t9k.em.server.metrics import Metrics
+from t9k.em.server.receiving import LARGE_BYTES
+from t9k.em.server.room import Room
 from t9k.em.server.settings import Settings
 from t9k.em.server.uploads import OpenUploads
 from t9k.em.uris import parse as parse_uri
 
 ROOM_BYTES = 96 << 20
+SMALL_ROOM_BYTES = 16 << 20
+SENDING_BYTES = 128 << 20
 CACHED_FILES = 200_000
 CHECKED_FOR_S = 2.0
 WATCHERS = 4
@@ -41,7 +45,9 @@ class Service:
         accounts: Users, keys and shares.
         metrics: What Prometheus is told.
         rates: Requests a second for each user.
-        room: Bytes of requests in memory.
+        room: Bytes of large bodies in memory.
+        small_room: Bytes of small ones, which never wait behind large ones.
+        sending: Bytes of files that were read from the store and not yet sent, as answers may hold them.
         parsing: Bytes that large documents take besides when they are parsed.
         watching: Threads for those who watch the server, when all others are busy.
         uploads: Those under way that this process has seen.
@@ -53,7 +59,9 @@ class Service:
     accounts: Accounts
     metrics: Metrics
     rates: Rates
-    room: Room = field(factory=lambda: Room(ROOM_BYTES))
+    room: Room
+    small_room: Room = field(factory=lambda: Room(SMALL_ROOM_BYTES, LARGE_BYTES))
+    sending: Room = field(factory=lambda: Room(SENDING_BYTES))
     parsing: Room = field(factory=lambda: Room(ROOM_BYTES))
     watching: CapacityLimiter = field(factory=lambda: CapacityLimiter(WATCHERS))
     uploads: OpenUploads
@@ -83,6 +91,7 @@ class Service:
             accounts=accounts,
             metrics=metrics,
             rates=Rates(settings.rate),
+            room=Room(ROOM_BYTES, settings.body_bytes),
             uploads=OpenUploads(backend, accounts, settings.upload_lifetime_s),
         )
 

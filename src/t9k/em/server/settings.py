@@ -46,6 +46,8 @@ class Settings:
         allow_query_keys: Whether an API key may come as a query parameter, as old clients send it.
         direct: Whether clients may get signed URLs of the store.
         body_bytes: The most that one request may carry.
+        connections: How many connections one process takes; fewer where the system allows fewer files.
+        connections_per_address: How many of them from one address; that of a proxy counts for all behind it.
         rate: Requests a second that one user may make of one process, twice as many in a burst; 0 for no limit.
         audit: Path of the audit log; '-' for standard error, '' for none.
         upload_lifetime_s: How long an upload that was begun can be gone on with, in seconds.
@@ -60,6 +62,8 @@ class Settings:
     allow_query_keys: bool = False
     direct: bool = True
     body_bytes: int = field(default=DEFAULT_BODY_BYTES, validator=_in_range(LEAST_BODY_BYTES, MOST_BODY_BYTES))
+    connections: int = field(default=4096, validator=_in_range(1, 1 << 20))
+    connections_per_address: int = field(default=1024, validator=_in_range(1, 1 << 20))
     audit: str = ""
     rate: float = field(default=0.0, validator=_in_range(0, 1e9))
     upload_lifetime_s: float = field(default=7 * 86_400.0, validator=_in_range(1, 366 * 86_400.0))

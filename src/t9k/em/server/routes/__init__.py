@@ -14,9 +14,19 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     "5XX": {"model": Failure, "description": "The server"},
 }
 
+_ROUTERS: tuple[APIRouter, ...] = (
+    meta.router,
+    nodes.router,
+    nodes.sending,
+    uploads.router,
+    runs.router,
+    runs.sending,
+    shares.router,
+    accounts.router,
+)
+
 
 def install(app: FastAPI) -> None:
     """Adds all routes."""
-    for module in (meta, nodes, uploads, runs, shares, accounts):
-        router: APIRouter = module.router
+    for router in _ROUTERS:
         app.include_router(router, responses=PROBLEMS)

@@ -22,12 +22,14 @@ from t9k.em.server.documents import DocumentRoute
 from t9k.em.server.moving import move_node
 from t9k.em.server.places import check_move
 from t9k.em.server.routes.paging import FILES_PAGE, PAGE, After, FilesLimit, Generation, Key, Limit, Path, page
+from t9k.em.server.sending import ContentRoute, content_response
 from t9k.em.wire import EDIT, PASS, node_json
 
 SIGNATURE_LIFETIME_S = 3600.0
 
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})|bytes=-(\d{1,18})")
 router = APIRouter(tags=["nodes"], route_class=DocumentRoute)
+sending = APIRouter(tags=["nodes"], route_class=ContentRoute)
 ANYTHING: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -77,7 +79,7 @@ def files(
     return page(sorted(found.values(), key=_key), limit, after, _key, wire.file_json)
 
 
-@router.get(
+@sending.get(
     f"{wire.PREFIX}/nodes/content",
     operation_id="content",
     response_class=StreamingResponse,
@@ -99,7 +101,7 @@ def content(
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
     chunks = iter(()) if start == end else tree.read(node, file, start, end)
     caller.service.metrics.sent(end - start)
-    return StreamingResponse(_exactly(chunks, end - start), status, headers, "application/octet-stream")
+    return content_response(_exactly(chunks, end - start), status, headers)
 
 
 @router.get(f"{wire.PREFIX}/nodes/content/signed", operation_id="signContent", response_model=models.SignedRequest)

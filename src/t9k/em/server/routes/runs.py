@@ -18,9 +18,11 @@ from t9k.em.server.caller import Authenticated, Caller, with_body
 from t9k.em.server.routes.nodes import ANYTHING
 from t9k.em.server.routes.paging import Generation, Key, Offset, Path
 from t9k.em.server.routes.uploads import BYTES
+from t9k.em.server.sending import ContentRoute, content_response
 from t9k.em.wire import EDIT, VIEW
 
 router = APIRouter(prefix=f"{wire.PREFIX}/runs", tags=["runs in progress"])
+sending = APIRouter(prefix=f"{wire.PREFIX}/runs", tags=["runs in progress"], route_class=ContentRoute)
 End = Annotated[int | None, Query(ge=0, le=2**53, description="Of the bytes; without it, all that are there.")]
 
 
@@ -35,7 +37,7 @@ async def append(
         tree, node = _growing(caller, path, generation, EDIT)
         return tree.append(node, key, start, body.read())
 
-    return JSONResponse({"end": await with_body(request, work, caller.service)})
+    return JSONResponse({"end": await with_body(request, work, caller)})
 
 
 @router.get("/grown", operation_id="grown", response_model=models.Items[models.Segment])
@@ -45,7 +47,7 @@ def grown(caller: Authenticated, path: Path, generation: Generation) -> JSONResp
     return JSONResponse({"items": [wire.segment_json(segment) for segment in tree.grown(node)]})
 
 
-@router.get("/content", operation_id="grownContent", response_class=StreamingResponse, responses=ANYTHING)
+@sending.get("/content", operation_id="grownContent", response_class=StreamingResponse, responses=ANYTHING)
 def content(
     caller: Authenticated, path: Path, generation: Generation, key: Key, start: Offset = 0, end: End = None
 ) -> Response:
@@ -53,7 +55,7 @@ def content(
     check_key(key)
     tree, node = _growing(caller, path, generation, VIEW)
     chunks = tree.read_grown(node, key, start, end)
-    return StreamingResponse(chunks, media_type="application/octet-stream")
+    return content_response(chunks)
 
 
 def _growing(caller: Caller, path: str, generation: int, wanted: str) -> tuple[Grows, Node]:

@@ -249,7 +249,7 @@ def _indirect() -> Refused:
 
 
 async def _received(caller: Caller, request: Request, work: Callable[[Received], None]) -> Response:
-    await with_body(request, work, caller.service)
+    await with_body(request, work, caller)
     caller.service.metrics.received(int(request.headers.get("content-length", "0")))
     return Response(status_code=204)
 
