@@ -7,7 +7,15 @@ from collections.abc import Callable
 from attrs import frozen
 
 from t9k.em.backend import ObjectStore
-from t9k.em.errors import AlreadyExists, BackendUnavailable, CommitUnknown, CorruptData, CorruptManifest, NotFound
+from t9k.em.errors import (
+    AlreadyExists,
+    BackendUnavailable,
+    CommitUnknown,
+    CorruptData,
+    CorruptManifest,
+    InvalidInput,
+    NotFound,
+)
 from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.tree.heads import MAX_HEAD_BYTES, Head, decode_head, encode_head, head_key, split_head_key
 
@@ -93,9 +101,13 @@ class Generations:
 
         Raises:
             CommitUnknown: Neither could be learned; nothing must be deleted.
+            InvalidInput: The record is larger than `read` takes; nothing was written.
         """
         key = head_key(self.prefix, generation)
-        body = Body.of(encode_head(head))
+        record = encode_head(head)
+        if len(record) > MAX_HEAD_BYTES:
+            raise InvalidInput(f"the record {key} would take {len(record)} bytes, of at most {MAX_HEAD_BYTES}")
+        body = Body.of(record)
         trouble: Exception | None = None
         for attempt in range(ATTEMPTS):
             try:

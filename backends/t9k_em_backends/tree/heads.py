@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from attrs import evolve, field, frozen
 
-from t9k.em.errors import CorruptManifest, EMError
+from t9k.em.errors import CorruptManifest, EMError, InvalidInput
 from t9k.em.names import check_collisions, check_name, encode_component, fold, is_op, join
 from t9k.em.records import FOLDER, FileEntry, Node
 
@@ -29,6 +29,7 @@ FORMAT = 1
 FILES_IN_HEAD_BYTES = 256 << 10
 MAX_HEAD_BYTES = 4 << 20
 MAX_MANIFEST_BYTES = 512 << 20
+_MOST_FRAME_BYTES = 100  # of the list, around its records
 MAX_GENERATION = 99_999_999
 
 _GZIP = 31  # what zlib calls the format
@@ -208,11 +209,21 @@ def decode_head(data: bytes, key: str) -> Head:
 
 
 def encode_manifest(files: tuple[FileEntry, ...]) -> bytes:
-    """Writes a list of files, piece by piece for there may be very many; the same list gives the same bytes."""
+    """Writes a list of files, piece by piece for there may be very many; the same list gives the same bytes.
+
+    Raises:
+        InvalidInput: It is larger than `decode_manifest` takes.
+    """
+    size = 0
     deflate = zlib.compressobj(6, wbits=_GZIP)
     pieces = [deflate.compress(f'{{"v":{FORMAT},"files":['.encode())]
     for at in range(0, len(files), _AT_ONCE):
         records = dump_json([_file_record(file) for file in files[at : at + _AT_ONCE]])[1:-1]
+        size += len(records) + 1
+        if size > MAX_MANIFEST_BYTES - _MOST_FRAME_BYTES:
+            raise InvalidInput(
+                f"the list of {len(files)} files takes more than {MAX_MANIFEST_BYTES} bytes; add them as archives of many files"
+            )
         pieces.append(deflate.compress((b"," if at else b"") + records))
     return b"".join([*pieces, deflate.compress(b"]}"), deflate.flush()])
 

@@ -66,7 +66,7 @@ class Artifact(LocalNode):
     _published: PublishedArtifact | None = None
 
     def __init__(self, metadata: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        self._take(metadata)
+        self._take_new(metadata)
         self._objects = _checked_objects({} if objects is None else objects)
         with layout.new_directory(ARTIFACT, self.name, self.alternative_name or None) as directory:
             self._attach(directory)
@@ -276,7 +276,7 @@ class Artifact(LocalNode):
             InvalidInput: Something in it has a wrong form; nothing was changed.
         """
         metadata = data.get("metadata", {})
-        Artifact.__new__(Artifact)._take(metadata)  # noqa: SLF001 - of this class
+        Artifact.__new__(Artifact)._take_new(metadata)  # noqa: SLF001 - of this class
         checked = _checked_objects(data.get("objects", {}))
         self._take(metadata)
         self._objects = checked

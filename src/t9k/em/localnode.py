@@ -14,10 +14,11 @@ from t9k.em import history, session
 from t9k.em.local import forks, layout
 from t9k.em.local.layout import METADATA
 from t9k.em.local.state import LocalState
-from t9k.em.metadata import labels_of, mapping_of, text_of
+from t9k.em.metadata import MAX_TEXT_BYTES, check_texts, cut_texts, labels_of, mapping_of, text_of
 from t9k.em.names import check_name, check_strategy
 from t9k.em.records import Body, Draft, Node, Outcome
 from t9k.em.settings import is_disabled
+from t9k.em.telling import outside, tell
 from t9k.em.transfer.uploading import upload_node
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class LocalNode(ABC):
     _directory: Path
     _state: LocalState
     _on_disk: dict[str, Any] | None
+    _is_cut_told = False
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Gives one that is kept, or where nothing is to be recorded its stand-in."""
@@ -176,6 +178,15 @@ class LocalNode(ABC):
             text_of(metadata, "description"),
         )
 
+    def _take_new(self, metadata: Mapping[str, Any]) -> None:
+        """Takes over metadata that is to be written; what was written before may be larger.
+
+        Raises:
+            InvalidName, InvalidInput: Something in it has a wrong form, or no backend takes so much; nothing was changed.
+        """
+        check_texts(text_of(mapping_of(metadata, "metadata"), "description"), labels_of(metadata))
+        self._take(metadata)
+
     def _attach(self, directory: Path) -> None:
         """Lives in a directory from now on."""
         self._directory = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would follow links
@@ -186,18 +197,32 @@ class LocalNode(ABC):
         self.local = str(directory)
 
     def _metadata(self) -> dict[str, Any]:
-        """The metadata as it is now.
+        """The metadata as it is now; description and labels that were set since are cut where no backend takes all.
 
         Raises:
             InvalidName, InvalidInput: An attribute was set to something that it cannot be.
         """
+        labels, description = (
+            labels_of({"labels": self.labels}),
+            text_of({"description": self.description}, "description"),
+        )
+        cut = cut_texts(description, labels)
+        if cut is not None:
+            description, labels = cut
+            if not self._is_cut_told:
+                self._is_cut_told = True
+                tell(
+                    f"description and labels of {self.name!r} take more than {MAX_TEXT_BYTES} bytes, and what is beyond is not "
+                    "kept; keep long texts as a file of an artifact",
+                    outside(),
+                )
         return {
             "type": self.kind,
             "id": self.id,
             "name": check_name(self.name),
             "alternative_name": check_name(self.alternative_name),
-            "labels": labels_of({"labels": self.labels}),
-            "description": text_of({"description": self.description}, "description"),
+            "labels": labels,
+            "description": description,
         }
 
     def _save_metadata(self) -> None:

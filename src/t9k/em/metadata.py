@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from t9k.em.errors import InvalidInput
+
+MAX_TEXT_BYTES = 512 << 10
+"""Of the description and labels together, as JSON: half of the 1 MiB that a backend takes of all metadata."""
+
+MAX_ASSOCIATIONS_BYTES = 256 << 10
+"""Of the associations when one is added, as JSON; where the artifacts are is added when they are uploaded."""
+
+_WIDEST = 12  # bytes of one character in JSON
 
 
 def mapping_of(value: object, what: str) -> Mapping[str, Any]:
@@ -77,3 +86,54 @@ def _is_record(value: object) -> bool:
 def _is_text(value: object) -> bool:
     """Whether something is a str that every file can hold."""
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def check_texts(description: str, labels: Sequence[str]) -> None:
+    """Refuse a description and labels that no backend takes.
+
+    Raises:
+        InvalidInput: They are too large.
+    """
+    size = _json_bytes(description) + _json_bytes(list(labels))
+    if size > MAX_TEXT_BYTES:
+        raise InvalidInput(
+            f"description and labels take {size} bytes, of at most {MAX_TEXT_BYTES}; keep long texts as a file of an artifact"
+        )
+
+
+def cut_texts(description: str, labels: list[str]) -> tuple[str, list[str]] | None:
+    """Return as much of a description and labels as a backend takes; None if that is all.
+
+    Args:
+        description: It is cut at its end.
+        labels: At most half of the room is theirs; the first ones stay.
+    """
+    if _WIDEST * (len(description) + sum(map(len, labels))) + 4 * len(labels) <= MAX_TEXT_BYTES - _WIDEST:
+        return None  # measured only when it matters: metadata is made up often
+    if _json_bytes(description) + _json_bytes(labels) <= MAX_TEXT_BYTES:
+        return None
+    while labels and _json_bytes(labels) > MAX_TEXT_BYTES // 2:
+        labels = labels[: len(labels) // 2]
+    room = MAX_TEXT_BYTES - _json_bytes(labels)
+    shown = description[:room]
+    while shown and _json_bytes(shown) > room:
+        shown = shown[: len(shown) * 3 // 4]
+    return shown, labels
+
+
+def check_associations(associations: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+    """Refuse more inputs and outputs than a backend takes.
+
+    Raises:
+        InvalidInput: They are too many.
+    """
+    size = _json_bytes(associations)
+    if size > MAX_ASSOCIATIONS_BYTES:
+        raise InvalidInput(
+            f"the inputs and outputs of a run take {size} bytes of metadata, of at most {MAX_ASSOCIATIONS_BYTES}; mark one "
+            "artifact that holds many files instead"
+        )
+
+
+def _json_bytes(data: object) -> int:
+    return len(json.dumps(data))

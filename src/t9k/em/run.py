@@ -22,7 +22,7 @@ from t9k.em.local.metricfiles import MetricFiles, encode_all
 from t9k.em.local.metrics import encode_now
 from t9k.em.local.yamlwriter import dump
 from t9k.em.localnode import LocalNode
-from t9k.em.metadata import associations_of, mapping_of, text_of
+from t9k.em.metadata import associations_of, check_associations, mapping_of, text_of
 from t9k.em.names import join, parent_and_name
 from t9k.em.records import ARTIFACT, RUN, Body, utc_text
 from t9k.em.telling import tell
@@ -97,7 +97,7 @@ class Run(LocalNode):
         platform: Mapping[str, Any] | None = None,
         git: Mapping[str, Any] | None = None,
     ) -> None:
-        self._take(metadata)
+        self._take_new(metadata)
         self._hparams = Params(self._save_hparams, hparams)
         lines = encode_all({} if metrics is None else metrics)
         with layout.new_directory(RUN, self.name, self.alternative_name or None) as directory:
@@ -313,7 +313,7 @@ class Run(LocalNode):
             InvalidInput: Something in it has a wrong form; nothing was changed.
         """
         metadata = data.get("metadata", {})
-        Run.__new__(Run)._take(metadata)  # noqa: SLF001 - of this class
+        Run.__new__(Run)._take_new(metadata)  # noqa: SLF001 - of this class
         hparams = Params(self._save_hparams, data.get("hparams"))
         lines = encode_all(data.get("metrics", {}))
         platform, git = (mapping_of(data.get(name) or {}, name) for name in ("platform", "git"))
@@ -557,7 +557,9 @@ class Run(LocalNode):
         else:
             raise lineage.refuse(resource)
         with self._locks.changing:
-            self.associations[side] = lineage.with_record(self.associations[side], record)
+            marked = lineage.with_record(self.associations[side], record)
+            check_associations({**self.associations, side: marked})
+            self.associations[side] = marked
             self._save_metadata()
 
     def _prepare(

@@ -19,7 +19,7 @@ from typing import Any
 
 from t9k.em.errors import CorruptLocalData, InvalidInput, LocalError, NotALocalNode
 from t9k.em.local.files import make_private_dir, replacing, write_all, write_atomic
-from t9k.em.local.yamlwriter import dump
+from t9k.em.local.yamlwriter import MAX_BYTES, dump
 from t9k.em.names import alternative_name
 from t9k.em.records import ARTIFACT, RUN
 from t9k.em.typos import meant_by_path
@@ -162,8 +162,16 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
 
 
 def write_mapping(path: Path, data: dict[str, Any]) -> None:
-    """Replaces a YAML file with a mapping, whole and durably."""
-    write_atomic(path, dump(data))
+    """Replaces a YAML file with a mapping, whole and durably.
+
+    Raises:
+        InvalidInput: YAML cannot hold it; the file is as it was.
+        LocalError: It would be larger than `read_mapping` takes, or the disk is full or refuses; the file is as it was.
+    """
+    text = dump(data)
+    if len(text) > MAX_BYTES:
+        raise LocalError(f"{path} would take {len(text)} bytes, of at most {MAX_BYTES}; keep large data in an artifact")
+    write_atomic(path, text)
 
 
 def write_text(path: Path, data: bytes) -> None:

@@ -20,6 +20,7 @@ _CANONICAL = {
 _SUFFIX = ".yaml"
 _HASHED = "=sha256-"  # never the beginning of an encoded type, in which "=" becomes "%3d"
 _MAX_STEM_BYTES = 200
+_MAX_CHARS = 16 << 10  # the index of a run holds all types, and has its limit
 _NOT_PLAIN = re.compile(rb"[^a-z0-9_.-]|^\.")
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -32,10 +33,12 @@ def canonical_type(type: object) -> str:
         type: For example 'train', 'training', 'evaluate', or a type of one's own.
 
     Raises:
-        InvalidMetric: Not a string, empty, or with control characters or lone surrogates.
+        InvalidMetric: Not a string, empty, longer than 16,384 characters, or with control characters or lone surrogates.
     """
     if not isinstance(type, str) or not type:
         raise InvalidMetric(f"the type of metrics must be a string such as 'train', 'val' or 'test', not {type!r}")
+    if len(type) > _MAX_CHARS:
+        raise InvalidMetric(f"the type of metrics {type[:40]!r}... has {len(type)} characters, of at most {_MAX_CHARS}")
     if _CONTROL.search(type):
         raise InvalidMetric(f"the type of metrics {type!r} holds control characters; leave them out")
     return _CANONICAL.get(type, str(type))

@@ -21,6 +21,9 @@ from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import PRIVATE, read_mapping, write_mapping
 from t9k.em.names import is_op, new_op
 
+MOST_REMOTE = 2000
+"""Records of the upload and download history, so that the file stays one that can be read."""
+
 
 class LocalState:
     """The private files of one directory; nothing is read or written before it is needed.
@@ -61,8 +64,8 @@ class LocalState:
             write_mapping(self._private / "state.yaml", state)
 
     def add_remote(self, record: dict[str, str]) -> None:
-        """Adds a record to the upload and download history."""
-        self.change("remote", lambda known: [*(known or ()), record])
+        """Adds a record to the upload and download history, of which the last ones are kept."""
+        self.change("remote", lambda known: [*(known or ()), record][-MOST_REMOTE:])
 
     def op_for(self, target: str, digest: str) -> tuple[str, bool]:
         """See `t9k.em.transfer.uploading.Journal`."""

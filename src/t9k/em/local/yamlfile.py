@@ -14,11 +14,9 @@ import yaml
 
 from t9k.em.errors import CorruptLocalData, EMError
 from t9k.em.local.disk import explained
-from t9k.em.local.yamlwriter import MAX_DEPTH, dump
+from t9k.em.local.yamlwriter import MAX_BYTES, MAX_DEPTH, dump
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "dump", "load"]
-
-MAX_BYTES = 10 << 20
 
 _MAX_ALIASED_NODES = 100_000
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -14,6 +14,9 @@ from typing import Any
 
 from t9k.em.errors import InvalidInput
 
+MAX_BYTES = 10 << 20
+"""Size of a file of YAML; a limit for what is written and what is read."""
+
 MAX_DEPTH = 200
 """Mappings and sequences within one another; a limit for what is written and what is read."""
 
