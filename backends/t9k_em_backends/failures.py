@@ -99,7 +99,7 @@ _MEANINGS: Mapping[str, _Meaning] = {
 }
 
 
-def failure(code: str, place: str, status: str = "") -> EMError:
+def failure(code: str, place: str, status: str = "", *, region: str = "") -> EMError:
     """The error that an answer stands for.
 
     A conditional write that the store answers with a conflict (409) is not lost: another one is under way, and the
@@ -109,8 +109,14 @@ def failure(code: str, place: str, status: str = "") -> EMError:
         code: Error code or HTTP status of the answer.
         place: What was asked for, as a URI without secrets.
         status: HTTP status, for a code that the table does not have; without one the outcome is unknown.
+        region: Where the bucket lies, for one that lies elsewhere; '' where nobody says.
     """
-    kind, advice = _MEANINGS.get(code) or _MEANINGS.get(status) or (None, "")
+    meaning = _MEANINGS.get(code) or _MEANINGS.get(status)
+    kind, advice = meaning or (None, "")
+    if region and meaning is _ELSEWHERE:
+        advice = (
+            f"the bucket lies in the region {region}; add '?region={region}' to the URI, or set AWS_REGION={region}"
+        )
     if kind is None:
         status = code if code.isdigit() else status
         if status.startswith("4"):  # the request itself is at fault

@@ -23,18 +23,17 @@ from t9k.em.errors import (
     BackendError,
     BackendPermissionError,
     BackendUnavailable,
-    EMError,
     MissingExtra,
     NotFound,
     SourceChanged,
 )
 from t9k.em.names import check_stored, random_text
 from t9k.em.records import Body, ObjectInfo, Origin
-from t9k_em_backends.failures import failure, forget, unreachable, untrusted
 from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES
 from t9k_em_backends.s3.connection import Refused
 from t9k_em_backends.s3.drivers import Drivers
 from t9k_em_backends.s3.multipart import is_md5_of, plain_etag
+from t9k_em_backends.s3.obstore_errors import PastTheEnd, Unnameable
 from t9k_em_backends.s3.place import S3Place
 from t9k_em_backends.s3.signing import RECORDS, Signer, SignsS3
 from t9k_em_backends.s3.writes import Copy, Small, Write
@@ -42,7 +41,6 @@ from t9k_em_backends.traffic import Budget, Pace
 
 try:
     import obstore
-    from obstore import exceptions
 except ImportError as error:
     raise MissingExtra("obstore is not installed; pip install 't9k-em[obstore]'") from error
 
@@ -68,18 +66,6 @@ COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/AP
 LIST_CHUNK = 1000
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
-_STATUS = re.compile(r"status code: (\d{3})")
-
-_KINDS = {
-    FileNotFoundError: "404",
-    exceptions.AlreadyExistsError: "412",
-    exceptions.PermissionDeniedError: "403",
-    exceptions.UnauthenticatedError: "401",
-}
-_REDIRECTED = "redirect without LOCATION"
-_UNTRUSTED = re.compile(r"InvalidCertificate\(|invalid peer certificate")  # as rustls has it
-_UNNAMEABLE = "Encountered object with invalid path"
 
 _used_in: int | None = None
 """The process in which obstore's threads were started; a fork of it does not have them and would wait for ever."""
@@ -185,11 +171,28 @@ class ObstoreStore(SignsS3):
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See the port."""
-        driver = self._open().obstore
-        with self._translated(""):
-            for chunk in obstore.list(driver, self._place.root + prefix or None, chunk_size=LIST_CHUNK):
-                for found in chunk:
-                    yield self._info(found["path"], found)
+        drivers = self._open()
+        last = ""
+        try:
+            with self._translated(""):
+                for chunk in obstore.list(drivers.obstore, self._place.root + prefix or None, chunk_size=LIST_CHUNK):
+                    for found in chunk:
+                        last = found["path"]
+                        yield self._info(last, found)
+        except Unnameable:  # botocore can; what such a key is to anybody, others decide
+            yield from self._listed(drivers, prefix, last)
+
+    def _listed(self, drivers: Drivers, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        """What comes behind a key of the bucket in a listing, by botocore."""
+        more: dict[str, Any] = {"StartAfter": after} if after else {}
+        while True:
+            page = drivers.client.call("list_objects_v2", Prefix=self._place.root + prefix, MaxKeys=LIST_CHUNK, **more)
+            for found in page.get("Contents", ()):
+                meta = {"size": found["Size"], "last_modified": found["LastModified"], "e_tag": found.get("ETag")}
+                yield self._info(found["Key"], meta)
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> ObjectInfo:
         """See the port. A conditional write is always one request, for only that is safe with every service."""
@@ -428,7 +431,7 @@ class ObstoreStore(SignsS3):
             with self._translated(key), self._pace.timed():
                 got = obstore.get(drivers.obstore, self._key(key), options={"range": (start, stop)})
                 return _chunks(got), got.meta["size"], got.meta["e_tag"] or ""
-        except _PastTheEnd:
+        except PastTheEnd:
             return (), 0, ""
 
     def _following(self, drivers: Drivers, key: str, start: int, end: int, etag: str) -> Iterator[bytes]:
@@ -469,7 +472,7 @@ class ObstoreStore(SignsS3):
                 return _chunks(obstore.get(drivers.obstore, self._key(key), options=options))
         except (
             AlreadyExists,
-            _PastTheEnd,
+            PastTheEnd,
         ):  # the ETag that was asked for is that of another object, or it is shorter now
             raise BackendUnavailable(
                 f"{self._place.text}/{key} was replaced while it was read; read it again"
@@ -509,19 +512,10 @@ class ObstoreStore(SignsS3):
         with self._translated(key):
             return self._info(self._key(key), obstore.head(self._open().obstore, self._key(key)))
 
-    @contextlib.contextmanager
-    def _translated(self, key: str) -> Iterator[None]:
-        """The one place where obstore's errors become this library's."""
-        try:
-            yield
-        except EMError:
-            raise
-        except (exceptions.BaseError, OSError, ValueError) as error:
-            drivers = self._open()
-            where = f"{self._place.text}/{key}".rstrip("/")
-            ours = drivers.refused or _translate(error, where, drivers.access.endpoint)
-            forget(error)
-            raise ours from None
+    def _translated(self, key: str) -> contextlib.AbstractContextManager[None]:
+        """See `translated`; everything that asks obstore is within one."""
+        drivers = self._open()
+        return drivers.translated(f"{self._place.text}/{key}".rstrip("/"))
 
 
 def _is_local(body: Body) -> bool:
@@ -531,31 +525,6 @@ def _is_local(body: Body) -> bool:
 
 def _untimed(_: float) -> None:
     """Takes no note of a time: that of a copy does not tell how far away the service is."""
-
-
-class _PastTheEnd(BackendError):
-    """A range begins where the object ends."""
-
-
-def _translate(error: Exception, place: str, endpoint: str) -> EMError:
-    """What an error of obstore means; its text holds the answer of the service, but never what was signed."""
-    text = str(error)
-    code = next(iter(_CODE.findall(text)), "")
-    status = next(iter(_STATUS.findall(text)), "")
-    if status == "416":
-        return _PastTheEnd(place)
-    if code or status:
-        return failure(code, place, status)
-    for kind, known in _KINDS.items():
-        if isinstance(error, kind):
-            return failure(known, place)
-    if _REDIRECTED in text:
-        return failure("PermanentRedirect", place)
-    if _UNNAMEABLE in text:
-        return BackendError(f"{place}: there are objects whose keys obstore cannot name; open it with '?driver=fsspec'")
-    if _UNTRUSTED.search(text):
-        return untrusted(place, endpoint)
-    return unreachable(place, endpoint)
 
 
 def _chunks(got: GetResult) -> Sequence[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ from t9k.em.typos import did_you_mean
 if TYPE_CHECKING:
     from t9k.em.uris import URI
 
+_URL = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(:(?P<port>[0-9]{1,5}))?(/[!$%&'()*+,./0-9:;=@_a-z~-]*)?",
+    re.IGNORECASE | re.ASCII,
+)
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -53,6 +58,25 @@ def seconds(uri: URI, name: str) -> float | None:
 def url(uri: URI, name: str) -> str:
     """An option that is the URL of a service, '' by default."""
     value = uri.options.get(name, "")
-    if value and not value.startswith(("http://", "https://")):
-        raise InvalidURI(f"{uri.text}: {name} {value!r} is no URL; write it like 'https://host:9000'")
-    return value.rstrip("/")
+    return service_url(value, f"{uri.text}: {name}") if value else ""
+
+
+def service_url(text: str, what: str) -> str:
+    """The URL of a service as it was configured, without slashes at its end.
+
+    Drivers do whatever with one that is none: some end the thread.
+
+    Args:
+        text: What was configured.
+        what: Where that was, for the error.
+
+    Raises:
+        InvalidURI: It is none.
+    """
+    found = _URL.fullmatch(text)
+    if found is None or int(found["port"] or 1) not in range(1, 65536):
+        shown = "" if "@" in text else f" {text!r}"
+        example = f"'https://{text}'" if _URL.fullmatch(f"https://{text}") else "'https://host:9000'"
+        raise InvalidURI(f"{what}{shown} is no URL of a service; write it like {example}")
+    scheme, _, rest = text.partition("://")
+    return f"{scheme.lower()}://{rest}".rstrip("/")

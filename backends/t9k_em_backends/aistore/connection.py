@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from typing import Any
+from urllib.request import getproxies_environment
 
 import requests
 from attrs import define
@@ -17,6 +18,7 @@ from t9k_em_backends.aistore.answers import is_cut, of_answer
 from t9k_em_backends.aistore.failures import Failed, stranger
 from t9k_em_backends.aistore.retries import Patience, Retries
 from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, broken_off, of_connection
+from t9k_em_backends.proxies import passes_by
 
 CONNECTIONS = 64
 CONNECT_S = 10.0
@@ -127,6 +129,8 @@ class _Session:
         found: dict[str, Any] | None = self._settings.get(host)
         if found is None:
             found = dict(self.session.merge_environment_settings(url, {}, True, None, None))
+            if passes_by(url, getproxies_environment().get("no", "")):  # where requests does not see it
+                found["proxies"] = {}
             self._settings[host] = found
         return found
 

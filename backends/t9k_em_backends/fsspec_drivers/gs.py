@@ -11,6 +11,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -24,8 +25,9 @@ from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.failures import failure, unreachable
 from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, changed, in_turn, taken
 from t9k_em_backends.fsspec_drivers.loop import run
-from t9k_em_backends.options import check_known, flag, seconds, url
+from t9k_em_backends.options import check_known, flag, seconds, service_url, url
 from t9k_em_backends.parts import MIB
+from t9k_em_backends.proxies import proxy_for
 
 try:
     import aiohttp
@@ -46,6 +48,7 @@ PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 PAGE = 1000
 DELETES_AT_ONCE = 32
 CHUNK_BYTES = 16 * MIB  # a multiple of 256 KiB, as resumable uploads want it
+GOOGLE = "https://storage.googleapis.com"
 OBJECT = "b/{}/o/{}"
 TOLD = "name,size,updated,md5Hash"
 """What the service is to tell of an object."""
@@ -140,9 +143,12 @@ class GSStore(CloudStore):
 
     def _make(self) -> tuple[Any, Callable[[], Coroutine[Any, Any, object]]]:
         place = self._place
+        service = self._service()
+        proxy = proxy_for(service)
         driver = GCSFileSystem(
             token="anon" if place.anonymous else None,
-            endpoint_url=place.endpoint or None,
+            endpoint_url=service if service != GOOGLE else None,
+            session_kwargs={"proxy": proxy} if proxy else {},  # which aiohttp does not look for by itself
             requests_timeout=aiohttp.ClientTimeout(
                 total=place.timeout_s, connect=min(CONNECT_TIMEOUT_S, place.timeout_s)
             ),
@@ -157,6 +163,14 @@ class GSStore(CloudStore):
                 await driver._session.close()  # noqa: SLF001 - likewise
 
         return driver, end
+
+    def _service(self) -> str:
+        """Where requests go."""
+        emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+        if self._place.endpoint or emulator in {"", "default"}:
+            return self._place.endpoint or GOOGLE
+        address = emulator if "://" in emulator else f"http://{emulator}"
+        return service_url(address, "STORAGE_EMULATOR_HOST in the environment")
 
     async def _request(self, method: str, path: str, *names: str, **parameters: Any) -> tuple[Mapping[str, str], bytes]:
         """One request, repeated where that helps; gcsfs itself repeats for a minute and writes tracebacks to the log."""

@@ -20,8 +20,8 @@ from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.failures import failure, forget, unreachable, untrusted
 from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, changed, now
 from t9k_em_backends.fsspec_drivers.loop import PerProcess, run
-from t9k_em_backends.s3.access import explained, find_access
-from t9k_em_backends.s3.client import S3Client
+from t9k_em_backends.s3.access import explained, find_access, tell_region
+from t9k_em_backends.s3.client import S3Client, proxies
 from t9k_em_backends.s3.logs import keep_secrets_out
 from t9k_em_backends.s3.multipart import AHEAD, Multipart, is_md5_of
 from t9k_em_backends.s3.place import S3Place
@@ -127,6 +127,7 @@ class S3Store(CloudStore, SignsS3):
         keep_secrets_out()
         session = AioSession(profile=place.profile)
         session.register_component("data_loader", _models())
+        tell_region(session, access.region)
         mend_retries(session, TRIES)
         driver = s3fs.S3FileSystem(
             anon=place.anonymous,
@@ -144,7 +145,9 @@ class S3Store(CloudStore, SignsS3):
                 "s3": {
                     "addressing_style": "path" if access.path_style else "virtual",
                     "payload_signing_enabled": False,
+                    "use_accelerate_endpoint": False,
                 },
+                "proxies": proxies(access),
             },
             skip_instance_cache=True,
             use_listings_cache=False,
@@ -255,6 +258,8 @@ class S3Store(CloudStore, SignsS3):
             return failure("NoSuchKey" if code == "NoSuchUpload" else code, place, status)
         if isinstance(error, RecursionError):  # a redirect that leads to itself
             return failure("PermanentRedirect", place)
+        if isinstance(error, RuntimeError) and "credentials" in str(error):  # past their end when they are new
+            return failure("ExpiredToken", place)
         if isinstance(error, _NO_CREDENTIALS):
             try:
                 with explained(self._place):

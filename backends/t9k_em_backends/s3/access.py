@@ -1,22 +1,26 @@
 """Where the service of an `s3://` root is, and with which credentials: what every tool of AWS would find.
 
 The order is that of the AWS SDKs: the URI's options, the environment, the profile in the configuration files, then
-web identity, SSO, role chains, and the metadata services of containers and machines, all by botocore.
+web identity, SSO, role chains, and the metadata services of containers and machines, all by botocore. What is decided here
+holds for every driver and for the sockets: they are told all of it, and look at nothing by themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
-from t9k.em.errors import BackendError, BackendPermissionError, InvalidURI, MissingExtra
+from t9k.em.errors import BackendError, BackendPermissionError, EMError, InvalidURI, MissingExtra
 from t9k_em_backends.failures import failure, no_credentials
+from t9k_em_backends.options import service_url
+from t9k_em_backends.proxies import proxy_for
 from t9k_em_backends.s3.logs import keep_secrets_out
 
 if TYPE_CHECKING:
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from t9k_em_backends.s3.place import S3Place
 
 DEFAULT_REGION = "us-east-1"
+_REGION = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+_TRUE = {"true", "1", "yes", "on"}
 REFRESH = timedelta(minutes=15)
 """How long credentials are used that do not say how long they live."""
 
@@ -36,18 +42,34 @@ class Access:
     """How to reach a service.
 
     Attributes:
-        endpoint: Its URL; '' for Amazon's own.
+        endpoint: Its URL as somebody configured it; '' for Amazon's own.
+        service: Its URL in any case, with neither the bucket nor a slash at its end.
         region: For signatures and for Amazon's host names.
         path_style: Whether the bucket stands in the path.
+        proxy: URL of the proxy that leads there, which may hold a password; '' for none.
         ca_bundle: File with the certificates of those who sign the service's own; '' for those that are trusted anyway.
         credentials: Gives `access_key_id`, `secret_access_key`, `token` and `expires_at`; None for unsigned requests.
     """
 
     endpoint: str
+    service: str = field(default=Factory(lambda self: self.endpoint, takes_self=True))
     region: str
     path_style: bool
+    proxy: str = field(default="", repr=False)
     ca_bundle: str = ""
     credentials: Callable[[], Credentials] | None = field(repr=False)
+
+    def url_of(self, bucket: str) -> str:
+        """The URL that the keys of a bucket come behind, without a slash at its end."""
+        return bucket_url(self.service, bucket, path_style=self.path_style)
+
+
+def bucket_url(service: str, bucket: str, *, path_style: bool) -> str:
+    """The URL that the keys of a bucket come behind."""
+    if path_style:
+        return f"{service}/{bucket}"
+    scheme, _, host = service.partition("://")
+    return f"{scheme}://{bucket}.{host}"
 
 
 def find_access(place: S3Place) -> Access:
@@ -59,10 +81,11 @@ def find_access(place: S3Place) -> Access:
         BackendError: There are no certificates where they are said to be.
     """
     if _is_all_in_environment(place):
-        return _access(place, {}, "", _from_environment)
+        return _access(place, {}, ("", ""), _from_environment)
     with explained(place):
         session = _make_session(place)
         profile = session.get_scoped_config()
+        tell_region(session, _region(place, profile))
         found = None if place.anonymous else session.get_credentials()
         if found is not None:
             found.get_frozen_credentials()  # what is wrong with them is told now and not by some thread
@@ -72,29 +95,114 @@ def find_access(place: S3Place) -> Access:
 
 
 def _access(
-    place: S3Place, profile: Mapping[str, Any], endpoint: str, credentials: Callable[[], Credentials]
+    place: S3Place,
+    profile: Mapping[str, Any],
+    of_profile: tuple[str, str],
+    credentials: Callable[[], Credentials],
 ) -> Access:
+    """Puts together what was found; `of_profile` is its endpoint, and where that stands."""
     environment = os.environ
-    endpoint = (
-        place.endpoint or environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or endpoint
-    )
-    region = (
-        place.region
-        or environment.get("AWS_REGION")
-        or environment.get("AWS_DEFAULT_REGION")
-        or profile.get("region")
-        or DEFAULT_REGION
-    )
+    endpoint = place.endpoint or _configured_endpoint(profile, of_profile)
+    region = _region(place, profile)
     ca_bundle = (
         environment.get("AWS_CA_BUNDLE") or profile.get("ca_bundle") or environment.get("REQUESTS_CA_BUNDLE") or ""
     )
+    service = endpoint or _amazon(profile, region)
+    path_style = _path_style(place, profile, endpoint)
+    if not place.anonymous:
+        _sendable(place, credentials())
     return Access(
-        endpoint=endpoint.rstrip("/"),
+        endpoint=endpoint,
+        service=service,
         region=region,
-        path_style=bool(endpoint) if place.path_style is None else place.path_style,
+        path_style=path_style,
+        proxy=proxy_for(bucket_url(service, place.bucket, path_style=path_style)),
         ca_bundle="" if endpoint.startswith("http://") else _ca_bundle(place, ca_bundle),
-        credentials=None if place.anonymous else credentials,
+        credentials=None if place.anonymous else lambda: _sendable(place, credentials()),
     )
+
+
+def _region(place: S3Place, profile: Mapping[str, Any]) -> str:
+    region: str = (
+        place.region
+        or os.environ.get("AWS_REGION")
+        or os.environ.get("AWS_DEFAULT_REGION")
+        or profile.get("region")
+        or DEFAULT_REGION
+    )
+    if not _REGION.fullmatch(region):
+        raise InvalidURI(f"{place.text}: {region!r} is no region; write it like 'eu-west-1', in the URI or AWS_REGION")
+    return region
+
+
+def tell_region(session: Any, region: str) -> None:
+    """Has a session of botocore or aiobotocore ask for roles where the bucket is; by itself it does not read AWS_REGION."""
+    session.set_config_variable("region", region)
+
+
+def _configured_endpoint(profile: Mapping[str, Any], of_profile: tuple[str, str]) -> str:
+    """The endpoint in the environment, else that of the profile; '' where there is none or all are to be ignored.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+    """
+    ignored = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") or profile.get("ignore_configured_endpoint_urls")
+    if _is_true(ignored):
+        return ""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if os.environ.get(name):
+            return service_url(os.environ[name], f"{name} in the environment")
+    text, where = of_profile
+    return service_url(text, where) if text else ""
+
+
+def _amazon(profile: Mapping[str, Any], region: str) -> str:
+    """The URL of Amazon's own service in a region.
+
+    https://docs.aws.amazon.com/general/latest/gr/s3.html
+    """
+    s3 = _section(profile, "s3")
+    fips = os.environ.get("AWS_USE_FIPS_ENDPOINT") or profile.get("use_fips_endpoint")
+    dual = (
+        os.environ.get("AWS_USE_DUALSTACK_ENDPOINT")
+        or s3.get("use_dualstack_endpoint")
+        or profile.get("use_dualstack_endpoint")
+    )
+    host = ("s3-fips" if _is_true(fips) else "s3") + (".dualstack" if _is_true(dual) else "")
+    return f"https://{host}.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+
+
+def _path_style(place: S3Place, profile: Mapping[str, Any], endpoint: str) -> bool:
+    """Whether the bucket stands in the path.
+
+    Where nobody says so: with an endpoint, and for a bucket with a dot, for whose host Amazon's certificate is not good.
+    """
+    style = _section(profile, "s3").get("addressing_style")
+    if place.path_style is not None:
+        return place.path_style
+    if style in {"path", "virtual"}:
+        return bool(style == "path")
+    return bool(endpoint) or "." in place.bucket
+
+
+def _section(profile: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = profile.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _is_true(value: object) -> bool:
+    return str(value).strip().lower() in _TRUE
+
+
+def _sendable(place: S3Place, credentials: Credentials) -> Credentials:
+    """Refuses what no header can hold, like the line break at the end of a file that a variable was made of."""
+    for name in ("access_key_id", "secret_access_key", "token"):
+        value = credentials[name] or ""
+        if not (value.isascii() and value.isprintable()) or value != value.strip():
+            raise BackendPermissionError(
+                f"{place.text}: the credentials hold a space, a line break or another character that no key has (in "
+                f"{name}); set them anew"
+            )
+    return credentials
 
 
 def _ca_bundle(place: S3Place, file: str) -> str:
@@ -134,7 +242,9 @@ def explained(place: S3Place) -> Iterator[None]:
         raise failure("ExpiredToken", place.text) from None
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
         raise no_credentials(place.text) from None
-    except (exceptions.BotoCoreError, exceptions.ClientError) as error:
+    except EMError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a token file, a metadata service or a program makes botocore raise
         raise BackendPermissionError(
             f"{place.text}: credentials cannot be got ({type(error).__name__}); 'aws sts get-caller-identity' tells more"
         ) from None
@@ -151,15 +261,17 @@ def _is_all_in_environment(place: S3Place) -> bool:
         place.profile is None
         and not environment.keys() & {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}
         and (place.anonymous or {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= environment.keys())
-        and not any(Path(file).expanduser().exists() for file in files)
+        and not any(os.path.exists(os.path.expanduser(file)) for file in files)  # noqa: PTH110, PTH111 - Path's raises where nobody has a home
     )
 
 
-def _endpoint_of(session: botocore.session.Session, profile: Mapping[str, Any]) -> str:
-    """The endpoint in a profile: that of its services section for S3, else that of all services."""
+def _endpoint_of(session: botocore.session.Session, profile: Mapping[str, Any]) -> tuple[str, str]:
+    """The endpoint in a profile, that of its services section for S3, else that of all services; and where that stands."""
     services = session.full_config.get("services", {}).get(profile.get("services"), {})
-    s3 = services.get("s3", {})
-    return str((s3.get("endpoint_url") if isinstance(s3, dict) else None) or profile.get("endpoint_url") or "")
+    of_s3 = _section(services, "s3").get("endpoint_url")
+    if of_s3:
+        return str(of_s3), "endpoint_url in the services section of the AWS profile"
+    return str(profile.get("endpoint_url") or ""), "endpoint_url in the AWS profile"
 
 
 def _refreshed(place: S3Place, found: Any) -> Credentials:
@@ -177,7 +289,7 @@ def _refreshed(place: S3Place, found: Any) -> Credentials:
 def expiry(found: Any) -> datetime | None:
     """When credentials of botocore end, as far as they say."""
     end: datetime | None = getattr(found, "_expiry_time", None)  # botocore has no public name for it
-    return end
+    return end and end.astimezone(timezone.utc)  # obstore takes no other zone, not even another name of this one
 
 
 def _from_environment() -> Credentials:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from t9k.em.errors import EMError, InvalidURI, MissingExtra, NotAuthenticated
+from t9k.em.errors import BackendError, EMError, InvalidURI, MissingExtra, NotAuthenticated
 from t9k_em_backends.failures import failure, forget, unreachable, untrusted
-from t9k_em_backends.s3.access import expiry, explained
+from t9k_em_backends.s3.access import expiry, explained, tell_region
 from t9k_em_backends.s3.logs import keep_secrets_out
 from t9k_em_backends.s3.retries import is_about_certificates, mend_retries
 
@@ -22,6 +22,11 @@ CONNECTIONS = 16
 TRIES = 7
 TIMEOUT_S = 120.0
 LONGEST_S = 7 * 24 * 3600  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
+
+
+def proxies(access: Access) -> Mapping[str, str]:
+    """What botocore goes by: the proxy that was found, and without one none that it would find by itself."""
+    return {access.service.partition(":")[0]: access.proxy} if access.proxy else {}
 
 
 class S3Client:
@@ -52,8 +57,8 @@ class S3Client:
         Raises:
             BackendError, NotFound: See `failures.failure`.
         """
-        client = self._ready()
         with self._translated(parameters.get("Key", "")):
+            client = self._ready()
             answer: Mapping[str, Any] = getattr(client, operation)(Bucket=self._place.bucket, **parameters)
         return answer
 
@@ -74,14 +79,23 @@ class S3Client:
         """
         self.require_credentials()
         # A presigned URL is of the old Signature Version 2 unless one asks; that is refused in most regions.
-        client = self._ready("s3v4")
         with self._translated(parameters.get("Key", "")):
+            client = self._ready("s3v4")
             url: str = client.generate_presigned_url(
                 operation,
                 Params={"Bucket": self._place.bucket, **parameters},
                 ExpiresIn=self._seconds(lifetime_s),
             )
         return url
+
+    def region(self) -> str:
+        """Asks where the bucket lies, which the service tells whoever looks in another region; '' where it does not."""
+        try:
+            answer = self.call("head_bucket")
+        except EMError:
+            return ""
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        return str(headers.get("x-amz-bucket-region", ""))
 
     def require_credentials(self) -> None:
         """Sees to it that there is something to sign with.
@@ -106,12 +120,23 @@ class S3Client:
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         """The one place where botocore's errors become this library's."""
-        from botocore import exceptions  # noqa: PLC0415 - slow to import, and small files need none
-
+        try:
+            from botocore import exceptions  # noqa: PLC0415 - slow to import, and small files need none
+        except ImportError as error:
+            raise MissingExtra("botocore is not installed; pip install 't9k-em[obstore]'") from error
+        of_credentials = (
+            exceptions.CredentialRetrievalError,
+            exceptions.NoCredentialsError,
+            exceptions.PartialCredentialsError,
+            exceptions.SSOError,
+            exceptions.TokenRetrievalError,
+        )
         where = f"s3://{self._place.bucket}/{key}"
         with explained(self._place):
             try:
                 yield
+            except (EMError, *of_credentials):
+                raise
             except exceptions.ClientError as error:
                 found = error.response.get("Error", {}).get("Code", "")
                 status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
@@ -125,10 +150,17 @@ class S3Client:
                 raise explain(where, self._access.endpoint) from None
             except RecursionError:  # a redirect that leads to itself
                 raise failure("PermanentRedirect", where) from None
-            except RuntimeError as error:  # what botocore says of credentials that are past their end when they are new
-                if isinstance(error, EMError):
-                    raise
+            except RuntimeError:  # what botocore says of credentials that are past their end when they are new
                 raise failure("ExpiredToken", where) from None
+            except exceptions.BotoCoreError as error:
+                forget(error)
+                raise unreachable(where, self._access.endpoint) from None
+            except Exception as error:  # noqa: BLE001 - what botocore raises of what was configured
+                kind = type(error).__name__
+                forget(error)
+                raise BackendError(
+                    f"{where}: botocore cannot ask for it ({kind}); look at the endpoint, the region and the bucket's name"
+                ) from None
 
     def _ready(self, signature: str | None = None) -> Any:
         with self._making:
@@ -137,16 +169,15 @@ class S3Client:
             return self._clients[signature]
 
     def _make(self, signature: str | None) -> Any:
-        try:
-            import botocore.session  # noqa: PLC0415 - slow to import, and small files need none
-            from botocore import UNSIGNED  # noqa: PLC0415 - likewise
-            from botocore.config import Config  # noqa: PLC0415 - likewise
-        except ImportError as error:
-            raise MissingExtra("botocore is not installed; pip install 't9k-em[obstore]'") from error
+        import botocore.session  # noqa: PLC0415 - slow to import, and small files need none
+        from botocore import UNSIGNED  # noqa: PLC0415 - likewise
+        from botocore.config import Config  # noqa: PLC0415 - likewise
+
         access = self._access
         keep_secrets_out()
         if self._session is None:
             self._session = botocore.session.Session(profile=self._place.profile)
+            tell_region(self._session, access.region)
             mend_retries(self._session, TRIES)
         config = Config(
             max_pool_connections=CONNECTIONS,
@@ -159,7 +190,9 @@ class S3Client:
             s3={
                 "payload_signing_enabled": False,
                 "addressing_style": "path" if access.path_style else "virtual",
+                "use_accelerate_endpoint": False,
             },
+            proxies=proxies(access),
             signature_version=UNSIGNED if access.credentials is None else signature,
         )
         return self._session.create_client(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -9,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from t9k.em.errors import EMError
+from t9k.em.errors import BackendError, EMError
 from t9k_em_backends.s3.access import Access, find_access
 from t9k_em_backends.s3.client import S3Client
 from t9k_em_backends.s3.multipart import Multipart
+from t9k_em_backends.s3.obstore_errors import translated
 from t9k_em_backends.s3.sockets import sockets_for
 from t9k_em_backends.traffic import FEWEST, MOST
 
@@ -28,6 +31,19 @@ CONNECT_TIMEOUT_S = 10.0
 STALL_TIMEOUT_S = 60.0
 COPY_TRIES = 3
 """How often a copy over sockets is tried before it is left: a source may be gone, or the service busy."""
+
+_NOT_FROM_THE_ENVIRONMENT: Mapping[str, Any] = {
+    "s3_express": False,
+    "request_payer": False,
+    "conditional_put": "etag",
+    "copy_if_not_exists": "multipart",
+    "disable_tagging": False,
+    "disable_bulk_delete": False,
+}
+"""What obstore would otherwise take from variables like AWS_S3_EXPRESS, which no other tool of AWS reads."""
+
+_REFUSED_VARIABLES = ("AWS_SERVER_SIDE_ENCRYPTION",)
+"""Variables that obstore obeys whatever it is told, and that botocore does not know: half of the requests would differ."""
 
 RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=90)}
 
@@ -54,11 +70,12 @@ class Drivers:
         self.copies_over_sockets = False
         self.copy_tries = COPY_TRIES
         self.access = find_access(place)
+        _refuse_variables(place)
         self.credentials = None if self.access.credentials is None else Credentials(self.access.credentials)
+        self.client = S3Client(place, self.access)
         self.obstore = self._make()
         self.pool = ThreadPoolExecutor(8, thread_name_prefix="em-s3")
         self.writers = ThreadPoolExecutor(FEWEST, thread_name_prefix="em-s3-put")  # which may wait for `pool`
-        self.client = S3Client(place, self.access)
         self.sockets = sockets_for(place.bucket, self.access, place.timeout_s or STALL_TIMEOUT_S)
         self.multipart = Multipart(call=self.client.call, budget=budget, pool=self.pool)
         self._from_buckets: dict[str, S3Store] = {place.bucket: self.obstore}
@@ -67,6 +84,14 @@ class Drivers:
     def refused(self) -> EMError | None:
         """Why the credentials could not be renewed, when that happened."""
         return None if self.credentials is None else self.credentials.refused
+
+    def translated(self, where: str) -> contextlib.AbstractContextManager[None]:
+        """What calls of obstore are made in.
+
+        Args:
+            where: What is asked for, as errors call it.
+        """
+        return translated(where, self.access.endpoint, refused=lambda: self.refused, region=self.client.region)
 
     def may_try_copies(self) -> bool:
         """Whether it pays to find out if the service copies over sockets."""
@@ -83,7 +108,8 @@ class Drivers:
         return self._from_buckets[bucket]
 
     def _make(self, source: str | None = None) -> S3Store:
-        return make_driver(self._place, self.access, self.credentials, source)
+        with self.translated(self._place.text):
+            return make_driver(self._place, self.access, self.credentials, source)
 
 
 class Credentials:
@@ -113,6 +139,15 @@ class Credentials:
         return given
 
 
+def _refuse_variables(place: S3Place) -> None:
+    for name in _REFUSED_VARIABLES:
+        if name in os.environ:
+            raise BackendError(
+                f"{place.text}: {name} in the environment would be obeyed by some requests and not by others; unset the "
+                "variable and set the default encryption of the bucket, or open it with '?driver=fsspec', which does not read it"
+            )
+
+
 def make_driver(
     place: S3Place, access: Access, credentials: Callable[[], Mapping[str, Any]] | None, source: str | None = None
 ) -> S3Store:
@@ -128,27 +163,44 @@ def make_driver(
 
     seconds = place.timeout_s or REQUEST_TIMEOUT_S
     options: dict[str, Any] = {
+        **_NOT_FROM_THE_ENVIRONMENT,
         "region": access.region,
+        "default_region": access.region,
+        "endpoint": access.service,
         "virtual_hosted_style_request": not access.path_style,
+        "allow_http": access.service.startswith("http://"),
+        "skip_signature": credentials is None,
         # The SHA-256 that the service compares; it makes signing the bytes as well superfluous.
         "checksum_algorithm": "SHA256",
         "unsigned_payload": True,
     }
-    if access.endpoint:
-        options["endpoint"] = access.endpoint
     if source is not None:
-        host = access.endpoint or f"https://s3.{access.region}.amazonaws.com"
-        options |= {"endpoint": f"{host}/{place.bucket}", "virtual_hosted_style_request": True}
-    if credentials is None:
-        options["skip_signature"] = True
-    else:
+        options |= {"endpoint": f"{access.service}/{place.bucket}", "virtual_hosted_style_request": True}
+    elif not access.path_style:
+        options["endpoint"] = access.url_of(place.bucket)
+    if "AWS_ENDPOINT_URL_S3" in os.environ:  # which comes before any other endpoint in obstore, that of the caller too
+        options["aws_endpoint_url_s3"] = options["endpoint"]
+    if credentials is not None:
         options["credential_provider"] = credentials
+    # Without these, or with some of them missing, obstore looks for them in the environment.
     client_options: ClientConfig = {
-        "allow_http": access.endpoint.startswith("http://"),
+        "allow_http": access.service.startswith("http://"),
+        "allow_invalid_certificates": False,
         "timeout": timedelta(seconds=seconds),
         "connect_timeout": timedelta(seconds=min(CONNECT_TIMEOUT_S, seconds)),
         "pool_max_idle_per_host": str(MOST),
+        **_proxied(access, options["endpoint"]),
     }
     if access.ca_bundle:
         client_options["root_certificate"] = Path(access.ca_bundle).read_bytes()
     return S3Store(source or place.bucket, client_options=client_options, retry_config=RETRIES, **options)
+
+
+def _proxied(access: Access, endpoint: str) -> ClientConfig:
+    """Has obstore go by the proxy that was found; without one, past a proxy that it would find by itself.
+
+    The one way to say that there is none is to name one, and to except the host that is asked.
+    """
+    if access.proxy:
+        return {"proxy_url": access.proxy, "proxy_excludes": ""}
+    return {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": (urlsplit(endpoint).hostname or "").lower()}

@@ -9,7 +9,6 @@ is here. ADR 0009 has the figures.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import threading
 import time
@@ -42,10 +41,6 @@ CONNECT_TIMEOUT_S = 10.0
 CREDENTIALS_S = 10.0
 """How long credentials are used before they are asked for again; who gives them renews them minutes before they end."""
 
-_PROXIES = ("http_proxy", "all_proxy")
-_MEANT_FOR_OBSTORE = ("AWS_PROXY_", "AWS_REQUEST_PAYER", "AWS_SERVER_SIDE_ENCRYPTION", "AWS_SSE_")
-"""Beginnings of variables of the environment by which obstore sends more, or to somebody else."""
-
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Keys with these are left to obstore, which may refuse them."""
 _PARTIAL = 206
@@ -54,13 +49,15 @@ _PARTIAL = 206
 def sockets_for(bucket: str, access: Access, timeout_s: float) -> Sockets | None:
     """What asks a service directly; None when it is reached in another way: by TLS, through a proxy, unsigned, ..."""
     endpoint = urlsplit(access.endpoint)
-    if endpoint.scheme != "http" or not access.path_style or access.credentials is None or not IS_POSSIBLE:
+    if endpoint.scheme != "http" or not access.path_style or access.credentials is None or access.proxy:
         return None
-    if not access.endpoint.isascii() or "@" in endpoint.netloc or not endpoint.hostname or endpoint.query:
-        return None
-    if any(proxy and name.lower() in _PROXIES for name, proxy in os.environ.items()):
-        return None
-    if any(name.startswith(_MEANT_FOR_OBSTORE) for name in os.environ):
+    if (
+        not IS_POSSIBLE
+        or not access.endpoint.isascii()
+        or "@" in endpoint.netloc
+        or not endpoint.hostname
+        or endpoint.query
+    ):
         return None
     try:
         port = endpoint.port or 80

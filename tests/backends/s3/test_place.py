@@ -23,7 +23,7 @@ def test_a_uri_names_a_bucket_a_root_and_how_to_get_there():
     ("uri", "says"),
     [
         ("s3://b?speed=fast", "takes no option 'speed'; it takes anonymous, endpoint"),
-        ("s3://b?endpoint=host:9000", "is no URL; write it like 'https://host:9000'"),
+        ("s3://b?endpoint=host:9000", "is no URL of a service; write it like 'https://host:9000'"),
         ("s3://b?anonymous=maybe", "anonymous is true or false, not 'maybe'"),
         ("s3://b?timeout=soon", "timeout is a number of seconds"),
         ("s3://b?timeout=0", "timeout is a number of seconds"),
