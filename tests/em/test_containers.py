@@ -196,7 +196,7 @@ class TestLiveLists:
 
     def test_what_is_put_into_a_list_is_converted_with_one_warning(self, params: Params, uploads: Uploads) -> None:
         params.layers.append(object())
-        with pytest.warns(IncompleteWarning, match=r"hparams\['layers'\]\[2\] is a object"):
+        with pytest.warns(IncompleteWarning, match=r"hparams\['layers'\]\[2\] is of type object"):
             kept = params.as_dict()
         params.lr = 1  # where another warning would be an error
         assert uploads[-1]["layers"] == kept["layers"] == [1, 2, "<object object>"]

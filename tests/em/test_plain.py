@@ -191,9 +191,9 @@ def test_a_pipeline_tells_its_steps_and_their_parameters() -> None:
 @pytest.mark.parametrize(
     ("value", "plain", "says"),
     [
-        (NoForm(), "NoForm(1)", r"hparams\['x'\] is a .*NoForm"),
-        ([1, {"y": NoForm()}], [1, {"y": "NoForm(1)"}], r"hparams\['x'\]\[1\]\['y'\] is a"),
-        (object(), "<object object>", "is a object"),
+        (NoForm(), "NoForm(1)", r"hparams\['x'\] is of type .*NoForm"),
+        ([1, {"y": NoForm()}], [1, {"y": "NoForm(1)"}], r"hparams\['x'\]\[1\]\['y'\] is of type"),
+        (object(), "<object object>", "is of type object"),
         (FailingRepr(), f"<{__name__}.FailingRepr, whose repr fails with ValueError>", "FailingRepr"),
         (LongRepr(), "x" * 1000 + "... (1000000 characters)", "LongRepr"),
         (AnythingGoes(), None, "AnythingGoes"),

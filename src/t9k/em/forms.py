@@ -6,9 +6,7 @@ No library is imported for that: an object is told by its class, or by what the 
 from __future__ import annotations
 
 import datetime as dt
-import decimal
 import enum
-import fractions
 import functools
 import math
 import numbers
@@ -128,7 +126,8 @@ def _number(value: Any) -> Any:
         return str(value)
     if is_masked(value):
         return NONE if value.size > 1 else None
-    if isinstance(value, (decimal.Decimal, fractions.Fraction)):
+    others: tuple[type[Any], ...] = (*_loaded("decimal", "Decimal"), *_loaded("fractions", "Fraction"))
+    if isinstance(value, others):
         return float(value)
     number = unwrap(value)
     if isinstance(number, complex):

@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from t9k.em.forms import NONE, form_of, name_of
-
 Path: TypeAlias = "tuple[str | int, ...]"
 
 MAX_DEPTH = 100
@@ -44,7 +42,7 @@ class Plain:
         try:
             return self._of(value, path, parents)
         except Exception:  # noqa: BLE001 - code of any library, run by `isinstance` already
-            return self._noted(described(value), path, f"is a {name_of(type(value))}")
+            return self._noted(described(value), path, f"is of type {_type_of(value)}")
 
     def _of(self, value: Any, path: Path, parents: tuple[int, ...]) -> Any:
         self.most_bytes += _MOST_SIGNS + 4 * len(path)
@@ -66,9 +64,11 @@ class Plain:
         if isinstance(value, (list, tuple)):
             elements = [self.of(element, (*path, index), parents) for index, element in enumerate(value)]
             return tuple(elements) if isinstance(value, tuple) else elements
+        from t9k.em.forms import NONE, form_of  # noqa: PLC0415 - most hyperparameters are plain already
+
         form = form_of(value)
         if form is NONE:
-            return self._noted(described(value), path, f"is a {name_of(type(value))}")
+            return self._noted(described(value), path, f"is of type {_type_of(value)}")
         return self.of(form, path, parents)
 
     def _mapping(self, given: dict[Any, Any], path: Path, parents: tuple[int, ...]) -> dict[str, Any]:
@@ -126,8 +126,13 @@ def described(value: Any) -> str:
         text = _ADDRESS.sub("", repr(value))
         text.encode()
     except Exception as error:  # noqa: BLE001 - code of any library
-        text = f"<{name_of(type(value))}, whose repr fails with {type(error).__name__}>"
+        text = f"<{_type_of(value)}, whose repr fails with {type(error).__name__}>"
     return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}... ({len(text)} characters)"
+
+
+def _type_of(value: object) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def mapping_form(value: Any) -> Mapping[Any, Any] | None:
@@ -136,7 +141,11 @@ def mapping_form(value: Any) -> Mapping[Any, Any] | None:
     Args:
         value: Anything that may hold all hyperparameters.
     """
-    form = value if type(value) in (dict, list, tuple) else form_of(value)
+    if type(value) is dict:
+        return value
+    from t9k.em.forms import NONE, form_of  # noqa: PLC0415 - most hyperparameters are a dict
+
+    form = value if isinstance(value, (list, tuple)) else form_of(value)
     if isinstance(form, Mapping):
         return form
     try:

@@ -26,7 +26,7 @@ class LeftOut:
         """Warn that a metric is left out, the first time."""
         if name not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(name)
-            tell(f"{error}; it is left out here and from now on, and the others are logged", outside())
+            tell(f"{error}; it is left out, here and wherever it is no number, and the others are logged", outside())
 
 
 def corrected(error: InvalidMetric, type: Any, metrics: Any, step: Any) -> InvalidMetric:
