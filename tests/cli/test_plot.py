@@ -102,7 +102,7 @@ def test_a_metric_that_is_not_there_names_those_that_are(em: Em) -> None:
     run = make_run()
     ran = em("plot", run.local, "-m", "los")
     assert ran.code == 1
-    assert ran.err == f"em: {run.local}: no such metrics; there are train/loss, test/accuracy\n"
+    assert ran.err == f"em: {run.local}: no such metrics; there are train/loss, test/accuracy; did you mean 'loss'?\n"
     with em_.create_run() as empty:
         pass
     assert "run.log(type, metrics, step) logs them\n" in em("plot", empty.local).err
@@ -136,3 +136,33 @@ def test_hostile_names_do_not_reach_the_terminal(em: Em, terminal: None) -> None
     assert "\x07" not in out
     assert "[red]m" in out
     assert "[red]t" in out
+
+
+def test_more_runs_than_colors_are_told_apart_by_what_differs(
+    em: Em, terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for number in range(14):
+        with em_.create_run(name="cnn", hparams={"lr": number, "same": 1}) as run:
+            run.log("train", {"loss": number}, step=1)
+            run.log("train", {"loss": number + 1}, step=2)
+    lines = em("plot", ".em/runs/*").out.splitlines()
+    legend = [line for line in lines if " train  lr=" in line]
+    assert len({line.partition(" train")[0] for line in legend}) == 14, "color and sign differ"
+    assert {f"  lr={number}  .em" in "".join(legend) for number in range(14)} == {True}
+    assert not any("same" in line for line in legend)
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_the_diagram_is_as_wide_as_the_terminal(em: Em, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    run = make_run(values=(3.0, 2.0, 1.0))
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = em("plot", run.local, "-m", "loss").out.splitlines()
+    assert max(map(len, lines)) == int(columns)
+
+
+def test_one_missing_metric_of_several_is_told_and_the_rest_drawn(em: Em) -> None:
+    ran = em("plot", make_run().local, "-m", "loss", "-m", "acuracy")
+    assert ran.code == 0
+    assert ran.err == "em: warning: no run has the metric 'acuracy'; did you mean 'accuracy'?\n"
+    assert ran.out.startswith("loss\n")

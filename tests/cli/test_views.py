@@ -30,7 +30,8 @@ def test_only_the_metrics_of_a_remote_run(store: str) -> None:
     make_run().upload(f"{store}#default")
     view = look_at(f"{store}#default/cnn", only_metrics=True)
     assert view.metrics["train"][0]["value"] == {"loss": 0.5}
-    assert (view.hparams, view.versions, view.problems) == ({}, [], [])
+    assert view.hparams == {"lr": 0.1, "opt": {"name": "sgd"}}, "they tell several runs apart"
+    assert (view.platform, view.versions, view.problems) == ({}, [], [])
     assert view.place == f"{store}#/alice/default/cnn@1"
 
 

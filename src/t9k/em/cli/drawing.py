@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from t9k.em.cli.curves import Curve, ticks
-from t9k.em.cli.output import console
+from t9k.em.cli.output import NOT_A_TERMINAL_WIDTH, console
 from t9k.em.cli.text import clean, count
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDTH, HEIGHT = 80, 16
+WIDTH = 80
+"""Columns where output goes to no terminal."""
 
-_COLORS = (12, 11, 10, 13, 14, 9)  # ANSI: bright blue, yellow, green, magenta, cyan, red
-_SIGNS = "*o+x#@"
+_LOWEST, _HIGHEST = 16, 30
+_COLORS = (12, 11, 10, 13, 14, 9, 4, 3, 2, 5, 6, 1)  # ANSI: blue, yellow, green, magenta, cyan, red; bright, then not
+_SIGNS = "*o+x#@abcdefghijklmnpqrstuvwyzABCDEFGHIJKLMNPQRSTUVWYZ123456789"
 _LINE = "braille"
 """What plotext calls a marker that looks like a line."""
 _ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼•", "-|++++||---*")
 
 
-def draw(curves: Sequence[Curve], *, x: str = "step") -> None:
+def draw(curves: Sequence[Curve], labels: Mapping[str, str] | None = None, *, x: str = "step") -> None:
     """Prints curves of one metric in one diagram, with a line below it that says what each of them is.
 
     Args:
         curves: At least one.
+        labels: What tells each run from the others, by its place; its name by default.
         x: What the horizontal axis is called.
     """
     from rich.text import Text
@@ -40,7 +43,7 @@ def draw(curves: Sequence[Curve], *, x: str = "step") -> None:
         to.print(Text.from_ansi(diagram), no_wrap=True, overflow="crop")
     several = len({curve.place for curve in curves}) > 1
     for index, curve in enumerate(curves):
-        label = f" {curve.type}" + (f"  {curve.run}  {curve.place}" if several else "")
+        label = f" {curve.type}" + (f"  {(labels or {}).get(curve.place, curve.run)}  {curve.place}" if several else "")
         if curve.gaps:
             label += f"  ({count(curve.gaps, 'value')} not finite)"
         sign = _sign(index, len(curves), to, colored=colored)
@@ -53,10 +56,10 @@ def draw(curves: Sequence[Curve], *, x: str = "step") -> None:
 def _diagram(curves: Sequence[Curve], to: Console, *, colored: bool, x: str) -> str:
     import plotext
 
-    width = min(to.width, WIDTH)
+    width = WIDTH if to.width == NOT_A_TERMINAL_WIDTH else to.width
     figure = plotext.figure
     figure.clear()
-    figure.plot_size(width, HEIGHT)
+    figure.plot_size(width, min(max(width // 5, _LOWEST), _HIGHEST))
     figure.theme("colorless")
     for index, curve in enumerate(curves):
         sign = _sign(index, len(curves), to, colored=colored)
@@ -73,10 +76,10 @@ def _diagram(curves: Sequence[Curve], to: Console, *, colored: bool, x: str) -> 
 
 
 def _sign(index: int, curves: int, to: Console, *, colored: bool) -> str:
-    """What a curve is drawn with; without color, every one with a sign of its own."""
-    if _is_unicode(to) and (colored or curves == 1):
+    """What a curve is drawn with: without color a sign of its own, with color a line and, once all colors are used, signs."""
+    if _is_unicode(to) and (curves == 1 or (colored and index < len(_COLORS))):
         return _LINE
-    return _SIGNS[index % len(_SIGNS)]
+    return _SIGNS[(index // len(_COLORS) - _is_unicode(to) if colored else index) % len(_SIGNS)]
 
 
 def _is_unicode(to: Console) -> bool:

@@ -87,7 +87,7 @@ def look_at(place: str, *, only_metrics: bool = False) -> View:
 
     Args:
         place: Local directory, path in the backend, or URI.
-        only_metrics: Whether only name and metrics are needed.
+        only_metrics: Whether only name, hyperparameters and metrics are needed.
 
     Raises:
         NotFound: There is none.
@@ -162,7 +162,7 @@ def look_at_remote(backend: Backend, path: str, *, only_metrics: bool = False) -
     Args:
         backend: Where it is.
         path: Absolute path; 'path@3' is its third version.
-        only_metrics: Whether only name and metrics are needed.
+        only_metrics: Whether only name, hyperparameters and metrics are needed.
 
     Raises:
         NotFound: There is none.
@@ -254,9 +254,9 @@ def _fetch_each(backend: Backend, node: Node, target: Path, is_shown: Callable[[
 
 
 def _is_shown(key: str, *, only_metrics: bool) -> bool:
-    shown: Collection[str] = (layout.INDEX, layout.METADATA)
+    shown: Collection[str] = (layout.INDEX, layout.METADATA, layout.HPARAMS)
     if not only_metrics:
-        shown = (*shown, layout.HPARAMS, layout.PLATFORM, layout.GIT)
+        shown = (*shown, layout.PLATFORM, layout.GIT)
     return key in shown or key.startswith(f"{layout.METRICS}/")
 
 
