@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from http import HTTPStatus
 from typing import ClassVar
 from uuid import uuid4
@@ -134,9 +136,16 @@ class BoundedConnection(HttpToolsProtocol):
     def give_up(self) -> None:
         """Close at once, whatever is still to be sent; see `crowds.Closes`."""
         if self.transport.get_write_buffer_size():
-            self.transport.abort()
+            self._abort()
         else:
             self.transport.close()
+
+    def _abort(self) -> None:
+        """Close with a reset, so that the system does not keep what the client has not read."""
+        its_socket = self.transport.get_extra_info("socket")
+        if its_socket is not None:
+            its_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         body = json.dumps(wire.error_json(code, message, uuid4().hex)).encode()
@@ -163,7 +172,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._write_timer = None
         left = self.transport.get_write_buffer_size()
         if left and self._unsent_bytes - left < WRITE_BYTES:
-            self.transport.abort()
+            self._abort()
         else:
             self._watch_write()
 
