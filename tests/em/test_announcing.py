@@ -79,3 +79,10 @@ def test_no_stderr_is_no_trouble(tmp_path, close):
     program = f"import sys\nfrom t9k import em\n{close}\nem.create_run(name='a').finish()\nprint('ended')"
     ended = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, "ended\n")
+
+
+def test_an_object_in_place_of_stderr_that_cannot_be_written_to_is_no_trouble(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", object())
+    with em.create_run(name="a") as run:
+        pass
+    assert run.status == "Complete"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 import warnings
 
 from t9k.em.errors import IncompleteWarning
 from t9k.em.settings import is_silent
-
-_log = logging.getLogger(__name__)
 
 
 def tell(message: str, stacklevel: int = 2, category: type[Warning] = IncompleteWarning) -> None:
@@ -24,7 +21,9 @@ def tell(message: str, stacklevel: int = 2, category: type[Warning] = Incomplete
     try:
         warnings.warn(message, category, stacklevel=stacklevel)
     except Exception:  # noqa: BLE001 - a warning that is an error, or what shows warnings may be closed or be the user's code
-        _log.warning("%s", message)
+        import logging  # noqa: PLC0415 - slow to import, and seldom needed
+
+        logging.getLogger(__name__).warning("%s", message)
 
 
 def outside() -> int:
@@ -45,6 +44,6 @@ def announce(message: str) -> None:
     """
     if sys.stderr is None or is_silent():  # a program without a console has none
         return
-    with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads any more
+    with contextlib.suppress(Exception):  # closed, nobody reads any more, or an object of the user that cannot do it
         sys.stderr.write(f"t9k.em: {message}\n")
         sys.stderr.flush()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 
 import pytest
 
@@ -76,3 +77,11 @@ def test_what_comes_after_a_failure_gets_nothing():
     with pytest.warns(IncompleteWarning, match="ZeroDivisionError"):
         assert background.join(30) == {}
     assert done == [{}]
+
+
+def test_a_failure_is_no_error_where_warnings_are(caplog):
+    background = Background(lambda: {"a": 1 // 0})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert background.result(30) == {}
+    assert "could not be recorded: ZeroDivisionError" in caplog.text

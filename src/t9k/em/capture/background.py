@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
-from t9k.em.errors import IncompleteWarning
+from t9k.em.telling import tell
 
 
 class Background:
@@ -65,10 +64,9 @@ class Background:
         with self._lock:
             failures, self._failures = self._failures, []
         for failure in failures:
-            warnings.warn(
+            tell(
                 f"something about this run could not be recorded: {type(failure).__name__}: {failure}; the run goes on",
-                IncompleteWarning,
-                stacklevel=2,
+                3,
             )
         return self._result
 

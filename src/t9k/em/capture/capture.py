@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from t9k.em import settings
 from t9k.em.capture.output import OutputLog
-from t9k.em.errors import IncompleteWarning, LocalError
+from t9k.em.errors import LocalError
 from t9k.em.local.layout import DIFF, GIT, LOG, PACKAGES, PLATFORM, write_mapping, write_text
+from t9k.em.telling import tell
 
 if TYPE_CHECKING:
     from t9k.em.capture.background import Background
@@ -96,11 +96,7 @@ class Capture:
             try:
                 write_mapping(self._directory / PLATFORM, {**machine, "packages": _packages()})
             except (LocalError, OSError) as error:
-                warnings.warn(
-                    f"the packages of the run were not written: {error}; the rest of it is kept",
-                    IncompleteWarning,
-                    stacklevel=4,
-                )
+                tell(f"the packages of the run were not written: {error}; the rest of it is kept", 5)
 
 
 class _Imports:

@@ -7,7 +7,6 @@ the same thread it is put off, and the other work does it when it ends. Other th
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from collections.abc import Callable
@@ -21,7 +20,6 @@ waiting: dict[int, deque[Work]] = {}
 """What was put off, by thread; empty nearly always, so that whoever looks often finds that out at once."""
 
 _inside: set[int] = set()
-_log = logging.getLogger(__name__)
 
 
 def is_inside() -> bool:
@@ -71,8 +69,12 @@ def do_waiting() -> None:
             continue
         try:
             work()
-        except Exception:  # noqa: BLE001 - there is nobody left to raise it to
-            _log.exception("something that a signal handler or finalizer asked for could not be done")
+        except Exception:  # there is nobody left to raise it to
+            import logging  # noqa: PLC0415 - slow to import, and seldom needed
+
+            logging.getLogger(__name__).exception(
+                "something that a signal handler or finalizer asked for could not be done"
+            )
     if not waiting.get(me, True):
         waiting.pop(me, None)
 
