@@ -746,6 +746,7 @@ class TestOutside:
     def test_the_error_of_the_block_comes_through_when_the_directory_is_gone(self):
         def train():
             with em.create_run(name="r") as run:
+                assert run._capture
                 run._capture.wait_for_all()  # nothing writes there any more
                 shutil.rmtree(run.local)
                 raise ZeroDivisionError
