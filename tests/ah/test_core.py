@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from typing import Any
 
 import attrs
@@ -226,6 +228,18 @@ class TestAsTheSdkPublishesThem:
         assert from_dict(ref.to_dict()) == ref
         with pytest.raises(InvalidInput, match="4 to 64"):
             cls(GPT2, "v1", "main")
+
+    def test_records_can_be_pickled_copied_and_changed_into_others(self) -> None:
+        model = Model("1c0d", self.FOLDER, "gpt2", ["a"], "small", "extra")
+        for record in (
+            self.FOLDER,
+            model,
+            Branch(model, "main", "abcd"),
+            Tag(MNIST, "v1"),
+            Commit(model, "0123456789"),
+        ):
+            assert pickle.loads(pickle.dumps(record)) == copy.deepcopy(record) == record
+            assert attrs.evolve(record, description="new").description == "new"
 
     def test_a_commit(self) -> None:
         commit = Commit(GPT2, "0123456789ab")

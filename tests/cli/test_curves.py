@@ -52,3 +52,7 @@ def test_points_are_ordered_by_step_or_epoch() -> None:
 )
 def test_ticks_are_round_whole_numbers(lower: int, upper: int, expected: list[int]) -> None:
     assert ticks(lower, upper) == expected
+
+
+def test_ticks_of_fractional_epochs_are_whole_epochs_around_them() -> None:
+    assert ticks(0.125, 2.5) == [0, 1, 2, 3]

@@ -16,6 +16,7 @@ _MOST_CHARACTERS = 1000
 _MOST_SIGNS = 40
 _WIDEST = 12  # bytes of one character, as an escape
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}")
+_PLAIN = frozenset({float, bool, type(None)})
 _KEYS = {None: "null", True: "true", False: "false"}
 
 
@@ -39,6 +40,9 @@ class Plain:
             path: Where it stands.
             parents: What it stands in, by `id`.
         """
+        if type(value) in _PLAIN:
+            self.most_bytes += _MOST_SIGNS + 4 * len(path)
+            return value
         try:
             return self._of(value, path, parents)
         except Exception:  # noqa: BLE001 - code of any library, run by `isinstance` already
