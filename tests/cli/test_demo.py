@@ -67,3 +67,8 @@ class TestWithScikitLearn:
         Path("file").touch()
         assert em("demo", "--epochs", 0).code == 2
         assert em("demo", "--directory", "file").code == 2
+
+    def test_it_keeps_what_it_makes_where_programs_keep_nothing(self, em: Em, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EM_MODE", "disabled")
+        assert em("demo", "--epochs", 1).code == 0
+        assert len(list(Path("em-demo/.em/runs").iterdir())) == 1

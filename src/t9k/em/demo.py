@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from t9k import em
-from t9k.em import session
+from t9k.em import session, settings
 from t9k.em.errors import CorruptData, MissingExtra, NotFound
 from t9k.em.names import parent_and_name
 from t9k.em.uris import parse
@@ -196,8 +196,9 @@ def _require_sklearn() -> None:
 
 @contextlib.contextmanager
 def _local_files_in(directory: Path) -> Iterator[None]:
-    """Lets new runs and artifacts of the block lie in a directory instead of the working directory."""
+    """Lets new runs and artifacts of the block lie in a directory instead of the working directory, and be kept in any case."""
     wanted = {f"EM_{kind}_PARENT_DIR": str(directory / ".em" / f"{kind.lower()}s") for kind in ("RUN", "ARTIFACT")}
+    wanted["EM_MODE"] = settings.ENABLED
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import getpass
 import importlib.util
 import os
+import subprocess
 import sys
 import types
 
@@ -92,3 +93,17 @@ def test_bytes_that_are_no_utf8_are_kept_readable():
     collected = platform.collect([os.fsdecode(b"a\xff")], os.fsdecode(b"/b\xff"))
     assert (collected["command"], collected["directory"]) == (["a\\xff"], "/b\\xff")
     dump(collected)
+
+
+def test_no_file_of_a_run_holds_a_secret_of_its_command_line(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text("from t9k import em\nem.create_run(name='a').finish()\n")
+    given = ["--api-key", "hunter2", "--lr=0.1", "db.password=hunter2", "https://alice:hunter2@example.org/data"]
+    subprocess.run([sys.executable, "-W", "error", script, *given], check=True, cwd=tmp_path)
+    files = [path for path in (tmp_path / ".em").rglob("*") if path.is_file()]
+    recorded = next(path for path in files if path.name == "platform.yaml").read_text()
+    assert '"-W"' in recorded or "- -W" in recorded
+    assert "train.py" in recorded
+    assert "--lr=0.1" in recorded
+    assert "example.org/data" in recorded
+    assert [path for path in files if b"hunter2" in path.read_bytes()] == []
