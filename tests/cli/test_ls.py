@@ -54,9 +54,11 @@ def test_a_directory_without_runs_is_an_error_that_knows_about_stores(em: Em, tm
 def test_the_long_form_tells_kind_status_time_and_size(em: Em) -> None:
     run, artifact = make_run(), make_artifact()
     header, first, second = em("ls", "-l").out.splitlines()
-    assert header.split() == ["Kind", "Status", "Made", "Size", "Directory"]
-    assert re.fullmatch(rf"Run +Complete +\d{{4}}-\d\d-\d\d \d\d:\d\d +[\d.]+ k?B  {run.local}", first)
-    assert re.fullmatch(rf"Artifact +\d{{4}}-\d\d-\d\d \d\d:\d\d +[\d.]+ k?B  {artifact.local}", second)
+    assert header.split() == ["Kind", "Status", "Made", "Took", "Size", "accuracy", "loss", "Directory"]
+    assert re.fullmatch(
+        rf"Run +Complete +\d{{4}}-\d\d-\d\d \d\d:\d\d +\d+s +[\d.]+ k?B  0.75 +0.25 +{run.local}", first
+    )
+    assert re.fullmatch(rf"Artifact +\d{{4}}-\d\d-\d\d \d\d:\d\d +[\d.]+ k?B +{artifact.local}", second)
 
 
 def test_a_tree_shows_files_in_its_long_form(em: Em) -> None:
@@ -122,7 +124,7 @@ class TestInABackend:
 
     def test_the_long_form_has_versions(self, em: Em, store: str) -> None:
         header, run, artifact = em("ls", "-l", f"{store}#mnist").out.splitlines()
-        assert header.split() == ["Kind", "Status", "Modified", "Size", "Name"]
+        assert header.split() == ["Kind", "Status", "Time", "Took", "Size", "accuracy", "loss", "Name"]
         assert run.split()[:2] == ["Run", "Complete"]
         assert run.endswith("  cnn")
         assert artifact.endswith("  model@2")

@@ -10,7 +10,9 @@ import click
 from attrs import asdict, fields, filters, frozen
 
 from t9k.em.cli import places
+from t9k.em.cli.details import MOST_RUNS, Details, cells_of, columns, details_here, details_there, took
 from t9k.em.cli.output import console, json_option, note, print_json, print_rows, say, text, tree
+from t9k.em.cli.progress import waiting
 from t9k.em.cli.text import clean, size, when
 from t9k.em.errors import CorruptLocalData
 from t9k.em.local import layout
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     "-l",
     "--long",
     is_flag=True,
-    help="A table with kind, status, time and size; the version behind the name from the second on.",
+    help="A table with kind, status, time and size, and what tells runs apart: how long they took, the hyperparameters "
+    "that differ, the last metrics; the version behind the name from the second on.",
 )
 @click.option("--tree", "as_tree", is_flag=True, help="With all that lies below, as a tree.")
 @click.option("--versions", is_flag=True, help="All versions of one node in a backend, the newest first.")
@@ -140,11 +143,12 @@ def _print_local(entries: Sequence[Entry], *, long: bool, as_tree: bool) -> None
         for made in trees.values():
             console().print(made)
     elif long:
-        rows = []
-        for entry in entries:
-            cells = (entry.kind, entry.status, when(entry.time), size(disk_usage(entry.directory)))
-            rows.append((*map(text, cells), _label(entry.directory, entry.kind)))
-        print_rows(("Kind", "Status", "Made", "Size", "Directory"), rows, right=["Size"])
+        found = [details_here(entry.directory) if entry.kind == RUN else None for entry in entries]
+        rows = [
+            (entry.kind, entry.status, when(entry.time), took(entry.metadata), size(disk_usage(entry.directory)))
+            for entry in entries
+        ]
+        _print_long(("Made", "Directory"), rows, found, [_label(entry.directory, entry.kind) for entry in entries])
     else:
         for entry in entries:
             say(clean(entry.directory))
@@ -179,14 +183,41 @@ def _list_remote(backend: Backend, path: str, *, long: bool, as_tree: bool, as_j
         _grow(made, backend, nodes, long=long)
         console().print(made)
     elif long:
-        print_rows(
-            ("Kind", "Status", "Modified", "Size", "Name"),
-            [(*map(text, _cells(each)), _label(_versioned(each), each.kind)) for each in nodes],
-            right=["Size"],
-        )
+        with waiting("looking at the runs"):
+            found = details_there(backend, nodes)
+        labels = [_label(_versioned(each), each.kind) for each in nodes]
+        _print_long(("Time", "Name"), list(map(_cells, nodes)), [found.get(each.path) for each in nodes], labels)
+        if not found and any(each.kind == RUN for each in nodes):
+            note(f"hyperparameters and metrics are shown of up to {MOST_RUNS} runs at a time")
     else:
         for each in nodes:
             say(clean(_shown_name(each)))
+
+
+def _print_long(
+    titles: tuple[str, str],
+    rows: Sequence[tuple[object, ...]],
+    found: Sequence[Details | None],
+    labels: Sequence[Text],
+) -> None:
+    """Prints a table of nodes.
+
+    Args:
+        titles: Of the columns of the time and of the name.
+        rows: Kind, status, time, duration and size of each.
+        found: Of those that are runs, what tells them apart.
+        labels: What each is called.
+    """
+    headers = ["Kind", "Status", titles[0], "Took", "Size"]
+    if not any(row[3] for row in rows):
+        headers.remove("Took")
+        rows = [(*row[:3], row[4]) for row in rows]
+    lines = [[text(cell) for cell in row] for row in rows]
+    taken = sum(max(len(header), *(line[place].cell_len for line in lines)) + 2 for place, header in enumerate(headers))
+    taken += max(label.cell_len for label in labels)
+    apart = columns(found, console().width - taken)
+    shown = [line + cells_of(apart, row) + [label] for row, (line, label) in enumerate(zip(lines, labels, strict=True))]
+    print_rows([*headers, *(column.title for column in apart), titles[1]], shown, right=["Took", "Size"])
 
 
 def _list_versions(place: str, *, as_json: bool) -> None:
@@ -236,7 +267,14 @@ def _versioned(node: Node) -> str:
 
 def _cells(node: Node) -> tuple[object, ...]:
     is_folder = node.kind == FOLDER
-    return (node.kind, node.metadata.get("status", ""), when(node.modified), "" if is_folder else size(node.size))
+    is_run = node.kind == RUN
+    return (
+        node.kind,
+        node.metadata.get("status", ""),
+        when((is_run and node.metadata.get("start_timestamp")) or node.modified),
+        took(node.metadata) if is_run else "",
+        "" if is_folder else size(node.size),
+    )
 
 
 def _label(name: object, kind: str) -> Text:
