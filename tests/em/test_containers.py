@@ -148,7 +148,7 @@ class TestAccess:
         assert params.opt == {"name": "sgd", "betas": (0.9, 0.99)}
         assert params != {**START, "lr": 1}
         assert params != {1: 2}
-        assert params.__class__(print, {1: 2}) == {"1": 2}  # type: ignore[dict-item]
+        assert params.__class__(print, {1: 2}) == {"1": 2}
         assert params != [("lr", 0.1)]
         with pytest.raises(TypeError, match="unhashable"):
             hash(params)
@@ -236,7 +236,7 @@ class TestUpdate:
         params.update(lr=1, a=2)
         params.update({"lr": 2}, lr=3)
         params.update([("b", 4)], c=5)
-        params.update(Keyed())  # type: ignore[arg-type]
+        params.update(Keyed())
         params.update({"lr": 9}, override=False, a=9, d=6)
         params.update(new_params={"e": 7})
         assert uploads[-1] == {**START, "lr": 3, "a": 2, "b": 4, "c": 5, "k": "K", "d": 6, "e": 7}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def create_run(
     config_path: str | None = None,
     name: str = "default",
-    hparams: dict[str, Any] | None = None,
+    hparams: object = None,
     labels: Sequence[str] | None = None,
     description: str = "",
     auto_upload: bool = False,
@@ -54,7 +54,7 @@ def create_run(
         config_path: Local path of the Run config file, YAML with any of the other arguments, whose values take
             precedence over values passed in.
         name: Name of the Run.
-        hparams: Initial hyperparameters of the Run.
+        hparams: Initial hyperparameters of the Run: a dict, or a config that has the form of one; see `t9k.em.containers.Params`.
         labels: Labels of the Run.
         description: Description of the Run.
         auto_upload: Whether to upload the Run by itself, while it goes on; a thread does it, and nothing of it raises or waits in
@@ -72,7 +72,7 @@ def create_run(
     Raises:
         InvalidConfig: The config file cannot be used.
         InvalidName: `name` cannot be the name of a run.
-        InvalidHparams: JSON cannot hold a hyperparameter.
+        InvalidHparams: `hparams` is no dict, and nothing that has the form of one.
         InvalidStrategy: The conflict strategy is unknown.
         InvalidInput: `system_metrics` is no positive number.
         LocalError: The local directory cannot be made.

@@ -76,7 +76,7 @@ class Params(MutableMapping[str, Any]):
         upload: Called with `as_dict()` of all parameters after every change, once for each call that changes something,
             in the thread that made the change and before any other change. What it raises reaches the caller of the
             change, which stays made. Not called for `init_hparams`.
-        init_hparams: Initial hyperparameters.
+        init_hparams: Initial hyperparameters: a dict, or anything that has the form of one.
 
     Raises:
         InvalidHparams: `init_hparams` is no dict, and nothing that has the form of one.
@@ -87,9 +87,7 @@ class Params(MutableMapping[str, Any]):
     _path: tuple[str, ...]
     _state: _State
 
-    def __init__(
-        self, upload: Callable[[dict[str, Any]], object], init_hparams: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, upload: Callable[[dict[str, Any]], object], init_hparams: object = None) -> None:
         plain = Plain()
         data = {} if init_hparams is None else plain.of(dict(_mapping(init_hparams, ())))
         self._bind(_State(upload, data), ())
@@ -242,7 +240,7 @@ class Params(MutableMapping[str, Any]):
 
     def update(  # type: ignore[override]  # the reference narrows dict.update to one dict
         self,
-        new_params: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
+        new_params: object = None,
         override: bool = True,
         **more: Any,
     ) -> None:

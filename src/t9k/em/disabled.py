@@ -86,7 +86,7 @@ class DisabledRun(_Nowhere, Run):
     def __init__(
         self,
         metadata: Mapping[str, Any],
-        hparams: Mapping[str, Any] | None = None,
+        hparams: object = None,
         metrics: Mapping[str, list[dict[str, Any]]] | None = None,
         platform: Mapping[str, Any] | None = None,
         git: Mapping[str, Any] | None = None,

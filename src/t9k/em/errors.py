@@ -10,7 +10,7 @@ EMError (RuntimeError)
 │   │   └── SecretInURI               credentials do not belong into a URI
 │   ├── InvalidStrategy               conflict strategy
 │   ├── InvalidMetric                 type, name, value, step or epoch
-│   ├── InvalidHparams                hyperparameters that JSON cannot hold
+│   ├── InvalidHparams                hyperparameters that are no dict, and no config that has the form of one
 │   ├── InvalidConfig                 run config or T9k config file
 │   ├── KeyCollision                  two keys that some file system takes for one
 │   └── SymlinkError                  a link out of its directory, dangling, or in a loop
@@ -85,7 +85,7 @@ class InvalidMetric(InvalidInput):
 
 
 class InvalidHparams(InvalidInput):
-    """Hyperparameters that JSON cannot hold."""
+    """Hyperparameters that are no dict, and nothing that has the form of one."""
 
 
 class InvalidConfig(InvalidInput):

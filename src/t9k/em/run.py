@@ -55,7 +55,7 @@ class Run(LocalNode):
     Args:
         metadata: `name`, and optionally `labels`, `description`, `id`, `alternative_name`, `status`, `start_timestamp`,
             `end_timestamp` and `associations`.
-        hparams: Hyperparameters of the Run.
+        hparams: Hyperparameters of the Run, a dict or what has the form of one.
         metrics: Metrics of the Run: by type, a list of `{"value": {name: number}, "sequence": {"step": ..., ...}}`.
         platform: Platform information of the Run.
         git: Git information of the Run.
@@ -75,7 +75,7 @@ class Run(LocalNode):
 
     Raises:
         InvalidName: `name` or `alternative_name` cannot be a name.
-        InvalidHparams: JSON cannot hold a hyperparameter.
+        InvalidHparams: `hparams` is no dict, and nothing that has the form of one.
         InvalidMetric: A metric is no number.
         InvalidInput: Other metadata has a wrong form.
         LocalError: The local directory cannot be made.
@@ -92,7 +92,7 @@ class Run(LocalNode):
     def __init__(
         self,
         metadata: Mapping[str, Any],
-        hparams: Mapping[str, Any] | None = None,
+        hparams: object = None,
         metrics: Mapping[str, list[dict[str, Any]]] | None = None,
         platform: Mapping[str, Any] | None = None,
         git: Mapping[str, Any] | None = None,
@@ -153,7 +153,7 @@ class Run(LocalNode):
         return self._hparams
 
     @hparams.setter
-    def hparams(self, value: Mapping[str, Any]) -> None:
+    def hparams(self, value: object) -> None:
         self._hparams = Params(self._save_hparams, value)
         upload_again(self._hparams)
 
