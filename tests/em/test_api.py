@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import pickle
 import re
 from pathlib import Path
@@ -184,12 +185,12 @@ class TestCreate:
         assert em.load_run("cv/mnist/cnn_keras").hparams.as_dict() == {"epochs": 10, "batch_size": 64, "lr": 0.1}
 
     def test_makes_directories_where_the_environment_says(self, tmp_path, monkeypatch):
-        assert Path(em.create_run(name="a").local).parent == Path(".em/runs")
-        assert Path(em.create_artifact("a").local).parent == Path(".em/artifacts")
+        assert Path(em.create_run(name="a").local).parent == Path(".em/runs").absolute()
+        assert Path(em.create_artifact("a").local).parent == Path(".em/artifacts").absolute()
         monkeypatch.setenv("EM_RUN_PARENT_DIR", str(tmp_path / "r"))
         monkeypatch.setenv("EM_ARTIFACT_PARENT_DIR", "somewhere/else")
         assert Path(em.create_run().local).parent == tmp_path / "r"
-        assert Path(em.create_artifact("a").local).parent == Path("somewhere/else")
+        assert Path(em.create_artifact("a").local).parent == Path("somewhere/else").absolute()
 
     def test_config_file_wins_over_arguments(self, tmp_path):
         (tmp_path / "config.yaml").write_text("name: from file\nhparams: {lr: 0.1}\nlabels: [x]\ndescription:\n")
@@ -369,7 +370,7 @@ class TestUpload:
         (Path(".em/artifacts") / ".em-fetch-abc" / "metadata.yaml").write_text("type: Artifact\n")
         with pytest.raises(UploadFailed, match=r"1 of 3 could not be uploaded:\n.*is not allowed") as caught:
             em.upload(".em/artifacts")
-        assert list(caught.value.failures) == [artifacts[1].local]
+        assert list(map(os.path.abspath, caught.value.failures)) == [artifacts[1].local]
         copied = pickle.loads(pickle.dumps(caught.value))  # as a process pool does
         assert (str(copied), list(copied.failures)) == (str(caught.value), [artifacts[1].local])
         assert [node.name for node in backend.list("/alice/default")] == ["a", "c"]

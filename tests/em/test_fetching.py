@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def run(backend, monkeypatch) -> Run:
 
 def test_a_run_comes_whole_and_knows_where_it_is_from(run, backend):
     loaded = fetch_run(backend, "/alice/default/r")
-    assert Path(loaded.local) == Path("loaded") / run.alternative_name
+    assert Path(loaded.local) == Path("loaded").absolute() / run.alternative_name
     assert loaded.to_dict() == run.to_dict()
     [entry] = loaded.remote
     assert entry.pop("timestamp").endswith("Z")
@@ -161,12 +162,14 @@ def test_a_name_as_long_as_can_be_finds_room_for_another(backend, monkeypatch):
 class TestToAnotherPlace:
     def test_a_run_and_an_artifact_become_what_was_asked_for(self, run, backend):
         loaded = fetch_run(backend, "/alice/default/r", directory=Path("deep/er/mine"))
-        assert loaded.local == "deep/er/mine"
+        assert loaded.local == os.path.abspath("deep/er/mine")
         assert loaded.to_dict() == run.to_dict()
-        assert fetch_run(backend, "/alice/default/r", directory=Path("deep/er/mine")).local == "deep/er/mine"
+        assert fetch_run(backend, "/alice/default/r", directory=Path("deep/er/mine")).local == os.path.abspath(
+            "deep/er/mine"
+        )
         Artifact({"name": "a"}).upload()
         Path("empty").mkdir()
-        assert fetch_artifact(backend, "/alice/default/a", directory=Path("empty")).local == "empty"
+        assert fetch_artifact(backend, "/alice/default/a", directory=Path("empty")).local == os.path.abspath("empty")
 
     @pytest.mark.parametrize("kind", ["file", "directory", "node"])
     def test_what_is_there_is_left_alone(self, run, backend, snapshot, tmp_path, kind):

@@ -412,7 +412,7 @@ def test_two_processes_that_create_runs_at_once_never_collide():
         process.join()
         assert process.exitcode == 0
     assert len(set(made)) == len(made) == 80
-    assert sorted(map(str, Path(".em/runs").iterdir())) == sorted(made)
+    assert sorted(map(str, Path(".em/runs").absolute().iterdir())) == sorted(made)
 
 
 class TestDict:
@@ -512,7 +512,7 @@ class TestUpload:
         run.upload()
         monkeypatch.setenv("EM_RUN_PARENT_DIR", "loaded")
         loaded = em.load_run("default/r")
-        assert Path(loaded.local) == Path("loaded") / run.alternative_name
+        assert Path(loaded.local) == Path("loaded").absolute() / run.alternative_name
         assert loaded.to_dict() == run.to_dict()
         assert "printed äöü" in (Path(loaded.local) / "stdout.log").read_text()
 

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from t9k.em.errors import InvalidHparams
@@ -330,6 +331,15 @@ class Params(MutableMapping[str, Any]):
             if kept:
                 kept.clear()
                 self._changed()
+
+
+def held(params: Params) -> AbstractContextManager[object]:
+    """Keeps other threads from changing parameters and from calling their `upload`.
+
+    Args:
+        params: All of them, or nested ones.
+    """
+    return params._state.lock  # noqa: SLF001 - of this module
 
 
 def upload_again(params: Params) -> None:

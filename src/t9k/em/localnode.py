@@ -194,7 +194,7 @@ class LocalNode(ABC):
         self._on_disk = None
         self._locks = _Locks()
         self.alternative_name = self.alternative_name or directory.name
-        self.local = str(directory)
+        self.local = str(self._directory)
 
     def _metadata(self) -> dict[str, Any]:
         """The metadata as it is now; description and labels that were set since are cut where no backend takes all.

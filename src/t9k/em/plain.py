@@ -78,7 +78,7 @@ class Plain:
     def _mapping(self, given: dict[Any, Any], path: Path, parents: tuple[int, ...]) -> dict[str, Any]:
         """Each key as a str; of two that become the same, the one that is none gets its type beside it."""
         plain: dict[str, Any] = {}
-        own = {key for key in given if isinstance(key, str)}
+        own = {key for key in list(given) if isinstance(key, str)}
         for key, value in list(given.items()):
             name = self.key(key, path)
             if (not isinstance(key, str) and name in own) or name in plain:

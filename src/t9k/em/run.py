@@ -4,48 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t9k.em import history, lineage
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params, upload_again
-from t9k.em.errors import IncompleteWarning, InvalidMetric, LocalError, NotFound
+from t9k.em.ending.leaving import check_timeout
+from t9k.em.ending.status import RUNNING, check_end
+from t9k.em.errors import InvalidMetric, LocalError, NotALocalNode, NotFound
 from t9k.em.live.following import GrowingFile
-from t9k.em.local import layout
+from t9k.em.local import layout, reentry
 from t9k.em.local.files import make_private_dir
-from t9k.em.local.layout import DIFF, GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PACKAGES, PLATFORM
+from t9k.em.local.layout import DIFF, ERROR, GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PACKAGES, PLATFORM
 from t9k.em.local.metriccalls import MISSING, corrected
 from t9k.em.local.metricfiles import MetricFiles, encode_all
 from t9k.em.local.metrics import encode_now
 from t9k.em.local.yamlwriter import dump
-from t9k.em.localnode import LocalNode
 from t9k.em.metadata import associations_of, check_associations, mapping_of, text_of
 from t9k.em.names import join, parent_and_name
+from t9k.em.recording import Recording
 from t9k.em.records import ARTIFACT, RUN, Body, utc_text
 from t9k.em.telling import tell
 from t9k.em.transfer.sources import growing_body
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import pyarrow as pa
-    from typing_extensions import Self
 
     from t9k.ah.core import Branch, Commit, Dataset, Model, Tag
     from t9k.em.backend import Backend
     from t9k.em.capture import Capture
-    from t9k.em.capture.system import SystemMetrics
     from t9k.em.live.source import Destination
-    from t9k.em.live.uploading import LiveUpload
     from t9k.em.transfer.progress import Progress
 
-RUNNING, COMPLETE, FAILED = "Running", "Complete", "Failed"
 
-
-class Run(LocalNode):
+class Run(Recording):
     """A run of a specific model for certain ML task.
 
     A run is a directory of plain files from its first moment on. What `log` has returned from survives the end of the
@@ -84,10 +79,6 @@ class Run(LocalNode):
     kind = RUN
 
     associations: dict[str, list[dict[str, str]]]
-    destination: Destination | None
-    _capture: Capture | None
-    _system: SystemMetrics | None
-    _live: LiveUpload | None
 
     def __init__(
         self,
@@ -104,6 +95,8 @@ class Run(LocalNode):
             self._attach(directory)
             self._save(platform=mapping_of(platform or {}, "platform"), git=mapping_of(git or {}, "git"))
             self._metrics.append_all(lines)
+        if self.status == RUNNING:
+            self._begin()
 
     @classmethod
     def open_directory(cls, directory: Path) -> Run:
@@ -127,23 +120,17 @@ class Run(LocalNode):
         """Name, status and local directory."""
         return f"Run(name={self.name!r}, status={self.status!r}, local={self.local!r})"
 
-    def __enter__(self) -> Self:
-        """The run itself."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles where the run is: in another process, that is a copy which logs to the same files and ends nothing."""
+        return _open_copy, (str(self._directory),)
+
+    def __copy__(self) -> Run:
+        """The run itself, as of a file or a logger: two of them could not be told apart on the disk."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Finishes the run; its status is 'Failed' when the block raised, but for `sys.exit()` without an error."""
-        if os.getpid() != self._pid:
-            return  # a child made by fork leaves the block; the run goes on in its parent
-        is_failed = kind is not None and not (isinstance(error, SystemExit) and error.code in (None, 0))
-        try:
-            self._end(FAILED if is_failed else COMPLETE)
-        except Exception as trouble:
-            if error is None:
-                raise
-            _warn(f"the run {self.name!r} could not be finished: {trouble}; what it logged is in {self.local}")
+    def __deepcopy__(self, _: object) -> Run:
+        """The run itself."""
+        return self
 
     # What it holds.
 
@@ -279,27 +266,31 @@ class Run(LocalNode):
         """
         self._mark(lineage.OUTPUT, resource)
 
-    def finish(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> None:
-        """Ends the Run: its status becomes 'Complete' and everything is on disk.
+    def finish(self, *args: Any, timeout: float | None = None, status: str | None = None, **kwargs: Any) -> None:
+        """Ends the Run: its status becomes 'Complete', or another one that is given, and everything is on disk.
 
-        May be called more than once. With `auto_upload` the rest of the run is uploaded; if that does not end in time, a
-        warning says what remains and the command that sends it, and nothing raises.
+        May be called more than once, also in a signal handler. With `auto_upload` the rest of the run is uploaded; if that does not
+        end in time, a warning says what remains and the command that sends it. Nothing that happens to the disk or the network
+        raises. In a child process made by fork, and for a run that was pickled, this ends nothing: that is up to the process that
+        records the run.
+
+        A run that nobody finished ends with the process: 'Complete' after a normal end, 'Failed' after an exception that nobody
+        caught and after `sys.exit` with an error, and 'Preempted' after the signal SIGTERM where the program does not handle it.
 
         Args:
             args: Not used; the reference allows any.
             timeout: How many seconds to wait for the upload; by default what the environment variable
                 `EM_FINISH_TIMEOUT` says, else as long as something is sent, and a minute more.
+            status: 'Complete', 'Failed', 'Pruned' or 'Preempted'; by default 'Complete', or what it is if the run has ended.
             kwargs: Not used.
 
         Raises:
-            InvalidInput: `timeout` is no number; nothing was done.
+            InvalidInput: `timeout` is no number, or `status` none of a run that has ended; nothing was done.
         """
         del args, kwargs
         if timeout is not None:
-            from t9k.em.live.leaving import check_timeout  # noqa: PLC0415 - few runs need it
-
             timeout = check_timeout(timeout)
-        self._end(COMPLETE, timeout)
+        self._end(None if status is None else check_end(status), timeout)
 
     # The whole.
 
@@ -466,6 +457,7 @@ class Run(LocalNode):
         self._capture = None
         self._system = None
         self._resumable = False
+        self._is_copy = False
         self._replaced = 0
         self.destination = None
         self._live = None
@@ -482,18 +474,13 @@ class Run(LocalNode):
     def _save(self, *, platform: Mapping[str, Any], git: Mapping[str, Any]) -> None:
         make_private_dir(self._directory / METRICS, exist_ok=True)
         self._save_metadata()
-        upload_again(self._hparams)
+        self._write_hparams()
         for name, data in ((PLATFORM, platform), (GIT, git)):
             if data:
                 layout.write_mapping(self._directory / name, dict(data))
             else:
                 (self._directory / name).unlink(missing_ok=True)
         self._save_index()
-
-    def _save_hparams(self, hparams: Mapping[str, Any]) -> None:
-        if hparams != self._hparams_on_disk:
-            layout.write_mapping(self._directory / HPARAMS, dict(hparams))
-            self._hparams_on_disk = dict(hparams)
 
     def _refresh(self) -> None:
         """Takes over what another object or process wrote since this one was loaded, if this one has changed nothing."""
@@ -518,6 +505,7 @@ class Run(LocalNode):
             "packages": PACKAGES,
             "diff": DIFF,
             "log": LOG,
+            "error": ERROR,
         }
 
     def _save_index(self) -> None:
@@ -528,39 +516,33 @@ class Run(LocalNode):
         if self._capture is not None:
             self._capture.wait()
 
-    def _resume(self) -> None:
-        """A run that was loaded goes on."""
-        with self._locks.changing:
-            if not self._resumable:
-                return
-            self._resumable = False
-            if self.status != RUNNING:
-                self.status, self.end_timestamp = RUNNING, ""
-                try:
-                    self._save_metadata()
-                except (LocalError, OSError) as error:
-                    tell(f"the run {self.name!r} goes on, but on the disk it still has ended: {error}", 5)
-            if self._capture is not None:
-                self._capture.start_output(self._directory)
-            if self._system is not None:
-                self._system.start()
-
     def _mark(self, side: str, resource: object) -> None:
-        if isinstance(resource, Artifact):
-            resource.save()
-            record = lineage.artifact_record(resource)
-            local = str(resource.directory)
-            self._artifacts[resource.id] = resource
-            self._state.change("artifacts", lambda known: {**(known or {}), resource.id: local})
-        elif isinstance(resource, lineage.Asset):
-            record = lineage.asset_record(resource)
-        else:
+        if not isinstance(resource, (Artifact, lineage.Asset)):
             raise lineage.refuse(resource)
+        reentry.alone(partial(self._mark_here, side, resource))
+
+    def _mark_here(self, side: str, resource: Artifact | lineage.Asset) -> None:
+        record = lineage.artifact_record(resource) if isinstance(resource, Artifact) else lineage.asset_record(resource)
         with self._locks.changing:
             marked = lineage.with_record(self.associations[side], record)
             check_associations({**self.associations, side: marked})
             self.associations[side] = marked
+        try:
+            if isinstance(resource, Artifact):
+                self._artifacts[resource.id] = resource
+                resource.save()
+                local = str(resource.directory)
+                self._state.change("artifacts", lambda known: {**(known or {}), resource.id: local})
             self._save_metadata()
+        except (LocalError, OSError) as error:
+            tell(
+                f"what the run {self.name!r} {side}s is not on the disk: {error}. It is written with the next change or at the end",
+                6,
+            )
+
+    def become_copy(self) -> None:
+        """From now on, another process decides when the run goes on and ends; this logs to the same files."""
+        self._resumable, self._is_copy = False, True
 
     def _prepare(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
@@ -572,12 +554,17 @@ class Run(LocalNode):
         upload_again(self._hparams)
         if strategy in ("skip", "error") and self._is_taken(backend, folder):
             return  # the run stays here, and so do its artifacts
-        for identity, local in self._state.get("artifacts", {}).items():
+        known = {
+            **self._state.get("artifacts", {}),
+            **{key: str(each.directory) for key, each in self._artifacts.items()},
+        }
+        for identity, local in known.items():
             artifact = self._find_artifact(identity, Path(local))
             if artifact is None:
                 if not self._is_recorded_in(backend.uri, identity):
-                    _warn(
-                        f"an artifact of the run {self.name!r} was not uploaded: it is not in {local}; put it back there"
+                    tell(
+                        f"an artifact of the run {self.name!r} was not uploaded: it is not in {local}; put it back there",
+                        4,
                     )
                 continue
             place = history.place_in(artifact.remote, backend.uri)
@@ -622,7 +609,7 @@ class Run(LocalNode):
             METADATA: Body.of(dump(self._metadata())),
             HPARAMS: Body.of(dump(self._hparams.as_dict())),
         }
-        for name in (PLATFORM, GIT, PACKAGES, DIFF):
+        for name in (PLATFORM, GIT, PACKAGES, DIFF, ERROR):
             path = self._directory / name
             if path.is_file():
                 bodies[name] = Body.of(path.read_bytes())
@@ -633,51 +620,19 @@ class Run(LocalNode):
             bodies[LOG] = growing_body(log, whole_lines=False, end=self._finished_output(log))
         return bodies
 
-    def _end(self, status: str, timeout_s: float | None = None) -> None:
-        with self._locks.changing, contextlib.ExitStack() as steps:
-            # Each step is taken whatever happens in those before it.
-            steps.callback(self._save_metadata)
-            steps.callback(upload_again, self._hparams)
-            steps.callback(self._metrics.close)
-            if self._capture is not None:
-                steps.callback(self._capture.stop)
-            if self._system is not None:
-                steps.callback(self._system.stop)
-            self._resumable = False
-            if self.status == RUNNING:
-                self.status, self.end_timestamp = status, utc_text()
-            elif status == FAILED:
-                self.status = FAILED
-        if self.destination is None:
-            return
-        if self._live is None or self._live.has_stopped:
-            self.go_live(self.destination)
-        if self._live is None or self._live.has_stopped:
-            self._upload_at_end(self.destination)
-        else:
-            self._finish_live(self._live, self.destination, timeout_s)
 
-    def _finish_live(self, live: LiveUpload, to: Destination, timeout_s: float | None) -> None:
-        from t9k.em.live import leaving  # noqa: PLC0415 - loaded already
+def _open_copy(directory: str) -> Run:
+    """A run that was pickled.
 
-        trouble = live.finish(leaving.timeout_s() if timeout_s is None else timeout_s)
-        if trouble is None:
-            self._live = None  # what is logged after the end is uploaded as a whole by the next `finish`
-        else:
-            _warn(
-                f"the run {self.name!r} is not uploaded completely: {trouble}. All of it is in {self.local}; "
-                f"send what remains with: {to.command(self._directory)}"
-            )
-
-    def _upload_at_end(self, to: Destination) -> None:
-        try:
-            self.upload(to.folder, to.make_folder, to.conflict_strategy)
-        except Exception as error:  # noqa: BLE001 - a training that has ended well must not fail here
-            _warn(
-                f"the run {self.name!r} was not uploaded: {error}. All of it is in {self.local}; "
-                f"upload it later with: {to.command(self._directory)}"
-            )
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, IncompleteWarning, stacklevel=4)
+    Raises:
+        NotALocalNode: Its directory is not here.
+    """
+    try:
+        run = Run.open_directory(Path(directory))
+    except NotALocalNode as error:
+        raise NotALocalNode(
+            f"a run travels to another process as its directory, and {directory} is not that of a run here; on another machine, "
+            "pass what em.load_run takes: the path that it was uploaded to"
+        ) from error
+    run.become_copy()
+    return run

@@ -409,11 +409,11 @@ for step in range(100, 200):
 ACT
 """
 ENDS = {
-    "end": ("pass", 0),
-    "exit": ("sys.exit(3)", 3),
-    "error": ("raise ValueError('oh')", 1),
-    "terminated": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)", -signal.SIGTERM),
-    "interrupted": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(30)", -signal.SIGINT),
+    "end": ("pass", 0, "Complete"),
+    "exit": ("sys.exit(3)", 3, "Failed"),
+    "error": ("raise ValueError('oh')", 1, "Failed"),
+    "terminated": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)", -signal.SIGTERM, "Preempted"),
+    "interrupted": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(30)", -signal.SIGINT, "Failed"),
 }
 
 
@@ -433,19 +433,19 @@ for number in range(200):
     artifact.add_file(f"{number}")
 run.mark_output(artifact)
 """
-ENDS["with a backend that needs threads"] = POOL, 0
+ENDS["with a backend that needs threads"] = POOL, 0, "Complete"
 
 
 @pytest.mark.parametrize("how", ENDS)
 def test_a_process_that_ends_sends_what_was_logged(how):
-    act, code = ENDS[how]
+    act, code, status = ENDS[how]
     root = Path("store").absolute()
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.replace("ACT", act), str(root)], timeout=60, check=False, capture_output=True
     )
     assert done.returncode == code, done.stderr.decode()
     loaded = there()
-    assert (loaded.status, steps_of(loaded)) == ("Running", list(range(200)))
+    assert (loaded.status, steps_of(loaded)) == (status, list(range(200)))
 
 
 def test_a_killed_process_is_finished_by_a_command_of_another_exactly_once():

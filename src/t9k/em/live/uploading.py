@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable
 
+from t9k.em.ending import leaving
 from t9k.em.errors import BackendUnavailable, CommitUnknown, EMError, SourceChanged
 from t9k.em.live.rounds import Rounds, Source
 
@@ -118,7 +119,7 @@ class LiveUpload:
 
     def _ask(self, deadline: float | None, *, is_end: bool = False) -> bool:
         """Lets the thread do a round now and waits for it."""
-        if os.getpid() != self._pid or not self._thread.is_alive():
+        if os.getpid() != self._pid or not self._thread.is_alive() or threading.current_thread() is self._thread:
             return False
         self._steps.last = time.monotonic()
         with self._changed:
@@ -219,10 +220,8 @@ _all: weakref.WeakSet[LiveUpload] = weakref.WeakSet()
 
 
 def _remember(upload: LiveUpload) -> None:
-    from t9k.em.live import leaving  # noqa: PLC0415 - imports this module
-
     _all.add(upload)
-    leaving.install()
+    leaving.flush_by(flush_all)
 
 
 def flush_all(timeout_s: float) -> None:

@@ -3,7 +3,7 @@
 ::
 
     .em/runs/<alternative_name>/         index.yaml metadata.yaml hyperparameters.yaml platform.yaml git.yaml stdout.log
-                                         packages.txt diff.patch metrics/<type>.yaml
+                                         packages.txt diff.patch error.yaml metrics/<type>.yaml
     .em/artifacts/<alternative_name>/    index.yaml metadata.yaml objects/<key>
     <either>/.em/                        what concerns this copy only, see `state`; never uploaded
 """
@@ -37,6 +37,7 @@ GIT = "git.yaml"
 LOG = "stdout.log"
 PACKAGES = "packages.txt"
 DIFF = "diff.patch"
+ERROR = "error.yaml"
 METRICS = "metrics"
 
 OBJECTS = "objects"

@@ -1,0 +1,88 @@
+"""Which process records a run, so that others can tell whether the run still goes on: `<directory>/.em/recorder.yaml`, never uploaded."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from t9k.em.errors import CorruptLocalData
+from t9k.em.local.files import make_private_dir, replacing, write_all
+from t9k.em.local.layout import PRIVATE, read_mapping
+from t9k.em.local.yamlwriter import dump
+
+NAME = "recorder.yaml"
+
+
+def note(directory: Path) -> None:
+    """Note that this process records the run in a directory; a power cut may take the note.
+
+    Raises:
+        LocalError, OSError: The disk refuses.
+    """
+    private = directory / PRIVATE
+    make_private_dir(private, exist_ok=True)
+    with replacing(private / NAME, durable=False) as fd:
+        write_all(fd, dump({**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}))
+
+
+def is_alive(directory: Path) -> bool | None:
+    """Whether the process that records a run is still there; None where that cannot be known, as from another machine."""
+    try:
+        known = read_mapping(directory / PRIVATE / NAME, "record of the process")
+    except (CorruptLocalData, OSError):
+        return None
+    pid, machine = known.get("pid"), _machine()
+    if type(pid) is not int or pid <= 0 or known.get("host") != machine["host"]:
+        return None
+    if known.get("boot") != machine["boot"]:
+        return False if known.get("boot") and machine["boot"] else None  # the machine was started anew since
+    if known.get("pids") != machine["pids"]:
+        return None  # in another container, where the numbers mean other processes
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # it is somebody else's
+    started = _started(pid)
+    return started is None or known.get("started") in (None, started)
+
+
+def is_this_process(directory: Path) -> bool:
+    """Whether this process records the run in a directory, as far as is noted."""
+    try:
+        known = read_mapping(directory / PRIVATE / NAME, "record of the process")
+    except (CorruptLocalData, OSError):
+        return False
+    return known == {**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}
+
+
+@cache
+def _machine() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "boot": _read("/proc/sys/kernel/random/boot_id"), "pids": _namespace()}
+
+
+def _namespace() -> str | None:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
+
+
+def _started(pid: int) -> int | None:
+    """When a process was started, in ticks since the machine was: a number that was used again has another one."""
+    stat = _read(f"/proc/{pid}/stat")
+    if stat is None:
+        return None
+    fields = stat.rpartition(")")[2].split()  # what is in brackets may hold spaces
+    return int(fields[19])
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
