@@ -45,7 +45,7 @@ class Run(Recording):
 
     A run is a directory of plain files from its first moment on. What `log` has returned from survives the end of the
     process, however it ends. With `with`, a run is finished at the end of the block, and its status is 'Failed'
-    when the block raises. All methods may be called from any thread.
+    when the block raises; a run that nobody finished ends with the process, see `finish`. All methods may be called from any thread.
 
     Args:
         metadata: `name`, and optionally `labels`, `description`, `id`, `alternative_name`, `status`, `start_timestamp`,
@@ -62,7 +62,7 @@ class Run(Recording):
         description: Description of the Run.
         start_timestamp: When it was created, UTC: `2023-08-17T08:05:24.390002Z`.
         end_timestamp: When it was finished, UTC; '' before.
-        status: 'Running', 'Complete' or 'Failed'.
+        status: 'Running', 'Complete', 'Failed', 'Pruned' or 'Preempted'.
         alternative_name: Unique name, which is also that of its directory, and under which the conflict strategy
             'new' uploads it when `name` is taken.
         associations: Resources that the run took in ('input') and put out ('output'), each a list of records.
