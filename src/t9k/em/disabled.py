@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params
+from t9k.em.ending.failure import status_of
+from t9k.em.ending.status import COMPLETE, RUNNING, check_end
 from t9k.em.errors import InvalidName, NotFound
 from t9k.em.live.source import Destination
 from t9k.em.local import layout
@@ -20,7 +22,7 @@ from t9k.em.local.metriccalls import MISSING
 from t9k.em.localnode import LocalNode
 from t9k.em.names import alternative_name, check_name
 from t9k.em.records import Node, Outcome, utc_text
-from t9k.em.run import COMPLETE, FAILED, RUNNING, Run
+from t9k.em.run import Run
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,7 +44,7 @@ class _Nowhere(LocalNode):
         self.alternative_name = self.alternative_name or alternative_name(self.name)
         directory = layout.parent_directory(self.kind) / self.alternative_name
         self._directory = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would look at the disk
-        self.local = str(directory)
+        self.local = str(self._directory)
 
     @property
     def remote(self) -> list[dict[str, str]]:
@@ -105,8 +107,12 @@ class DisabledRun(_Nowhere, Run):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Sets the status."""
-        is_failed = kind is not None and not (isinstance(error, SystemExit) and error.code in (None, 0))
-        self._stop(FAILED if is_failed else COMPLETE)
+        self._stop(None if error is None else status_of(error))
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
 
     @property
     def metrics(self) -> dict[str, list[dict[str, Any]]]:
@@ -141,10 +147,10 @@ class DisabledRun(_Nowhere, Run):
     def mark_output(self, resource: object) -> None:
         """Does nothing."""
 
-    def finish(self, *args: Any, **kwargs: Any) -> None:
+    def finish(self, *args: Any, timeout: float | None = None, status: str | None = None, **kwargs: Any) -> None:
         """Sets the status: 'Complete', or the argument `status` where one is given."""
-        del args
-        self._stop(str(kwargs.get("status") or COMPLETE))
+        del args, timeout, kwargs
+        self._stop(None if status is None else check_end(status))
 
     def parse_from_dict(self, data: Mapping[str, Any]) -> None:
         """Takes over metadata and hyperparameters."""
@@ -175,13 +181,16 @@ class DisabledRun(_Nowhere, Run):
     def sync(self) -> None:
         """Does nothing."""
 
+    def become_copy(self) -> None:
+        """Does nothing."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy holds what this one holds."""
         return DisabledRun, (self._metadata(), self._hparams.as_dict())
 
-    def _stop(self, status: str) -> None:
-        if self.status == RUNNING:
-            self.status, self.end_timestamp = status, utc_text()
+    def _stop(self, status: str | None) -> None:
+        if self.status == RUNNING or status is not None:
+            self.status, self.end_timestamp = status or COMPLETE, self.end_timestamp or utc_text()
 
     def _save_hparams(self, hparams: Mapping[str, Any]) -> None:
         """Does nothing."""

@@ -7,6 +7,7 @@ import traceback
 from typing import Any
 
 from t9k.em.ending.status import COMPLETE, FAILED, PREEMPTED, PRUNED
+from t9k.em.masking import mask_code
 
 MOST_MESSAGE_CHARS = 4_000
 MOST_TRACEBACK_CHARS = 40_000
@@ -38,6 +39,8 @@ def status_of(error: BaseException | None) -> str:
 def described(error: BaseException) -> dict[str, Any]:
     """What `error.yaml` holds: `type`, `message` and `traceback`, as Python prints it, without the values of variables.
 
+    Secrets are masked, see `t9k.em.masking`.
+
     Args:
         error: The exception. A very long text is cut in the middle.
     """
@@ -65,7 +68,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def _kept(text: str, most: int, beginning: int) -> str:
-    text = text.encode("utf-8", "backslashreplace").decode()
+    text = mask_code(text.encode("utf-8", "backslashreplace").decode())
     if len(text) <= most:
         return text
     left_out = len(text) - most
