@@ -532,7 +532,7 @@ class Run(Recording):
                 self._artifacts[resource.id] = resource
                 resource.save()
                 local = str(resource.directory)
-                self._state.change("artifacts", lambda known: {**(known or {}), resource.id: local})
+                self._state.change_here("artifacts", lambda known: {**(known or {}), resource.id: local})
             self._save_metadata()
         except (LocalError, OSError) as error:
             tell(

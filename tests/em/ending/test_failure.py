@@ -51,6 +51,11 @@ class TestUnusual:
         assert run.error["message"] == "<its text could not be made: RuntimeError>"
         assert run.error["type"].endswith("Broken")
 
+    def test_secrets_are_masked(self):
+        described = failure.described(ValueError("cannot open https://me:hunter2@host/x?token=abcdefgh"))
+        assert "hunter2" not in str(described)
+        assert "abcdefgh" not in str(described)
+
     def test_text_that_is_no_unicode(self):
         assert failed(OSError("no \udcff file")).error["message"] == r"no \udcff file"
 

@@ -7,11 +7,12 @@ import traceback
 from typing import Any
 
 from t9k.em.ending.status import COMPLETE, FAILED, PREEMPTED, PRUNED
-from t9k.em.masking import mask_code
+from t9k.em.masking import mask_code, mask_text
 
 MOST_MESSAGE_CHARS = 4_000
 MOST_TRACEBACK_CHARS = 40_000
 _BEGINNING_CHARS = 8_000
+_LONG_LINE = 500
 
 WITH_ERROR = (FAILED, PREEMPTED)
 """Statuses with which an exception is kept: a trial that was pruned has met no error."""
@@ -68,8 +69,9 @@ def _traceback(error: BaseException) -> str:
 
 
 def _kept(text: str, most: int, beginning: int) -> str:
-    text = mask_code(text.encode("utf-8", "backslashreplace").decode())
-    if len(text) <= most:
-        return text
-    left_out = len(text) - most
-    return f"{text[:beginning]}\n... {left_out} characters are left out ...\n{text[beginning + left_out :]}"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) > most:
+        left_out = len(text) - most
+        text = f"{text[:beginning]}\n... {left_out} characters are left out ...\n{text[beginning + left_out :]}"
+    # Looking for names takes too long in a line that is one long word.
+    return "\n".join(mask_code(line) if len(line) < _LONG_LINE else line for line in mask_text(text).split("\n"))

@@ -54,9 +54,10 @@ class LocalState:
 
         In a signal handler or finalizer it may be done later, see `t9k.em.local.reentry`.
         """
-        reentry.alone(partial(self._change, name, make))
+        reentry.alone(partial(self.change_here, name, make))
 
-    def _change(self, name: str, make: Callable[[Any], Any]) -> None:
+    def change_here(self, name: str, make: Callable[[Any], Any]) -> None:
+        """The same, for what is done `alone` already."""
         with self._lock:
             state = self._read()
             state[name] = make(state.get(name))
