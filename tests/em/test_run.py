@@ -746,10 +746,7 @@ class TestOutside:
     def test_the_error_of_the_block_comes_through_when_the_directory_is_gone(self):
         def train():
             with em.create_run(name="r") as run:
-<<<<<<< HEAD
                 assert run._capture
-=======
->>>>>>> be20f1e (Mask long lines of an error only for what has the form of a key)
                 run._capture.wait_for_all()  # nothing writes there any more
                 shutil.rmtree(run.local)
                 raise ZeroDivisionError
