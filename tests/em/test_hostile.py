@@ -197,7 +197,7 @@ def test_a_node_without_metadata_is_refused(backend):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("hyperparameters.yaml", "1: 2\n"),
+        ("hyperparameters.yaml", "- [a, 2]\n"),
         ("hyperparameters.yaml", "a: !!python/name:os.system\n"),
         ("index.yaml", "metrics: {a: ../../x, 5: y}\n"),
         ("index.yaml", "metrics: [x]\n"),
