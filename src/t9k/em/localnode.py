@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
@@ -53,8 +53,8 @@ class LocalNode(ABC):
     """
 
     kind: ClassVar[str]
-    when_disabled: ClassVar[type[LocalNode] | None] = None
-    """What a caller who makes one gets instead with `EM_MODE=disabled`; see `t9k.em.disabled`."""
+    stand_in: ClassVar[Callable[[type[LocalNode]], type[LocalNode]] | None] = None
+    """Finds the class that a caller gets instead with `EM_MODE=disabled`; `t9k.em.api` sets it, see `t9k.em.disabled`."""
 
     id: str
     name: str
@@ -70,10 +70,9 @@ class LocalNode(ABC):
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Gives one that is kept, or where nothing is to be recorded its stand-in."""
-        instead = vars(cls).get("when_disabled")
         # Without arguments it is one that is read from a directory, as the commands do.
-        made = instead if instead is not None and (args or kwargs) and is_disabled() else cls
-        new: Self = object.__new__(made)
+        instead = LocalNode.stand_in if (args or kwargs) and is_disabled() else None
+        new: Self = object.__new__(cls if instead is None else instead(cls))
         return new
 
     @property
