@@ -72,7 +72,8 @@ class LocalNode(ABC):
         """Gives one that is kept, or where nothing is to be recorded its stand-in."""
         # Without arguments it is one that is read from a directory, as the commands do.
         instead = LocalNode.stand_in if (args or kwargs) and is_disabled() else None
-        new: Self = object.__new__(cls if instead is None else instead(cls))
+        made: type[Any] = cls if instead is None else instead(cls)
+        new: Self = object.__new__(made)
         return new
 
     @property
