@@ -68,13 +68,21 @@ class LocalStore(ObjectStore):
         return cls(Path(uri.path))
 
     def open(self) -> None:
-        """Looks whether the root can be a directory.
+        """Looks whether the root is a directory, or can be made.
 
         Raises:
             InvalidURI: It is something else.
+            BackendPermissionError: It is not there, and the user may not make it.
         """
-        if os.path.lexists(self._root) and not self._root.is_dir():
-            raise InvalidURI(f"{self._root} is no directory; choose a directory for the store")
+        if os.path.lexists(self._root):
+            if not self._root.is_dir():
+                raise InvalidURI(f"{self._root} is no directory; choose a directory for the store")
+            return
+        above = next(directory for directory in self._root.parents if os.path.lexists(directory))
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise BackendPermissionError(
+                f"{self._root} is not there, and you may not make it in {above}; check the path, and who may write there"
+            )
 
     def get(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See the port."""

@@ -54,3 +54,10 @@ def test_folders_and_nodes_are_answered_with_the_nearest(em: Em, store: str) -> 
     ran = em("upload", make_run().local, "--folder", f"{store}#mnst")
     assert ran.err.endswith(f"; did you mean {store}#/alice/Mnist?\n")
     assert em("show", f"{store}#/alice/Mnist/zzzzz").err.endswith(f"em ls {store}#/alice/Mnist lists what is there\n")
+
+
+def test_a_local_directory_is_answered_with_the_nearest(em: Em) -> None:
+    run = make_run()
+    ran = em("show", f"{run.local[:-1]}")
+    assert ran.code == 1
+    assert f"did you mean {run.local}? em ls lists" in ran.err

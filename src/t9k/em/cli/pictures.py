@@ -30,6 +30,8 @@ _MARKERS = ("", "o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 _DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
 _MOST_POINTS = 2000
 _MARKS = 12
+_CHARACTERS_PER_INCH = 13
+"""Of the legend, about."""
 _SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,  # names may hold '$'
     "svg.fonttype": "none",
@@ -82,8 +84,12 @@ def _figure(curves: Sequence[Curve], labels: Mapping[str, str], x: str) -> Figur
     columns = 1 if len(metrics) == 1 else 2
     rows = math.ceil(len(metrics) / columns)
     width = 8.0 if columns == 1 else 12.0
+    longest = int(width * _CHARACTERS_PER_INCH) - 8
     names = [labels[run] for run in runs] if len(runs) > 1 else []
-    legend_columns = max(1, min(len(names), 4, int(width * 12 / (max(map(len, names), default=1) + 8))))
+    names = [name if len(name) <= longest else f"{name[: longest - 1]}…" for name in names]
+    legend_columns = max(
+        1, min(len(names), 4, int(width * _CHARACTERS_PER_INCH / (max(map(len, names), default=1) + 8)))
+    )
     legend_rows = math.ceil(len(names) / legend_columns)
     figure = Figure(figsize=(width, 3.6 * rows + 0.2 * legend_rows + 0.3), layout="constrained")
     all_axes = figure.subplots(rows, columns, squeeze=False).flat

@@ -20,6 +20,7 @@ from t9k.em.local import layout
 from t9k.em.names import STRATEGIES
 from t9k.em.nesting import meant_inside
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
+from t9k.em.typos import nearest
 from t9k.em.uris import is_same_root, is_uri, parse
 
 if TYPE_CHECKING:
@@ -252,8 +253,11 @@ def node_uri(backend: Backend, node: Node) -> str:
 
 
 def _not_local(place: str) -> NotALocalNode:
+    here = {str(node) for node in local_nodes(".")}
+    close = nearest(Path(place).name, {Path(node).name for node in here})
+    guess = f"did you mean {next(node for node in here if Path(node).name == close)}? " if close else ""
     return NotALocalNode(
-        f"{place} is no run or artifact, and holds none; em ls lists those that are here, "
+        f"{place} is no run or artifact, and holds none; {guess}em ls lists those that are here, "
         "and a store is listed by its URI, file:///..."
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
-from t9k.em.backend import Backend, Collects, ObjectStore
+from t9k.em.backend import Backend, Collects, ObjectStore, TellsState
 from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision, NotFound, SourceChanged, UploadFenced
 from t9k.em.names import STRATEGIES
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Body, Node, Outcome
@@ -44,6 +44,17 @@ class BackendFixtures:
 
 class BackendSuite(BackendFixtures):
     """Conformance tests of a backend; a subclass overrides the fixture `backend`, and `new_backend` if it can."""
+
+    def test_says_whether_it_is_a_store_and_can_be_written(self, backend: Backend, folder: str) -> None:
+        if not isinstance(backend, TellsState):
+            pytest.skip("it does not tell")
+        assert not backend.is_there()
+        backend.try_write()
+        assert not backend.is_there(), "a try leaves no store"
+        backend.make_folder(folder)
+        assert backend.is_there()
+        backend.try_write()
+        assert [node.name for node in backend.list(folder)] == []
 
     # Folders.
 
