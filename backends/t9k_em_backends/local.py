@@ -7,10 +7,11 @@ import errno
 import hashlib
 import io
 import itertools
+import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ from t9k.em.errors import (
 from t9k.em.local.disk import sync_dir
 from t9k.em.local.files import write_all
 from t9k.em.local.reflink import reflink
-from t9k.em.names import check_stored, random_text
+from t9k.em.names import check_stored, is_op, random_text
 from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo, Part
 from t9k_em_backends.local_parts import LocalParts, PartsDropped
 from t9k_em_backends.tree import TreeBackend
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from t9k.em.uris import URI
 
 TEMPORARY = ".em/tmp"
+_log = logging.getLogger(__name__)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _RETRIES = 100
 _BATCH = 64  # files open at a time, of the 256 or more that a process may have
@@ -92,18 +94,51 @@ class LocalStore(ObjectStore):
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See the port."""
-        pending = [prefix.rstrip("/")]
+        start = prefix.rstrip("/")
+        pending = [start]
+        closed: MutableSequence[str] = []
         while pending:
             directory = pending.pop()
             if directory == TEMPORARY:
                 continue
-            for entry in self._scan(directory):
-                key = f"{directory}/{entry.name}" if directory else entry.name
+            for key, entry in self._entries(directory, None if directory == start else closed):
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(key)
                 elif entry.is_file(follow_symlinks=False):
-                    with contextlib.suppress(FileNotFoundError):
-                        yield _info(key, entry.stat(follow_symlinks=False))
+                    info = None
+                    with contextlib.suppress(NotFound), self._readable(key, closed):
+                        info = _info(key, entry.stat(follow_symlinks=False))
+                    if info is not None:
+                        yield info
+        if closed:
+            _log.warning(
+                "%s: %d directories may not be read, %r for one; what is in them is left alone",
+                self._root,
+                len(closed),
+                closed[0],
+            )
+
+    def _entries(self, directory: str, closed: MutableSequence[str] | None) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """What is in a directory, with its keys.
+
+        Args:
+            directory: The directory.
+            closed: Where to put one that may not be read, like `lost+found`; None for one that was asked for.
+        """
+        with contextlib.nullcontext() if closed is None else self._readable(directory, closed):
+            for entry in self._scan(directory):
+                yield (f"{directory}/{entry.name}" if directory else entry.name), entry
+
+    @contextlib.contextmanager
+    def _readable(self, key: str, closed: MutableSequence[str]) -> Iterator[None]:
+        """Leaves aside what may not be read, but for what is ours: without its records other files would count as garbage."""
+        try:
+            with self._translated(key):
+                yield
+        except BackendPermissionError:
+            if any(component == ".em" or is_op(component) for component in key.split("/")):
+                raise
+            closed.append(key)
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> ObjectInfo:
         """See the port."""
@@ -168,6 +203,8 @@ class LocalStore(ObjectStore):
         """See `t9k.em.backend.SweepsTemporary`."""
         before = time.time() - older_than_s
         for entry in self._scan(TEMPORARY):
+            if not entry.is_file(follow_symlinks=False):
+                continue
             try:
                 info = _info(f"{TEMPORARY}/{entry.name}", entry.stat(follow_symlinks=False))
             except FileNotFoundError:  # its writer ended a moment ago

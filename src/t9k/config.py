@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from t9k.config_file import config_path, read_settings, remove_login, save_login
+from t9k.config_file import config_path, has_config_path, read_settings, remove_login, save_login
 
 if TYPE_CHECKING:
     import os
@@ -58,8 +58,13 @@ class Config(Mapping[str, "str | None"]):
             if key in self._changes:
                 return self._changes[key]
             if self._file is None:
-                self._file = read_settings(config_path() if self._path is None else Path(self._path))
+                self._file = self._read()
             return self._file[key]
+
+    def _read(self) -> dict[str, str | None]:
+        if self._path is None and not has_config_path():
+            return dict.fromkeys(_KEYS)
+        return read_settings(config_path() if self._path is None else Path(self._path))
 
     def __setitem__(self, key: str, value: str | None) -> None:
         """Change a setting for this process; the file stays as it is.

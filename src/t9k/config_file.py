@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from t9k.em.errors import InvalidConfig
 
-__all__ = ["config_path", "read_settings", "remove_login", "save_login"]
+__all__ = ["config_path", "has_config_path", "read_settings", "remove_login", "save_login"]
 
 _API_KEY_SPELLINGS = ("apikey", "api_key")
 _DEFAULT_CONTEXT = "default-context"
@@ -35,6 +35,11 @@ _PLAIN = "?insecure=true"
 """Of a server without TLS that somebody trusts the network to; it stands behind the prefix of aistore."""
 
 _HTTP_URL = re.compile(r"(?P<server>https?://[^/?#]*)(?P<prefix>.*)", re.IGNORECASE | re.DOTALL)
+
+
+def has_config_path() -> bool:
+    """Tell whether there can be a config file: a user without a home, as in many a container, has none."""
+    return bool(os.environ.get("T9K_CONFIG")) or not os.path.expanduser("~/").startswith("~")  # noqa: PTH111 - Path's raises
 
 
 def config_path() -> Path:
@@ -286,7 +291,7 @@ def _checked_host(host: Any) -> str:
         raise InvalidURI(message)
     uri = parse(host)
     if not is_uri(host):
-        return str(Path(host).expanduser().absolute())
+        return str(Path(os.path.expanduser(host)).absolute())  # noqa: PTH111 - Path's raises where nobody has a home
     if uri.scheme in ("http", "https") and ("#" in host or not ("?" not in host or host.endswith(_PLAIN))):
         message = f"aistore_host must have no '?' or '#' where it is the URL of a server, but for {_PLAIN!r}"
         raise InvalidURI(message)

@@ -139,6 +139,8 @@ class TreeBackend(Backend):
 
     def open(self) -> None:
         """See the port."""
+        if os.environ.get("EM_USER"):  # one that is no name is refused before anything is done
+            self.whoami()
         self.store.open()
 
     def close(self) -> None:
@@ -160,8 +162,20 @@ class TreeBackend(Backend):
         try:
             user = os.environ.get("EM_USER") or getpass.getuser()
         except (KeyError, OSError, ImportError) as error:  # a container may run as a user without an account
-            raise InvalidInput("the current user has no name here; set the environment variable EM_USER") from error
+            raise InvalidInput(
+                "the current user has no name here; set the environment variable EM_USER, or write a path that begins with "
+                "the name of a user, like /alice/default"
+            ) from error
         return check_name(user, what="user (environment variable EM_USER)")
+
+    def writer(self) -> str:
+        """Who records are written by: the current user, or the number of one without a name."""
+        try:
+            return self.whoami()
+        except InvalidInput:
+            if os.environ.get("EM_USER"):
+                raise
+            return f"uid-{os.getuid()}"
 
     def is_there(self) -> bool:
         """See `t9k.em.backend.TellsState`."""
@@ -368,7 +382,7 @@ class TreeBackend(Backend):
         self._probe.require(self.store, self.uri)
 
     def _always_exists(self, path: str) -> bool:
-        home = f"/{self.whoami()}"
+        home = f"/{self.writer()}"
         return path in ("/", home, join(home, DEFAULT))
 
     def _require_folder(self, path: str) -> Node:
@@ -411,7 +425,7 @@ class TreeBackend(Backend):
             state="ready",
             name=name,
             id=str(uuid4()),
-            writer=self.whoami(),
+            writer=self.writer(),
             time=utc_text(self.clock()),
         )
         return head if below is None else evolve(head, fenced=below.fenced, collected=below.collected)
@@ -426,7 +440,7 @@ class TreeBackend(Backend):
             manifest=None,
             file_count=0,
             size=0,
-            writer=self.whoami(),
+            writer=self.writer(),
             time=utc_text(self.clock()),
         )
 

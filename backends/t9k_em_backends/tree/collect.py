@@ -18,8 +18,9 @@ from attrs import evolve, frozen
 
 from t9k.em.backend import SweepsTemporary
 from t9k.em.errors import BackendPermissionError, CorruptManifest, NotFound
-from t9k.em.names import fold, is_name, is_op, random_text
+from t9k.em.names import fold, random_text
 from t9k.em.records import Body, Garbage, ObjectInfo, utc_text
+from t9k_em_backends.tree.foreign import is_of_upload, nameable, op_at
 from t9k_em_backends.tree.growing import grown_prefix, publication, repeats
 from t9k_em_backends.tree.heads import Head, file_key, folder_prefix, manifest_key
 
@@ -69,7 +70,8 @@ class Collector:
                     _log.warning("nothing is collected of %r in %s: %s", name, folder, error)
         store = self._tree.store
         if path == "/" and isinstance(store, SweepsTemporary):
-            swept = list(store.sweep(self._grace_s))
+            # In the rest of a bucket others upload in parts too.
+            swept = [info for info in store.sweep(self._grace_s) if is_of_upload(info.key)]
             found += swept
             if self._apply:
                 store.remove_swept(swept)
@@ -78,10 +80,10 @@ class Collector:
     def _data(self, path: str) -> dict[tuple[str, str], list[_Data]]:
         """All objects of uploads below a path, by folder and folded name; anything else in the store is not ours."""
         found: dict[tuple[str, str], list[_Data]] = defaultdict(list)
-        for info in self._tree.store.list(folder_prefix(path)):
+        for info in nameable(self._tree.store.list(folder_prefix(path))):
             components = info.key.split("/")
-            depth = next((depth for depth, component in enumerate(components[:-1]) if is_op(component)), 0)
-            if depth and all(map(is_name, components[:depth])):
+            depth = op_at(components)
+            if depth:
                 folder = "/" + "/".join(components[: depth - 1])
                 found[folder, fold(components[depth - 1])].append(_Data(info=info, op=components[depth]))
         return found
@@ -152,7 +154,7 @@ class Collector:
                 state="deleted",
                 name=name,
                 id="",
-                writer=self._tree.whoami(),
+                writer=self._tree.writer(),
                 time=utc_text(self._tree.clock()),
             )
         repeated = evolve(

@@ -44,7 +44,7 @@ class Generations:
         found = {}
         for info in self.store.list(self.prefix):
             parts = split_head_key(info.key)
-            if parts is not None:
+            if parts is not None and parts[2] and info.key == head_key(self.prefix, parts[2]):
                 found[parts[2]] = info
         return dict(sorted(found.items()))
 

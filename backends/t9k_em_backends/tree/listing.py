@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -16,8 +17,9 @@ from t9k.em.backend import ObjectStore
 from t9k.em.errors import BackendError, CorruptManifest, NotFound
 from t9k.em.names import encode_component, fold, is_name, join
 from t9k.em.records import Body, Node
+from t9k_em_backends.tree.foreign import nameable
 from t9k_em_backends.tree.generations import Generations
-from t9k_em_backends.tree.heads import FORMAT, Head, dump_json, heads_prefix, index_key, split_head_key
+from t9k_em_backends.tree.heads import FORMAT, Head, dump_json, folder_prefix, heads_prefix, index_key, split_head_key
 
 REWRITE_AT = 16
 LARGEST_METADATA_BYTES = 2048
@@ -36,6 +38,9 @@ _TYPES = {
     "deleted": bool,
 }
 _FIELDS = [name for name in _TYPES if name != "name"]
+
+_CUT = re.compile(r"[^/]{160}%-[0-9a-f]{32}")
+"""What a name that is too long becomes; see `encode_component`."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,9 +61,9 @@ def children(
         CorruptManifest: A record is damaged, and `damaged` is None.
     """
     newest: dict[str, int] = {}
-    for info in store.list(heads_prefix(folder)):
+    for info in nameable(store.list(heads_prefix(folder))):
         parts = split_head_key(info.key)
-        if parts is not None:
+        if parts is not None and parts[0] == folder_prefix(folder) and _is_name_in_key(parts[1]) and parts[2]:
             newest[parts[1]] = max(newest.get(parts[1], 0), parts[2])
     cached = _read_index(store, folder) if newest else {}
     rows: dict[str, Row] = {}
@@ -84,6 +89,12 @@ def children(
     if lacking >= REWRITE_AT:
         _write_index(store, folder, rows)
     return sorted(nodes, key=lambda node: node.name)
+
+
+def _is_name_in_key(c: str) -> bool:
+    """Whether a component of a key is what a name becomes there; whatever else stands beside the records is not ours."""
+    name = unquote(c)
+    return _CUT.fullmatch(c) is not None or (is_name(name) and encode_component(fold(name)) == c)
 
 
 def _to_row(generation: int, head: Head) -> Row:

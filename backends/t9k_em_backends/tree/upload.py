@@ -34,6 +34,7 @@ from t9k.em.records import (
     utc_text,
 )
 from t9k_em_backends.tree import signing
+from t9k_em_backends.tree.foreign import nameable
 from t9k_em_backends.tree.heads import (
     Head,
     ManifestRef,
@@ -260,7 +261,7 @@ class TreeUpload(Upload):
     def _listed(self) -> dict[str, ObjectInfo]:
         """What lies under the prefix of this upload, by key within the node."""
         prefix = self._prefix
-        return {info.key[len(prefix) :]: info for info in self._tree.store.list(prefix)}
+        return {info.key[len(prefix) :]: info for info in nameable(self._tree.store.list(prefix))}
 
     def _find_sent(self) -> None:
         """Resumes: what an earlier process sent completely need not be sent again."""
@@ -311,7 +312,7 @@ class TreeUpload(Upload):
             metadata=self._draft.metadata,
             fenced=self._fenced(),
             collected=0 if self._head is None else self._head.collected,
-            writer=self._tree.whoami(),
+            writer=self._tree.writer(),
             time=utc_text(self._tree.clock()),
         )
 

@@ -237,7 +237,8 @@ def login(ais_host: str | None = None, api_key: str | None = None, timeout: int 
             "no backend to log in to; pass ais_host='file:///data/em', or put aistore_host into the T9k config file"
         )
     host = session.text_of_place(host)
-    if not api_key and is_same_root(host, CONFIG["aistore_host"]):
+    # Where no key is asked for the config file, which not everybody has or may read, is none of our business.
+    if not api_key and parse(host).scheme in ("http", "https") and is_same_root(host, CONFIG["aistore_host"]):
         api_key = CONFIG["api_key"]
     session.login(host, api_key=api_key, timeout_s=timeout)
 

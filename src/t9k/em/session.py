@@ -37,7 +37,6 @@ def login(uri: str, *, api_key: str | None = None, timeout_s: float | None = Non
     global _current, _current_root  # the session is one per process, as the API reference has it
     backend = open_backend(uri, api_key=api_key, timeout_s=timeout_s)
     backend.open()
-    backend.whoami()
     logout()
     _current, _current_root = backend, root_of(parse(uri))
     return backend
@@ -92,10 +91,15 @@ def resolve(place: str) -> tuple[Backend, str]:
     place = check_place(place)
     if not is_uri(place):
         backend = current()
-        return backend, absolute(place, backend.whoami())
+        return backend, _below_user(backend, place)
     uri = parse(place)
     backend = _kept(uri)
-    return backend, absolute(DEFAULT_FOLDER if uri.folder is None else uri.folder, backend.whoami())
+    return backend, _below_user(backend, DEFAULT_FOLDER if uri.folder is None else uri.folder)
+
+
+def _below_user(backend: Backend, path: str) -> str:
+    """The absolute path; who the user is, which nobody may know, is asked for relative ones only."""
+    return absolute(path, "" if path.startswith("/") else backend.whoami())
 
 
 def root(place: str) -> str:

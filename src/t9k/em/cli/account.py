@@ -50,9 +50,16 @@ def login(uri: str | None, *, api_key: bool) -> None:
     is_new = _try(backend)
     saved = save_login(host, key)
     CONFIG.reload()
-    say(f"logged in to {clean(backend.uri)} as {clean(backend.whoami())}; saved in {clean(saved)}")
+    say(f"logged in to {clean(backend.uri)} as {clean(_user_of(backend))}; saved in {clean(saved)}")
     if is_new:
         say("nothing is there yet; the first upload makes the store")
+
+
+def _user_of(backend: Backend) -> str:
+    try:
+        return backend.whoami()
+    except InvalidInput:  # nobody has a name here, which paths with the name of a user do not need
+        return "somebody without a name (set EM_USER to have one)"
 
 
 def _try(backend: Backend) -> bool:

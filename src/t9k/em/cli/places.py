@@ -101,11 +101,15 @@ def remote(place: str) -> tuple[Backend, str]:
     return session.resolve(place)
 
 
+def _expanded(place: str) -> Path:
+    return Path(os.path.expanduser(place))  # noqa: PTH111 - Path's raises where nobody has such a home
+
+
 def local_node(place: str) -> Path | None:
     """The directory of a local run or artifact, damaged ones included; None when a place is something else."""
     if is_uri(place):
         return None
-    directory = Path(place).expanduser()
+    directory = _expanded(place)
     return directory if _is_node(directory) else None
 
 
@@ -117,7 +121,7 @@ def local_nodes(place: str) -> list[Path]:
     """
     if is_uri(place):
         return []
-    directory = Path(place).expanduser()
+    directory = _expanded(place)
     if _is_node(directory):
         return [directory]
     if named := node_called(place):
@@ -192,7 +196,7 @@ def require_local(place: str) -> list[Path]:
     """
     found = local_nodes(place)
     if not found:
-        what = "has no run or artifact" if Path(place).expanduser().is_dir() else "is no directory"
+        what = "has no run or artifact" if _expanded(place).is_dir() else "is no directory"
         raise NotALocalNode(f"{place} {what}; give a directory like .em/runs or one in it; em ls lists what is here")
     return found
 

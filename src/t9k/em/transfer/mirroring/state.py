@@ -42,12 +42,19 @@ class State:
     @property
     def path(self) -> Path:
         """Where it lies: below `XDG_CACHE_HOME`, or `~/.cache`."""
-        root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        root = os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache")  # noqa: PTH111 - Path's raises
         digest = hashlib.sha256(f"{self._source}\0{self._target}".encode()).hexdigest()
-        return Path(root).expanduser() / "t9k-em" / "mirror" / f"{digest[:32]}.json"
+        return Path(root) / "t9k-em" / "mirror" / f"{digest[:32]}.json"
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether there is a place for it: in many a container nobody has a home."""
+        return not str(self.path).startswith("~")
 
     def load(self) -> None:
         """Reads it; what is missing or damaged counts as empty."""
+        if not self._is_kept:
+            return
         try:
             record = json.loads(self.path.read_bytes())
             nodes = record["nodes"] if record["v"] == FORMAT else {}
@@ -58,7 +65,9 @@ class State:
             _log.warning("%s cannot be used (%s); comparing everything", self.path, error)
 
     def save(self) -> None:
-        """Writes it; without space or permission the next mirror compares everything."""
+        """Writes it; without space, permission or a home the next mirror compares everything."""
+        if not self._is_kept:
+            return
         record = {"v": FORMAT, "source": self._source, "target": self._target, "nodes": self._nodes}
         try:
             make_private_dir(self.path.parent, exist_ok=True)

@@ -1,0 +1,50 @@
+"""What lies in a store and is not ours: it is left alone, and one warning tells of it.
+
+Other tools keep things in the same bucket or directory, under keys that none of our files can have: with an empty component,
+with '..', or in bytes that are no UTF-8. Nothing that lists may stumble over these, and nothing that collects may take them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from t9k.em.errors import InvalidKey
+from t9k.em.names import check_stored, is_name, is_op
+from t9k.em.records import ObjectInfo
+
+_log = logging.getLogger(__name__)
+
+
+def nameable(infos: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
+    """Objects whose keys could be ours, of those that a store lists; a warning tells of the others."""
+    others, example = 0, ""
+    for info in infos:
+        if _is_key(info.key):
+            yield info
+        else:
+            others, example = others + 1, example or info.key
+    if others:
+        _log.warning("%d objects have keys that none of ours can have, like %r; they are left alone", others, example)
+
+
+def is_of_upload(key: str) -> bool:
+    """Whether a key is that of a file of some upload, `<folder>/<name>/<op>/<key>`, or of what lies in `.em/` at the root."""
+    if not _is_key(key):
+        return False
+    components = key.split("/")
+    return components[0] == ".em" or op_at(components) > 0
+
+
+def op_at(components: list[str]) -> int:
+    """Which component of a key is an upload's id, behind names alone; 0 where none is."""
+    depth = next((depth for depth, component in enumerate(components[:-1]) if is_op(component)), 0)
+    return depth if depth and all(map(is_name, components[:depth])) else 0
+
+
+def _is_key(key: str) -> bool:
+    try:
+        check_stored(key).encode()
+    except (InvalidKey, UnicodeEncodeError):
+        return False
+    return True
