@@ -64,6 +64,7 @@ def test_the_site_uses_the_style_and_formats_signatures():
     options = python["handlers"]["python"]["options"]
     assert options["separate_signature"] is True
     assert options["show_signature_annotations"] is True
+    assert options["merge_init_into_class"] is True  # otherwise the page of Run does not say how to make one
     assert options["line_length"] <= WIDEST
     group = re.search(r"^docs = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)
     assert group is not None

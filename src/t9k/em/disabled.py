@@ -158,6 +158,12 @@ class DisabledRun(_Nowhere, Run):
         self._hparams = Params(self._save_hparams, data.get("hparams"))
         self._live_nowhere()
 
+    def leave(self, status: str, error: BaseException | None) -> None:
+        """Does nothing."""
+
+    def leave_backend(self, timeout_s: float) -> None:
+        """Does nothing."""
+
     def record(self, capture: Capture) -> None:
         """Does nothing."""
 
