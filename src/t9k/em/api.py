@@ -446,4 +446,4 @@ def _stand_in(kept: type[LocalNode]) -> type[LocalNode]:
     return stand_in(kept)
 
 
-LocalNode.stand_in = _stand_in
+LocalNode._stand_in = _stand_in  # noqa: SLF001 - what is above `LocalNode` it cannot import

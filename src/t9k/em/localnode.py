@@ -53,7 +53,7 @@ class LocalNode(ABC):
     """
 
     kind: ClassVar[str]
-    stand_in: ClassVar[Callable[[type[LocalNode]], type[LocalNode]] | None] = None
+    _stand_in: ClassVar[Callable[[type[LocalNode]], type[LocalNode]] | None] = None
     """Finds the class that a caller gets instead with `EM_MODE=disabled`; `t9k.em.api` sets it, see `t9k.em.disabled`."""
 
     id: str
@@ -71,7 +71,7 @@ class LocalNode(ABC):
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Gives one that is kept, or where nothing is to be recorded its stand-in."""
         # Without arguments it is one that is read from a directory, as the commands do.
-        instead = LocalNode.stand_in if (args or kwargs) and is_disabled() else None
+        instead = LocalNode._stand_in if (args or kwargs) and is_disabled() else None
         made: type[Any] = cls if instead is None else instead(cls)
         new: Self = object.__new__(made)
         return new
