@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from t9k.em import history
-from t9k.em.errors import InvalidInput, NotFound
+from t9k.em.errors import InvalidInput, NotALocalNode, NotFound
 from t9k.em.importing import import_dir, import_file, object_path
 from t9k.em.local import layout, objects
 from t9k.em.local.files import FileIdentity, identity, sha256_of
@@ -93,6 +93,18 @@ class Artifact(LocalNode):
     def __repr__(self) -> str:
         """Name, number of objects and local directory."""
         return f"Artifact(name={self.name!r}, objects={len(self._objects)}, local={self.local!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles where the artifact is; what another process gets is loaded from there."""
+        return _open_pickled, (str(self._directory),)
+
+    def __copy__(self) -> Artifact:
+        """The artifact itself: two objects that add to one directory would forget each other's."""
+        return self
+
+    def __deepcopy__(self, _: object) -> Artifact:
+        """The artifact itself."""
+        return self
 
     @property
     def objects(self) -> list[dict[str, Any]]:
@@ -499,6 +511,21 @@ class _Source:
         raise InvalidInput(
             f"artifact {self.name!r} is in no backend as it is now, so that another process cannot find it; upload it first"
         )
+
+
+def _open_pickled(directory: str) -> Artifact:
+    """An artifact that was pickled.
+
+    Raises:
+        NotALocalNode: Its directory is not here.
+    """
+    try:
+        return Artifact.open_directory(Path(directory))
+    except NotALocalNode as error:
+        raise NotALocalNode(
+            f"an artifact travels to another process as its directory, and {directory} is not that of one here; on another machine, "
+            "pass what em.load_artifact takes: the path that it was uploaded to"
+        ) from error
 
 
 def _checked_objects(given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 
 from t9k.em.local import openfiles
@@ -46,7 +47,7 @@ def alone(work: Work) -> bool:
         Whether it was done.
     """
     if is_inside():
-        later(work)
+        later(partial(alone, work))
         return False
     me = get_ident()
     _inside.add(me)
