@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.cli.conftest import Em, make_run
 
@@ -57,7 +59,8 @@ def test_folders_and_nodes_are_answered_with_the_nearest(em: Em, store: str) -> 
 
 
 def test_a_local_directory_is_answered_with_the_nearest(em: Em) -> None:
-    run = make_run()
-    ran = em("show", f"{run.local[:-1]}")
-    assert ran.code == 1
-    assert f"did you mean {run.local}? em ls lists" in ran.err
+    run = Path(make_run().local)
+    for place in (f".em/runs/{run.name[:-1]}", str(run)[:-1]):
+        ran = em("show", place)
+        assert ran.code == 1
+        assert f"{run.name}?)" in ran.err

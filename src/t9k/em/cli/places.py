@@ -220,7 +220,7 @@ def located(place: str) -> tuple[Backend, str]:
     except NotLoggedIn as error:
         if is_directory:
             raise _not_local(place) from error
-        raise NotLoggedIn(f"{place!r} is no local run or artifact, and {error}") from error
+        raise NotLoggedIn(f"{place!r} is no local run or artifact{_near_here(place)}, and {error}") from error
     return backend, path
 
 
@@ -256,12 +256,19 @@ def node_uri(backend: Backend, node: Node) -> str:
     return uri_of(backend.uri, node.path, node.generation)
 
 
+def _near_here(place: str) -> str:
+    """The local run or artifact that was probably meant, for a message; '' where none is alike."""
+    if is_uri(place):
+        return ""
+    nodes = {node.name: node for node in (*layout.nodes(Path(place).expanduser().parent), *local_nodes("."))}
+    close = nearest(Path(place).name, nodes)
+    return "" if close is None else f" (did you mean {nodes[close]}?)"
+
+
 def _not_local(place: str) -> NotALocalNode:
-    here = {str(node) for node in local_nodes(".")}
-    close = nearest(Path(place).name, {Path(node).name for node in here})
-    guess = f"did you mean {next(node for node in here if Path(node).name == close)}? " if close else ""
+    guess = _near_here(place)
     return NotALocalNode(
-        f"{place} is no run or artifact, and holds none; {guess}em ls lists those that are here, "
+        f"{place} is no run or artifact, and holds none{guess}; em ls lists those that are here, "
         "and a store is listed by its URI, file:///..."
     )
 
