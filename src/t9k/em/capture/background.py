@@ -9,11 +9,14 @@ from typing import Any
 
 from t9k.em.telling import tell
 
+_HEAD_START_S = 0.05
+
 
 class Background:
-    """A collector that runs in a thread, from its construction on.
+    """A collector that runs in a thread, soon after its construction, or at once where somebody waits for it.
 
-    The thread is a daemon: a process that ends does not wait for it.
+    The thread is a daemon: a process that ends does not wait for it. It lets its maker go first, whom it would take the interpreter from
+    for as long as its first imports take.
 
     Args:
         fn: The collector; called once.
@@ -25,7 +28,7 @@ class Background:
     ) -> None:
         self._collect, self._then = fn, then
         self._lock = threading.Lock()
-        self._known = threading.Event()
+        self._known, self._wanted = threading.Event(), threading.Event()
         self._result: dict[str, Any] = {}
         self._failures: list[Exception] = []
         self._thread: threading.Thread | None = threading.Thread(target=self._run, name="t9k-em-collect", daemon=True)
@@ -37,6 +40,7 @@ class Background:
             self._known.set()
 
     def _run(self) -> None:
+        self._wanted.wait(_HEAD_START_S)
         try:
             self._result = self._collect()
         except Exception as error:  # noqa: BLE001 - told by result(), in the thread of the caller
@@ -59,6 +63,7 @@ class Background:
         Returns:
             What the collector returned, or ``{}`` if it failed or is not done yet.
         """
+        self._wanted.set()
         if not self._is_known(timeout_s):
             return {}
         with self._lock:
@@ -76,6 +81,7 @@ class Background:
         Args:
             timeout_s: How long to wait for both, in seconds.
         """
+        self._wanted.set()
         deadline = time.monotonic() + timeout_s
         if self._thread is not None:
             self._thread.join(timeout_s)
