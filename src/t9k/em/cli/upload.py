@@ -46,7 +46,7 @@ def upload(
     artifacts of a run go with it. One that fails does not stop the others; run the same command again, and what was
     sent is not sent again.
     """
-    directories = list(dict.fromkeys(node for path in paths for node in places.require_local(path)))
+    directories = list({node.absolute(): node for path in paths for node in places.require_local(path)}.values())
     directories.sort(key=lambda directory: places.kind_of(directory) != ARTIFACT)  # runs refer to them
     if not is_uri(session.check_place(folder)):
         places.connect()
