@@ -32,10 +32,11 @@ from t9k.em.errors import (
 from t9k.em.local.disk import sync_dir
 from t9k.em.local.files import write_all
 from t9k.em.local.reflink import reflink
-from t9k.em.names import check_stored, is_op, random_text
+from t9k.em.names import check_stored, random_text
 from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo, Part
 from t9k_em_backends.local_parts import LocalParts, PartsDropped
 from t9k_em_backends.tree import TreeBackend
+from t9k_em_backends.tree.foreign import closed_directories, is_needed
 
 if TYPE_CHECKING:
     from t9k.em.uris import URI
@@ -111,12 +112,7 @@ class LocalStore(ObjectStore):
                     if info is not None:
                         yield info
         if closed:
-            _log.warning(
-                "%s: %d directories may not be read, %r for one; what is in them is left alone",
-                self._root,
-                len(closed),
-                closed[0],
-            )
+            _log.warning(closed_directories(str(self._root), closed))
 
     def _entries(self, directory: str, closed: MutableSequence[str] | None) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """What is in a directory, with its keys.
@@ -136,7 +132,7 @@ class LocalStore(ObjectStore):
             with self._translated(key):
                 yield
         except BackendPermissionError:
-            if any(component == ".em" or is_op(component) for component in key.split("/")):
+            if is_needed(key):
                 raise
             closed.append(key)
 

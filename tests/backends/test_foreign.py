@@ -11,6 +11,7 @@ import boto3
 import pytest
 
 from t9k.em.errors import BackendPermissionError
+from t9k.em.records import Body
 from t9k.em.registry import open_backend
 from t9k.em.testing.uploads import make_request, upload
 from t9k_em_backends.tree.foreign import is_of_upload
@@ -193,3 +194,30 @@ def test_keys_of_other_tools_in_a_bucket_are_left_alone(moto, driver, at_root):
 )
 def test_what_is_ours_is_told_by_its_key(key, ours):
     assert is_of_upload(key) is ours
+
+
+def test_a_directory_that_a_driver_of_fsspec_may_not_read_is_left_aside(webdav, monkeypatch, caplog):
+    from t9k_em_backends.fsspec_drivers.plain import PlainStore
+
+    with open_backend(f"{webdav.new_root()}?endpoint={webdav.endpoint}&unsafe_single_writer=true") as backend:
+        publish(backend, "/alice/team/node")
+        store = backend.store
+        store.put("lost+found/inner/file", Body.of(b"theirs"))
+        entries = PlainStore._entries
+        closed: list[str] = []
+
+        def refuse(self, directory):
+            if "lost+found" in directory or directory in closed:
+                raise BackendPermissionError(directory)
+            return entries(self, directory)
+
+        monkeypatch.setattr(PlainStore, "_entries", refuse)
+        with caplog.at_level(logging.WARNING):
+            keys = {info.key for info in store.list("")}
+        assert not any("lost+found" in key for key in keys)
+        assert any(key.startswith("alice/team/node/") for key in keys)
+        assert "1 directories may not be read, 'lost+found' for one" in caplog.text
+        for ours in ("", "alice/team/.em/h"):
+            closed[:] = [ours]
+            with pytest.raises(BackendPermissionError):
+                list(store.list(""))

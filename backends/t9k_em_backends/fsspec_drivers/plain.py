@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, MutableSequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -42,11 +43,13 @@ from t9k_em_backends.fsspec_drivers.loop import PIECE_BYTES, PerProcess
 from t9k_em_backends.options import check_known
 from t9k_em_backends.parts import MULTIPART_FROM_BYTES
 from t9k_em_backends.traffic import FEWEST
+from t9k_em_backends.tree.foreign import closed_directories, is_needed
 
 if TYPE_CHECKING:
     from t9k.em.uris import URI
 
 TEMPORARY = ".em/tmp"
+_log = logging.getLogger(__name__)
 _RENAMING = frozenset({"sftp", "ssh"})
 _TIMES = ("modified", "mtime", "LastModified", "last_modified", "updated", "timeModified")
 
@@ -123,15 +126,27 @@ class PlainStore(ObjectStore):
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See the port."""
-        pending = [prefix.rstrip("/")]
+        start = prefix.rstrip("/")
+        pending = [start]
+        closed: MutableSequence[str] = []
         while pending:
             directory = pending.pop()
-            if directory != TEMPORARY:
-                for key, found in self._entries(directory):
-                    if found["type"] == "directory":
-                        pending.append(key)
-                    else:
-                        yield _info(key, found)
+            if directory == TEMPORARY:
+                continue
+            try:
+                entries = [*self._entries(directory)]
+            except BackendPermissionError:
+                if directory == start or is_needed(directory):
+                    raise
+                closed.append(directory)
+                continue
+            for key, found in entries:
+                if found["type"] == "directory":
+                    pending.append(key)
+                else:
+                    yield _info(key, found)
+        if closed:
+            _log.warning(closed_directories(self._text, closed))
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> ObjectInfo:
         """See the port.

@@ -7,7 +7,7 @@ with '..', or in bytes that are no UTF-8. Nothing that lists may stumble over th
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from t9k.em.errors import InvalidKey
 from t9k.em.names import check_stored, is_name, is_op
@@ -26,6 +26,16 @@ def nameable(infos: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
             others, example = others + 1, example or info.key
     if others:
         _log.warning("%d objects have keys that none of ours can have, like %r; they are left alone", others, example)
+
+
+def is_needed(directory: str) -> bool:
+    """Whether a directory of a store holds records or files of ours: what they name would count as garbage without them."""
+    return any(component == ".em" or is_op(component) for component in directory.split("/"))
+
+
+def closed_directories(place: str, closed: Sequence[str]) -> str:
+    """What is said of directories that may not be read, like `lost+found`."""
+    return f"{place}: {len(closed)} directories may not be read, {closed[0]!r} for one; what is in them is left alone"
 
 
 def is_of_upload(key: str) -> bool:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -161,12 +162,23 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
         assert {request.headers["host"] for request in proxy.requests} == {"aistore.invalid"}
 
 
-def test_no_proxy_names_hosts_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("host", "entry"),
+    [
+        ("localhost", "localhost"),
+        ("localhost", "*.localhost"),
+        ("localhost", "localhost:{port}"),
+        ("127.0.0.1", "127.0.0.0/8"),
+        ("127.0.0.1", "127.0.0.1:{port}"),
+    ],
+)
+def test_no_proxy_names_hosts_without_one(monkeypatch: pytest.MonkeyPatch, host: str, entry: str) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     with Scripted() as server:
-        assert "NO_PROXY" in str(error_of(server.url))
-        monkeypatch.setenv("NO_PROXY", "localhost")
-        login(server.url)
+        url = server.url.replace("localhost", host)
+        assert "NO_PROXY" in str(error_of(url))
+        monkeypatch.setenv("NO_PROXY", entry.format(port=urlsplit(url).port))
+        login(url)
 
 
 @pytest.mark.parametrize("proxy", ["http://:0", "nonsense://x", "http://[::"])

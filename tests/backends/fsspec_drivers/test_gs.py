@@ -132,3 +132,34 @@ def test_a_bucket_that_is_not_there_and_an_unknown_option_are_told(gcs):
         FsspecStore.from_uri(parse("gs://nobody-made-this/x?anonymous=true")).open()
     with pytest.raises(InvalidURI, match=r"speed.*takes anonymous, endpoint, project, timeout"):
         open_backend("gs://bucket/x?speed=fast")
+
+
+class TestWhere:
+    """What the environment says of where requests go."""
+
+    @pytest.mark.parametrize("value", ["http://", "http://a b", "host:99999"])
+    def test_an_emulator_without_an_address_is_refused_by_its_variable(self, monkeypatch, value):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", value)
+        with pytest.raises(InvalidURI, match="STORAGE_EMULATOR_HOST in the environment .* is no URL of a service"):
+            open_store("gs://bucket/root?anonymous=true").put("key", Body.of(b""))
+
+    def test_an_emulator_needs_no_scheme(self, gcs, root, monkeypatch):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs.endpoint.removeprefix("http://"))
+        with open_store(root) as store:
+            store.put("key", Body.of(b"data"))
+            assert get(store, "key") == b"data"
+
+    def test_a_proxy_is_used_unless_no_proxy_names_the_service(self, root, gcs, monkeypatch):
+        monkeypatch.setattr(driver, "PAUSES_S", ())
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # where nobody is
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        store = open_store(root)
+        with pytest.raises(BackendUnavailable):
+            store.put("key", Body.of(b"data"))
+        store.close()
+        monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
+        with open_store(root) as store:
+            store.put("key", Body.of(b"data"))
+            store.put("large", Body.of(LARGE))
+            assert get(store, "key") == b"data"
