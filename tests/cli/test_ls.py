@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from t9k import em as em_
 def test_without_a_place_it_lists_runs_and_artifacts_of_the_working_directory(em: Em) -> None:
     run, artifact = make_run(), make_artifact()
     ran = em("ls")
-    assert (ran.code, ran.out, ran.err) == (0, f"{run.local}\n{artifact.local}\n", "")
+    assert (ran.code, ran.out, ran.err) == (0, f"{os.path.relpath(run.local)}\n{os.path.relpath(artifact.local)}\n", "")
 
 
 def test_nothing_yet_is_said_on_stderr(em: Em, store: str) -> None:
@@ -28,16 +29,19 @@ def test_nothing_yet_is_said_on_stderr(em: Em, store: str) -> None:
 def test_the_parent_directories_of_the_environment_are_listed(em: Em, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EM_RUN_PARENT_DIR", "elsewhere")
     run = make_run()
-    assert em("ls").out == f"{run.local}\n"
-    assert run.local.startswith("elsewhere/")
+    assert em("ls").out == f"{os.path.relpath(run.local)}\n"
+    assert os.path.relpath(run.local).startswith("elsewhere/")
 
 
 def test_a_local_place_is_a_node_its_parent_or_a_working_directory(em: Em, tmp_path: Path) -> None:
     run, artifact = make_run(), make_artifact()
-    assert em("ls", run.local).out == f"{run.local}\n"
-    assert em("ls", ".em/artifacts").out == f"{artifact.local}\n"
-    assert em("ls", ".").out == f"{run.local}\n{artifact.local}\n"
-    assert em("ls", tmp_path).out == f"{tmp_path}/{run.local}\n{tmp_path}/{artifact.local}\n"
+    assert em("ls", os.path.relpath(run.local)).out == f"{os.path.relpath(run.local)}\n"
+    assert em("ls", ".em/artifacts").out == f"{os.path.relpath(artifact.local)}\n"
+    assert em("ls", ".").out == f"{os.path.relpath(run.local)}\n{os.path.relpath(artifact.local)}\n"
+    assert (
+        em("ls", tmp_path).out
+        == f"{tmp_path}/{os.path.relpath(run.local)}\n{tmp_path}/{os.path.relpath(artifact.local)}\n"
+    )
 
 
 def test_a_directory_without_runs_is_an_error_that_knows_about_stores(em: Em, tmp_path: Path) -> None:
@@ -56,25 +60,28 @@ def test_the_long_form_tells_kind_status_time_and_size(em: Em) -> None:
     header, first, second = em("ls", "-l").out.splitlines()
     assert header.split() == ["Kind", "Status", "Made", "Took", "Size", "accuracy", "loss", "Directory"]
     assert re.fullmatch(
-        rf"Run +Complete +\d{{4}}-\d\d-\d\d \d\d:\d\d +\d+s +[\d.]+ k?B  0.75 +0.25 +{run.local}", first
+        rf"Run +Complete +\d{{4}}-\d\d-\d\d \d\d:\d\d +\d+s +[\d.]+ k?B  0.75 +0.25 +{os.path.relpath(run.local)}",
+        first,
     )
-    assert re.fullmatch(rf"Artifact +\d{{4}}-\d\d-\d\d \d\d:\d\d +[\d.]+ k?B +{artifact.local}", second)
+    assert re.fullmatch(
+        rf"Artifact +\d{{4}}-\d\d-\d\d \d\d:\d\d +[\d.]+ k?B +{os.path.relpath(artifact.local)}", second
+    )
 
 
 def test_a_tree_shows_files_in_its_long_form(em: Em) -> None:
     artifact = make_artifact()
-    assert em("ls", "--tree").out.splitlines() == [".em/artifacts", f"└── {Path(artifact.local).name}"]
+    assert em("ls", "--tree").out.splitlines() == [".em/artifacts", f"└── {Path(os.path.relpath(artifact.local)).name}"]
     assert "    ├── index.yaml  " in em("ls", "--tree", "-l").out
     assert "    └── objects/weights.bin  7 B\n" in em("ls", "--tree", "-l").out
 
 
 def test_a_damaged_node_is_listed_as_such(em: Em) -> None:
     run = make_run()
-    Path(run.local, "metadata.yaml").write_bytes(b"{broken")
+    Path(os.path.relpath(run.local), "metadata.yaml").write_bytes(b"{broken")
     odd = Path(".em/runs/odd")
     odd.mkdir()
     (odd / "metadata.yaml").write_text("type: Folder\n")
-    assert em("ls").out == f"{run.local}\n.em/runs/odd\n"
+    assert em("ls").out == f"{os.path.relpath(run.local)}\n.em/runs/odd\n"
     assert [line.split()[:2] for line in em("ls", "-l").out.splitlines()[1:]] == [["?", "damaged"], ["?", "damaged"]]
     first, second = em("ls", "--json").json
     assert "metadata.yaml" in first["problem"]
@@ -84,7 +91,12 @@ def test_a_damaged_node_is_listed_as_such(em: Em) -> None:
 def test_json_has_the_metadata(em: Em) -> None:
     run = make_run()
     (entry,) = em("ls", "--json").json
-    assert (entry["local"], entry["type"], entry["name"], entry["id"]) == (run.local, "Run", "cnn", run.id)
+    assert (entry["local"], entry["type"], entry["name"], entry["id"]) == (
+        os.path.relpath(run.local),
+        "Run",
+        "cnn",
+        run.id,
+    )
 
 
 class TestInABackend:

@@ -14,8 +14,9 @@ from t9k.em.cli.details import MOST_RUNS, Details, cells_of, columns, details_he
 from t9k.em.cli.output import console, json_option, note, print_json, print_rows, say, text, tree
 from t9k.em.cli.progress import waiting
 from t9k.em.cli.text import clean, size, when
+from t9k.em.ending.status import RUNNING
 from t9k.em.errors import CorruptLocalData
-from t9k.em.local import layout
+from t9k.em.local import layout, recorder
 from t9k.em.names import split_version
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from t9k.em.backend import Backend
+
+
+HOW_TO_END = "log to it again after em.load_run(DIRECTORY), or end it: em.load_run(DIRECTORY).finish(status='Failed')"
+"""What to do about a run whose process is gone."""
 
 
 @click.command(short_help="List runs, artifacts and folders.")
@@ -98,12 +103,20 @@ class Entry:
     @property
     def status(self) -> object:
         """Of a run; or that it is damaged."""
-        return "damaged" if self.problem else self.metadata.get("status", "")
+        if self.problem:
+            return "damaged"
+        return "Running, gone" if self.is_gone else self.metadata.get("status", "")
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the process that recorded the run has ended without ending the run."""
+        return self.metadata.get("status") == RUNNING and recorder.is_alive(self.directory) is False
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         problem = {"problem": self.problem} if self.problem else {}
-        return {"local": str(self.directory), **self.metadata, **problem}
+        gone = {"gone": True} if self.is_gone else {}
+        return {"local": str(self.directory), **self.metadata, **gone, **problem}
 
 
 def disk_usage(directory: Path) -> int:

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from t9k.em.cli import places
-from t9k.em.cli.ls import node_dict, print_versions
+from t9k.em.cli.ls import HOW_TO_END, node_dict, print_versions
 from t9k.em.cli.output import console, json_option, print_json, print_pairs, print_rows, text
 from t9k.em.cli.several import do_each, expand, is_glob
 from t9k.em.cli.summary import Point, summarize
 from t9k.em.cli.text import clean, clean_lines, count, flatten, number, since, size, when
 from t9k.em.cli.views import View, look_at
-from t9k.em.local import layout
+from t9k.em.ending.status import RUNNING
+from t9k.em.local import layout, recorder
 from t9k.em.records import ARTIFACT, RUN, utc_text
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _MOST_OBJECTS = 20
+
+SILENT_S = 600.0
+"""A run that goes on shows its backend at least every minute that it does, when the network allows it."""
+
 _SIDES = {"input": "Inputs", "output": "Outputs"}
 
 
@@ -93,6 +100,7 @@ def render(view: View, to: Console, *, show_all: bool = False) -> None:
     for message in view.recovered:
         to.print(text(f"recovered: {message}", "yellow"))
     _pairs(to, "", _facts(view))
+    _pairs(to, "Error", {"type": view.error.get("type"), "message": view.error.get("message")} if view.error else {})
     if view.kind == RUN:
         _pairs(to, "Hyperparameters", flatten(view.hparams))
         _metrics(to, view)
@@ -111,7 +119,7 @@ def _facts(view: View) -> dict[str, object]:
     start = metadata.get("start_timestamp") or metadata.get("created_timestamp")
     facts = {
         "place": view.place,
-        "status": metadata.get("status"),
+        "status": _status(view),
         "id": metadata.get("id"),
         "full name": metadata.get("alternative_name"),
         "labels": ", ".join(map(str, labels)) if isinstance(labels, list) else labels,
@@ -124,6 +132,18 @@ def _facts(view: View) -> dict[str, object]:
     if view.node is not None:
         facts["files"] = f"{count(view.node.file_count, 'file')}, {size(view.node.size)}"
     return {name: value for name, value in facts.items() if value not in (None, "", [])}
+
+
+def _status(view: View) -> object:
+    """The status, and what speaks against it."""
+    status = view.metadata.get("status")
+    if status != RUNNING:
+        return status
+    if view.node is None and recorder.is_alive(Path(view.place)) is False:
+        return f"{status}, but its process is gone: {HOW_TO_END}"
+    if view.heard is not None and time.time() - view.heard > SILENT_S:
+        return f"{status}, but not heard of for long: see on its machine whether it goes on, or em upload it from there"
+    return status
 
 
 def _pairs(to: Console, title: str, values: Mapping[str, object]) -> None:

@@ -42,6 +42,7 @@ class View:
         metrics: Of a run, by type.
         platform: Of a run.
         git: Of a run.
+        error: Of a run that an exception ended.
         sizes: Of a run, those of the files that are not shown themselves, in bytes by name.
         objects: Of an artifact, by key.
         history: Uploads and downloads of a local node; see `t9k.em.history`.
@@ -59,6 +60,7 @@ class View:
     metrics: dict[str, list[metrics.Entry]] = field(factory=dict)
     platform: Mapping[str, Any] = field(factory=dict)
     git: Mapping[str, Any] = field(factory=dict)
+    error: Mapping[str, Any] = field(factory=dict)
     sizes: dict[str, int] = field(factory=dict)
     objects: dict[str, dict[str, Any]] = field(factory=dict)
     history: list[dict[str, str]] = field(factory=list)
@@ -208,6 +210,7 @@ def _read_run(view: View, directory: Path) -> None:
     view.platform = view.read(lambda: layout.read_mapping(directory / layout.PLATFORM, "platform information"), {})
     view.git = view.read(lambda: layout.read_mapping(directory / layout.GIT, "git information"), {})
     view.sizes = {name: (directory / name).stat().st_size for name in _NOT_SHOWN if (directory / name).is_file()}
+    view.error = view.read(lambda: layout.read_mapping(directory / layout.ERROR, "error"), {})
     known: dict[str, str] = {}
     found = view.read(lambda: _metric_files(directory), known)
     for kind, name in _sorted(found):
