@@ -91,7 +91,7 @@ def demonstrate(directory: Path, *, epochs: int = 30, progress: Progress | None 
         uri=uri,
         folder=parent_and_name(node.path)[0],
         path=node.path,
-        trained_in=Path(trained.local),
+        trained_in=Path(os.path.relpath(trained.local)),
         accuracy=accuracy,
         reproduced=reproduced,
     )

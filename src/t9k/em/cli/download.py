@@ -12,7 +12,7 @@ from t9k.em.cli import places
 from t9k.em.cli.output import json_option, print_json, say
 from t9k.em.cli.progress import progress
 from t9k.em.cli.several import do_each, expand, is_glob
-from t9k.em.cli.text import clean
+from t9k.em.cli.text import clean, near
 from t9k.em.errors import EMError
 from t9k.em.fetching import fetch_artifact, fetch_run
 from t9k.em.local import layout
@@ -96,4 +96,4 @@ def _fetch(place: str, directory: Path | None, into: Path | None, keys: tuple[st
             fetched.download(keys or None, progress=bars)
         else:
             fetched = fetch_run(backend, path, bars, directory=directory)
-    return {"local": fetched.local, "kind": node.kind, "uri": places.node_uri(backend, node)}
+    return {"local": near(fetched.local), "kind": node.kind, "uri": places.node_uri(backend, node)}

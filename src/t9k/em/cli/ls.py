@@ -162,6 +162,8 @@ def _print_local(entries: Sequence[Entry], *, long: bool, as_tree: bool) -> None
             for entry in entries
         ]
         _print_long(("Made", "Directory"), rows, found, [_label(entry.directory, entry.kind) for entry in entries])
+        if any(entry.is_gone for entry in entries):
+            note(f"gone: the process that recorded the run has ended without ending it; {HOW_TO_END}")
     else:
         for entry in entries:
             say(clean(entry.directory))

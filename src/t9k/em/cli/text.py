@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 import unicodedata
 from collections.abc import Mapping
@@ -96,6 +97,12 @@ def since(moment: float) -> str:
         if seconds >= 2 * length:
             return f"{count(seconds // length, unit)} ago"
     return f"{count(seconds, 'second')} ago"
+
+
+def near(path: str) -> str:
+    """A path as one would type it here: relative where it lies below the working directory."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
