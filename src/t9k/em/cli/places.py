@@ -260,7 +260,7 @@ def _near_here(place: str) -> str:
     """The local run or artifact that was probably meant, for a message; '' where none is alike."""
     if is_uri(place):
         return ""
-    nodes = {node.name: node for node in (*layout.nodes(Path(place).expanduser().parent), *local_nodes("."))}
+    nodes = {node.name: node for node in (*layout.nodes(_expanded(place).parent), *local_nodes("."))}
     close = nearest(Path(place).name, nodes)
     return "" if close is None else f" (did you mean {nodes[close]}?)"
 
