@@ -119,7 +119,7 @@ def test_artifacts_go_before_the_runs_that_refer_to_them(em: Em, logged_in: str)
 
 
 def test_an_error_that_many_have_is_said_once(em: Em, logged_in: str) -> None:
-    runs = sorted(make_run().local for _ in range(3))
+    runs = sorted(os.path.relpath(make_run().local) for _ in range(3))
     bad = make_artifact()
     Path(os.path.relpath(bad.local), "metadata.yaml").write_bytes(b"{")
     ran = em("upload", ".", "--folder", "nofolder")

@@ -1,0 +1,92 @@
+"""Many runs at once, runs in other processes, and in other working directories."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from t9k import em
+from t9k.em.errors import NotALocalNode
+
+
+def test_two_thousand_unfinished_runs_log_with_256_descriptors():
+    program = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+from t9k.em.run import Run
+runs = [Run({"name": "r"}) for _ in range(2000)]
+for step in range(2):
+    for run in runs:
+        run.log("train", {"loss": 1.0}, step=step)
+assert all(len(run.metrics["train"]) == 2 for run in runs)
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=300)
+
+
+def test_local_is_right_in_another_working_directory(tmp_path, monkeypatch):
+    run, artifact = em.create_run(name="r"), em.create_artifact("a")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    assert os.path.isdir(run.local)
+    assert os.path.isdir(artifact.local)
+    run.finish()
+
+
+def test_a_pickled_run_logs_to_the_same_files_and_ends_nothing():
+    run = em.create_run(name="r")
+    Path("run.pickle").write_bytes(pickle.dumps(run))
+    program = "import pickle\nrun = pickle.load(open('run.pickle', 'rb'))\nrun.log('train', {'loss': 1}, step=7)\nrun.finish()"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert [entry["sequence"]["step"] for entry in run.metrics["train"]] == [7]
+    assert em.load_run(run.local).status == "Running"
+    run.finish()
+
+
+@pytest.mark.parametrize("make", [lambda: em.create_run(name="r"), lambda: em.create_artifact("a")])
+def test_a_pickle_whose_directory_is_gone_says_what_to_pass(make):
+    made = make()
+    pickled = pickle.dumps(made)
+    assert pickle.loads(pickled).id == made.id
+    assert copy.deepcopy(made) is made
+    shutil.rmtree(made.local, ignore_errors=True)
+    shutil.rmtree(made.local, ignore_errors=True)
+    with pytest.raises(NotALocalNode, match="the path that it was uploaded to"):
+        pickle.loads(pickled)
+
+
+def test_nothing_that_happens_to_the_disk_raises_where_warnings_are_errors():
+    program = """
+import shutil
+from pathlib import Path
+from t9k import em
+torn = em.create_run(name="torn")
+torn.log("train", {"loss": 1}, step=0)
+torn.finish()
+with Path(torn.local, "metrics/train.yaml").open("ab") as file:
+    file.write(b"- {")
+em.load_run(torn.local).log("train", {"loss": 1}, step=1)
+assert [entry["sequence"]["step"] for entry in torn.metrics["train"]] == [0, 1]
+run = em.create_run(name="r", system_metrics=0.01, auto_upload=True, folder="file:///dev/null/store#/a/b")
+artifact = em.create_artifact("a")
+shutil.rmtree(".em", ignore_errors=True)
+shutil.rmtree(".em", ignore_errors=True)
+run.log("train", {"loss": 1}, step=0)
+run.hparams["lr"] = 0.1
+run.hparams = {"lr": 0.2}
+run.mark_output(artifact)
+print("printed")
+run.finish(timeout=1)
+run.finish(status="Failed", timeout=1)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], timeout=60, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
