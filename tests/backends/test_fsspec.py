@@ -11,6 +11,7 @@ from t9k.em.testing import (
     BackendSuite,
     CollectsSuite,
     CopiesObjectsSuite,
+    DescentSuite,
     GrowsSuite,
     ObjectStoreSuite,
     ServesUsersSuite,
@@ -65,7 +66,7 @@ class TestGSStore(_Store, ObjectStoreSuite, CopiesObjectsSuite):
         return f"{gcs.new_root()}?anonymous=true&project={gcs.project}"
 
 
-class TestS3Backend(BackendSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
+class TestS3Backend(BackendSuite, DescentSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
     def root(self, s3):
         return f"{s3.new_root()}?driver=fsspec"

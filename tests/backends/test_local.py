@@ -29,6 +29,7 @@ from t9k.em.testing import (
     BackendSuite,
     CollectsSuite,
     CopiesObjectsSuite,
+    DescentSuite,
     GrowsSuite,
     ObjectStoreSuite,
     ServesUsersSuite,
@@ -62,7 +63,7 @@ class TestLocalStore(ObjectStoreSuite, CopiesObjectsSuite, SweepsTemporarySuite,
         (store._root / ".em/tmp/abcdefghij0123456789").write_bytes(b"half")
 
 
-class TestLocalBackend(BackendSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
+class TestLocalBackend(BackendSuite, DescentSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
     def store(self, tmp_path):
         return LocalStore(tmp_path / "store")

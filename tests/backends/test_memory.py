@@ -8,6 +8,7 @@ from t9k.em.testing import (
     BackendSuite,
     CollectsSuite,
     CopiesObjectsSuite,
+    DescentSuite,
     GrowsSuite,
     ObjectStoreSuite,
     ReferenceBackend,
@@ -27,7 +28,7 @@ class TestMemoryStore(ObjectStoreSuite, CopiesObjectsSuite):
         return MemoryStore()
 
 
-class TestMemoryBackend(BackendSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
+class TestMemoryBackend(BackendSuite, DescentSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
     def store(self):
         return MemoryStore()
@@ -50,7 +51,7 @@ TestMemoryStoreHistory = object_store_machine(MemoryStore).TestCase
 TestMemoryBackendHistory = backend_machine(_clients).TestCase
 
 
-class TestReferenceBackend(BackendSuite):
+class TestReferenceBackend(BackendSuite, DescentSuite):
     """What the others are compared with keeps the contract itself."""
 
     @pytest.fixture

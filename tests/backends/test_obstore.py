@@ -40,6 +40,7 @@ from t9k.em.testing import (
     BackendSuite,
     CollectsSuite,
     CopiesObjectsSuite,
+    DescentSuite,
     FillsBuffersSuite,
     GrowsSuite,
     ObjectStoreSuite,
@@ -122,7 +123,7 @@ class TestObstoreStoreOnMoto(ObjectStoreSuite, CopiesObjectsSuite):
             yield store
 
 
-class TestObstoreBackend(BackendSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
+class TestObstoreBackend(BackendSuite, DescentSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
     def root(self, s3):
         return f"{s3.new_root()}?driver=obstore"

@@ -88,6 +88,8 @@ class TestRecords:
                     continue
                 with pytest.raises((ValueError, TypeError, KeyError)):
                     read({**written, name: wrong})
+            if name == "op" and "generation" in written:
+                continue  # older servers leave it out of a node
             with pytest.raises((ValueError, TypeError, KeyError)):
                 read({other: value for other, value in written.items() if other != name})
 

@@ -147,6 +147,10 @@ class AIStoreUpload(Upload):
     # How the upload stands.
 
     def _begin(self, request: UploadRequest) -> None:
+        if (
+            "ancestors" not in self._server.ready().abilities
+        ):  # an older server, which publishes on top of whatever is there
+            request = evolve(request, ancestors=None)
         document = wire.request_json(request)
         wire.check_json(document["draft"]["metadata"])
         size = len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())

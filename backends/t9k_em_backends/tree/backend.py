@@ -33,7 +33,7 @@ from t9k.em.records import (
 from t9k_em_backends.tree import signing
 from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
-from t9k_em_backends.tree.growing import Growing
+from t9k_em_backends.tree.growing import Growing, publication
 from t9k_em_backends.tree.heads import (
     MAX_MANIFEST_BYTES,
     Head,
@@ -202,7 +202,10 @@ class TreeBackend(Backend):
             self._check_collected(path, wanted, generation, head)
             generation, head = wanted, generations.read(wanted)
         if head is not None and head.ready and head.name == name:
-            return to_node(folder, generation, head)
+            node = to_node(folder, generation, head)
+            return (
+                node if head.kind == FOLDER else evolve(node, op=publication(generation, head, generations.read) or "")
+            )
         if wanted is None and (head is None or not head.ready) and self._always_exists(path):
             return _implicit(path)
         raise NotFound(f"there is no {_version(path, wanted)} in {self.uri}{_hint(name, wanted, head)}")

@@ -275,6 +275,7 @@ def to_node(folder: str, generation: int, head: Head) -> Node:
         file_count=head.file_count,
         size=head.size,
         deleted=not head.ready,
+        op=head.op or "",
         handle=head,
     )
 

@@ -6,6 +6,7 @@ The rules that keep data safe, each of which a test removes and sees fail:
   the collector keeps what the newest head needs, and publishes a generation before it deletes.
 - A writer whose upload the collector has fenced does not publish, and every head carries the fences on.
 - An upload whose op some head names is published, whoever wrote that head; it is never published again.
+- What goes on top of another generation of the same node comes from it: no change of another copy is overwritten.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from uuid import uuid4
 from attrs import evolve
 
 from t9k.em.backend import CopiesObjects, RecognizesContent, Upload
-from t9k.em.errors import Conflict, CorruptData, NameCollision, NotFound, UploadFenced
+from t9k.em.errors import Conflict, CorruptData, Diverged, NameCollision, NotFound, UploadFenced
 from t9k.em.names import join
 from t9k.em.records import (
     Body,
@@ -35,6 +36,7 @@ from t9k.em.records import (
 )
 from t9k_em_backends.tree import signing
 from t9k_em_backends.tree.foreign import nameable
+from t9k_em_backends.tree.growing import publication
 from t9k_em_backends.tree.heads import (
     Head,
     ManifestRef,
@@ -174,9 +176,13 @@ class TreeUpload(Upload):
             try:
                 self._base = self._tree.entries(self._request.folder, head)
             except NotFound:  # replaced and collected a moment ago: nothing to refer to, and `commit` will look again
-                return
-            if self._is_update() and self._is_same(head):
+                is_same = False
+            else:
+                is_same = self._is_update() and self._is_same(head)
+            if is_same:
                 self._finish(Outcome.UNCHANGED, generation, head)
+            elif self._is_update():
+                self._check_descent(generation, head)
 
     def _published_since(self, seen: int, generation: int, head: Head | None) -> tuple[int, Head] | None:
         """The generation that this upload published already, by a lost reply or another process with the same op."""
@@ -194,6 +200,27 @@ class TreeUpload(Upload):
                 f"the upload of {self._name!r} to {self._request.folder} was paused for so long that the collector "
                 "removed its files; upload again"
             )
+
+    def _check_descent(self, generation: int, head: Head) -> None:
+        """Refuses to put a state of the node over one that it does not come from."""
+        ancestors = self._request.ancestors
+        if ancestors is None or self._request.strategy == "replace":
+            return
+        generations = self._tree.generations(self._request.folder, self._name)
+        if publication(generation, head, generations.read) in ancestors:
+            return
+        path = join(self._request.folder, head.name)
+        known = next((number for number in range(generation - 1, 0, -1) if self._is_known(generations.read(number))), 0)
+        raise Diverged(
+            f"version {generation} of {path} is there, and this copy "
+            + (f"is version {known} with what was done to it" if known else "was not loaded from there")
+            + f": load the newest with em.load_{head.kind.lower()}({path!r}) and go on there, or upload under another name; "
+            "conflict_strategy='replace' overwrites it"
+        )
+
+    def _is_known(self, head: Head | None) -> bool:
+        ancestors = self._request.ancestors or ()
+        return head is not None and head.id == self._draft.id and head.op in ancestors
 
     def _resolve(self, head: Head) -> None:
         """Applies the strategy to a name that another node has."""
@@ -333,7 +360,11 @@ class TreeUpload(Upload):
         if outcome is Outcome.PUBLISHED:
             self._tree.keep_folder(self._request.folder, self._folder_generation)
         self.outcome = outcome
-        self.node = to_node(self._request.folder, generation, head)
+        node = to_node(self._request.folder, generation, head)
+        if outcome is Outcome.UNCHANGED and head.op is None:  # a collector repeated it
+            read = self._tree.generations(self._request.folder, self._name).read
+            node = evolve(node, op=publication(generation, head, read) or "")
+        self.node = node
 
 
 def _is_whole(file: FileEntry, info: ObjectInfo | None, *, by_etag: bool) -> bool:

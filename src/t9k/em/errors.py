@@ -22,7 +22,8 @@ EMError (RuntimeError)
 │   ├── FolderNotFound                the folder to upload into is missing
 │   └── PathNotFound (FileNotFoundError)  no such file or directory in `Artifact.fs`
 ├── Conflict (FileExistsError)        the name is taken
-│   └── NameCollision                 taken by a name that differs only by case or Unicode form
+│   ├── NameCollision                 taken by a name that differs only by case or Unicode form
+│   └── Diverged                      the same run or artifact is there in a state that this copy does not know
 ├── NotLoggedIn                       no backend was chosen
 ├── BackendError                      the place that keeps the data
 │   ├── BackendUnavailable            it did not answer, or said "later"; the outcome is unknown
@@ -134,6 +135,10 @@ class Conflict(EMError, FileExistsError):
 
 class NameCollision(Conflict):
     """The name is taken by one that differs only by case or Unicode form."""
+
+
+class Diverged(Conflict):
+    """The newest version of the same run or artifact is not one that the uploaded copy comes from; `replace` overwrites it."""
 
 
 class NotLoggedIn(EMError):

@@ -13,14 +13,16 @@ from t9k.em import history
 from t9k.em.artifact import Artifact
 from t9k.em.errors import CorruptData, CorruptLocalData, InvalidName, LocalError, NotALocalNode, NotFound
 from t9k.em.local import layout
+from t9k.em.local.descent import THERE
 from t9k.em.local.files import make_private_dir, sync_dir
 from t9k.em.local.layout import INDEX, METADATA
 from t9k.em.local.state import LocalState
-from t9k.em.names import check_name, random_text, split_version
+from t9k.em.names import check_name, parent_and_name, random_text, split_version
 from t9k.em.records import ARTIFACT, FOLDER, RUN
 from t9k.em.run import Run
 from t9k.em.transfer.downloading import download_files
 from t9k.em.transfer.growth import add_grown
+from t9k.em.transfer.uploading import target_of
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -109,6 +111,7 @@ def _remember(directory: Path, backend: Backend, node: Node) -> None:
     """Notes where a directory was fetched from."""
     state = LocalState(directory)
     state.set("origin", {"uri": backend.uri, "path": node.path, "generation": node.generation})
+    state.descent.note(THERE, node.op, target_of(backend, parent_and_name(node.path)[0]))
     state.add_remote(history.record(history.DOWNLOAD, backend.uri, node))
 
 

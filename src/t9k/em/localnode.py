@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from t9k.em import history, session
+from t9k.em.errors import Diverged, NotFound
 from t9k.em.local import forks, layout
+from t9k.em.local.descent import THERE
 from t9k.em.local.layout import METADATA
 from t9k.em.local.state import LocalState
 from t9k.em.metadata import MAX_TEXT_BYTES, check_texts, cut_texts, labels_of, mapping_of, text_of
-from t9k.em.names import check_name, check_strategy
+from t9k.em.names import check_name, check_strategy, parent_and_name
 from t9k.em.records import Body, Draft, Node, Outcome
 from t9k.em.settings import is_disabled
 from t9k.em.telling import outside, tell
-from t9k.em.transfer.uploading import upload_node
+from t9k.em.transfer.uploading import target_of, upload_node
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -123,6 +126,46 @@ class LocalNode(ABC):
     def _send(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> tuple[Outcome, Node]:
+        target = target_of(backend, folder)
+        self._learn_descent(backend, folder)
+        while True:
+            ancestors = self._state.descent.ancestors(target)
+            try:
+                outcome, node = self._send_once(
+                    backend, folder, ancestors, make_folder=make_folder, strategy=strategy, progress=progress
+                )
+            except Diverged:
+                if set(self._state.descent.ancestors(target)) <= set(ancestors):
+                    raise
+                # another process uploaded this directory meanwhile, so that the newest is its own
+            else:
+                break
+        history.add(self._state, outcome, backend.uri, node)
+        if outcome is not Outcome.SKIPPED:
+            self._state.descent.note(THERE, node.op, target)
+        return outcome, node
+
+    def _learn_descent(self, backend: Backend, folder: str) -> None:
+        """Learns the op of the version that the history names, where an earlier version of this library kept no more."""
+        if self._state.descent.is_kept():
+            return
+        for old in reversed(self.remote):
+            if old["uri"] == backend.uri and parent_and_name(old["path"])[0] == folder:
+                with contextlib.suppress(NotFound):  # collected or deleted, so that it is not the newest
+                    op = backend.stat(f"{old['path']}@{old['generation']}").op
+                    self._state.descent.note(THERE, op, target_of(backend, folder))
+                return
+
+    def _send_once(
+        self,
+        backend: Backend,
+        folder: str,
+        ancestors: tuple[str, ...],
+        *,
+        make_folder: bool,
+        strategy: str,
+        progress: Progress | None,
+    ) -> tuple[Outcome, Node]:
         self._prepare(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
         self._save_metadata()
         draft = Draft(
@@ -132,7 +175,7 @@ class LocalNode(ABC):
             id=self.id,
             metadata=self._metadata(),
         )
-        outcome, node = upload_node(
+        return upload_node(
             backend,
             folder,
             draft,
@@ -141,10 +184,9 @@ class LocalNode(ABC):
             make_folder=make_folder,
             prefer_alternative=history.is_at_alternative(self.remote, backend.uri, folder, self.alternative_name),
             journal=self._state,
+            ancestors=ancestors,
             progress=progress,
         )
-        history.add(self._state, outcome, backend.uri, node)
-        return outcome, node
 
     def _upload(self, folder: str, *, make_folder: bool, strategy: str) -> None:
         """What `upload` does, after the reference's arguments."""

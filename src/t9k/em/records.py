@@ -214,6 +214,9 @@ class UploadRequest:
         resumed: Whether `op` was used before, by a process that did not finish; perhaps used is used.
         since: A generation of the name that is older than `op`; what was published up to it need not be looked through.
         prefer_alternative: Whether the node was uploaded here under its alternative name before.
+        ancestors: The ops that what is uploaded comes from: those that its copy was loaded from, and those that it uploaded or
+            began to. A newest generation of the same node by another op is a conflict but for 'replace'. None to publish on
+            top of whatever is there.
         bodies: The bytes of files by key, as far as the caller has them at hand: a resumed upload compares them with what
             it finds in the store. Those that it has to send are given to `Upload.put` all the same.
     """
@@ -227,6 +230,7 @@ class UploadRequest:
     resumed: bool = False
     since: int = 0
     prefer_alternative: bool = False
+    ancestors: tuple[str, ...] | None = None
     bodies: Mapping[str, Body] = field(factory=dict, repr=False, eq=False)
 
     @files.validator
@@ -290,6 +294,7 @@ class Node:
         file_count: Number of files.
         size: Of all files together, in bytes.
         deleted: Whether this generation says that the node was deleted.
+        op: The upload that it is, as `stat` and an upload tell; '' where a listing leaves it out, and of folders and deletions.
         handle: The backend's own; callers pass it back and do not look inside.
     """
 
@@ -303,6 +308,7 @@ class Node:
     file_count: int = 0
     size: int = 0
     deleted: bool = False
+    op: str = field(default="", eq=False)
     handle: Any = field(default=None, repr=False, eq=False)
 
     @property

@@ -16,6 +16,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from t9k.em import errors
+from t9k.em.names import is_op
 from t9k.em.records import (
     ARTIFACT,
     FOLDER,
@@ -46,6 +47,7 @@ ASSET_HUB: Final = "t9k-assethub"
 """The folder in a user's home in which Models and Datasets lie: `/<user>/t9k-assethub/{model,dataset}/<folder>/<asset>`."""
 
 MAX_DEPTH: Final = 64
+MOST_ANCESTORS: Final = 2000
 MAX_HEADER_BYTES: Final = 8 << 10
 
 _LENGTH = struct.Struct(">I")
@@ -98,6 +100,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "upload_not_found": Code(404, errors.UploadForgotten),
         "conflict": Code(409, errors.Conflict),
         "name_collision": Code(409, errors.NameCollision),
+        "diverged": Code(409, errors.Diverged),
         "upload_fenced": Code(409, errors.UploadFenced),
         # The server, and the store behind it.
         "internal": Code(500, errors.BackendError),
@@ -166,6 +169,7 @@ def node_json(node: Node, permission: str = OWN) -> dict[str, Any]:
         "fileCount": node.file_count,
         "size": node.size,
         "deleted": node.deleted,
+        "op": node.op,
         "metadata": metadata,
     }
 
@@ -187,6 +191,7 @@ def node_of(record: Mapping[str, Any]) -> Node:
         file_count=_count(record["fileCount"]),
         size=_count(record["size"]),
         deleted=bool(record["deleted"]),
+        op=_op_or_none(record.get("op", "")),  # older servers do not tell
     )
 
 
@@ -232,6 +237,7 @@ def request_json(request: UploadRequest) -> dict[str, Any]:
         "resumed": request.resumed,
         "since": request.since,
         "preferAlternative": request.prefer_alternative,
+        **({} if request.ancestors is None else {"ancestors": list(request.ancestors)}),
     }
 
 
@@ -261,6 +267,7 @@ def request_of(record: Mapping[str, Any]) -> UploadRequest:
         resumed=bool(record["resumed"]),
         since=_count(record["since"]),
         prefer_alternative=bool(record["preferAlternative"]),
+        ancestors=_ops(record.get("ancestors")),
     )
 
 
@@ -410,6 +417,20 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
+
+
+def _op_or_none(value: Any) -> str:
+    if _text(value) and not is_op(value):
+        raise ValueError(f"{value!r} is no upload")
+    return str(value)
+
+
+def _ops(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if len(_list(value)) > MOST_ANCESTORS or not all(isinstance(op, str) and is_op(op) for op in value):
+        raise ValueError(f"`ancestors` is no list of at most {MOST_ANCESTORS} uploads")
+    return tuple(value)
 
 
 def _count(value: Any) -> int:

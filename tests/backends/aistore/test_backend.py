@@ -10,13 +10,13 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.backends.aistore.clients import Clients
 from tests.services.aistore import AIStorePlace, Someone
 
-from t9k.em.testing import BackendSuite, GrowsSuite, SendsDirectSuite, TakesPartsSuite, backend_machine
+from t9k.em.testing import BackendSuite, DescentSuite, GrowsSuite, SendsDirectSuite, TakesPartsSuite, backend_machine
 from t9k_em_backends.aistore import AIStoreBackend
 
 QUICK = settings(max_examples=3, stateful_step_count=25, deadline=None)
 
 
-class OnServer(BackendSuite, TakesPartsSuite, GrowsSuite):
+class OnServer(BackendSuite, DescentSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
     def someone(self) -> Someone:
         raise NotImplementedError

@@ -17,6 +17,7 @@ from t9k.em.testing import (
     BackendWrapper,
     CollectsSuite,
     CopiesObjectsSuite,
+    DescentSuite,
     Fault,
     Faults,
     FaultyBackend,
@@ -58,7 +59,7 @@ class TestStaleStoreThatIsUpToDate(ObjectStoreSuite):
         return StaleStore(MemoryStore(), Random(0))
 
 
-class TestBackendWrapper(BackendSuite, CollectsSuite):
+class TestBackendWrapper(BackendSuite, DescentSuite, CollectsSuite):
     @pytest.fixture
     def backend(self):
         return BackendWrapper(MemoryBackend(MemoryStore(), "memory://test"))

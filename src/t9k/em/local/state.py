@@ -4,6 +4,7 @@
 
     state.yaml           remote: the upload and download history; artifacts: id -> local directory;
                          origin: where the objects that are not here can be fetched
+    ancestors            the uploads that this copy comes from, see `t9k.em.local.descent`
     uploads/<hash>.yaml  an upload that is under way: its target, op and content
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.local import forks, reentry
+from t9k.em.local.descent import BEGAN, Descent
 from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import PRIVATE, read_mapping, write_mapping
 from t9k.em.names import is_op, new_op
@@ -30,10 +32,14 @@ class LocalState:
 
     Args:
         directory: Of the run or artifact.
+
+    Attributes:
+        descent: The uploads that the copy comes from.
     """
 
     def __init__(self, directory: Path) -> None:
         self._private = directory / PRIVATE
+        self.descent = Descent(directory)
         self.forget_parent()
         forks.watch(self)
 
@@ -75,6 +81,9 @@ class LocalState:
         if known.get("digest") == digest and is_op(str(known.get("op"))):
             return known["op"], True
         op = new_op()
+        if is_op(str(known.get("op"))):  # it may be published, and an earlier version did not note it
+            self.descent.note(BEGAN, known["op"], target)
+        self.descent.note(BEGAN, op, target)
         make_private_dir(path.parent, exist_ok=True)
         write_mapping(path, {"target": target, "op": op, "digest": digest})
         return op, False

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from t9k.em.server.accounts import Scope
-from t9k.em.wire import CODES
+from t9k.em.wire import CODES, MOST_ANCESTORS
 
 _Item = TypeVar("_Item")
 MAX_TEXT = 4096
@@ -17,6 +17,7 @@ MAX_TEXT = 4096
 Path = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, examples=["/alice/mnist/cnn"])]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
+Op = Annotated[str, Field(min_length=1, max_length=64, examples=["20261125T101500.000000Z-4e48t2abcd"])]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -111,6 +112,7 @@ class Node(_Answered):
     file_count: int
     size: int
     deleted: bool
+    op: str
     metadata: dict[str, Any]
 
 
@@ -158,7 +160,7 @@ class FileIn(_Sent):
 class UploadIn(_Sent):
     """What begins an upload, see `t9k.em.records.UploadRequest`."""
 
-    op: Annotated[str, Field(min_length=1, max_length=64, examples=["20261125T101500.000000Z-4e48t2abcd"])]
+    op: Op
     folder: Path
     draft: DraftIn
     files: list[FileIn]
@@ -167,6 +169,7 @@ class UploadIn(_Sent):
     resumed: bool = False
     since: Count = 0
     prefer_alternative: bool = False
+    ancestors: Annotated[list[Op], Field(max_length=MOST_ANCESTORS)] | None = None
 
 
 class UploadState(_Answered):

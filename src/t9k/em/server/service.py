@@ -122,7 +122,7 @@ class Service:
 
     def abilities(self) -> list[str]:
         """What this deployment can do beyond what every one can."""
-        found = {"parts": True, "direct": self.signs, "grows": isinstance(self.backend, Grows)}
+        found = {"parts": True, "ancestors": True, "direct": self.signs, "grows": isinstance(self.backend, Grows)}
         return [name for name, has in found.items() if has]
 
     def open(self) -> None:

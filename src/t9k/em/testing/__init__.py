@@ -6,7 +6,14 @@ subclasses it and overrides one fixture; a machine compares any history with a s
 ```python
 import pytest
 
-from t9k.em.testing import BackendSuite, CollectsSuite, ObjectStoreSuite, backend_machine, object_store_machine
+from t9k.em.testing import (
+    BackendSuite,
+    CollectsSuite,
+    DescentSuite,
+    ObjectStoreSuite,
+    backend_machine,
+    object_store_machine,
+)
 
 
 class TestMyStore(ObjectStoreSuite):
@@ -15,7 +22,7 @@ class TestMyStore(ObjectStoreSuite):
         return MyStore(tmp_path / "new")
 
 
-class TestMyBackend(BackendSuite, CollectsSuite):
+class TestMyBackend(BackendSuite, DescentSuite, CollectsSuite):
     @pytest.fixture
     def backend(self, tmp_path):
         return MyBackend(MyStore(tmp_path / "new"), "my://new")
@@ -30,8 +37,8 @@ TestMyBackendHistory = backend_machine(lambda: [MyBackend(make_store(), "my://ne
 ```
 
 What only some stores and backends can do has a suite of its own, which a test class inherits beside the first: for stores
-`CopiesObjectsSuite`, `FillsBuffersSuite`, `SweepsTemporarySuite`, `AssemblesPartsSuite` and `SignsRequestsSuite`, for backends `CollectsSuite`,
-`ServesUsersSuite`, `TakesPartsSuite`, `GrowsSuite`, `SendsDirectSuite` and `SignsReadsSuite`. Where several clients of one place do not share their state, override
+`CopiesObjectsSuite`, `FillsBuffersSuite`, `SweepsTemporarySuite`, `AssemblesPartsSuite` and `SignsRequestsSuite`, for backends
+`DescentSuite`, `CollectsSuite`, `ServesUsersSuite`, `TakesPartsSuite`, `GrowsSuite`, `SendsDirectSuite` and `SignsReadsSuite`. Where several clients of one place do not share their state, override
 `new_store` or `new_backend` as well, and return several backends to `backend_machine`: conflicts then happen between
 clients and not only between threads.
 """
@@ -56,6 +63,7 @@ pytest.register_assert_rewrite(
 )
 
 from t9k.em.testing.backend_suite import BackendSuite, CollectsSuite
+from t9k.em.testing.descent_suite import DescentSuite
 from t9k.em.testing.faults import Fault, Faults, FaultyBackend, FaultyStore, SimulatedCrash
 from t9k.em.testing.growing_suite import GrowsSuite
 from t9k.em.testing.machines import backend_machine, object_store_machine
@@ -73,6 +81,7 @@ __all__ = [
     "BackendWrapper",
     "CollectsSuite",
     "CopiesObjectsSuite",
+    "DescentSuite",
     "Fault",
     "Faults",
     "FaultyBackend",

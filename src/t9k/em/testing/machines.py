@@ -32,6 +32,7 @@ _SMALL = st.sampled_from([b"", b"x", b"y", b"yy", b"0123456789" * 10])
 _FOLDERS = st.sampled_from(["f", "f/g", "h"])
 _NAMES = st.sampled_from(["m", "m", "M", "n"])
 _CONTENTS = st.dictionaries(st.sampled_from(["a", "b/c", "#?d"]), _SMALL, max_size=3)
+_ANCESTORS = st.sampled_from(["not said", "nothing", "the first", "all", "all"])
 _METADATA = st.sampled_from([{}, {"n": 1}, {"n": {"é": [None, 1.5]}}])
 
 
@@ -166,6 +167,7 @@ class _BackendMachine(RuleBasedStateMachine):
         self._base = f"/{self._reference.whoami()}/{random_text(12)}"
         self._count = 0
         self._ops: set[str] = set()
+        self._uploads: dict[str, list[str]] = defaultdict(list)
         self._ops_at_collect: set[str] = set()
         self._published: dict[str, dict[int, Mapping[str, bytes]]] = defaultdict(dict)
         self._kept: dict[str, set[int]] = defaultdict(set)
@@ -215,6 +217,7 @@ class _BackendMachine(RuleBasedStateMachine):
         strategy=st.sampled_from(STRATEGIES),
         make_folder=st.booleans(),
         prefer_alternative=st.booleans(),
+        ancestors=_ANCESTORS,
     )
     def begin(
         self,
@@ -226,6 +229,7 @@ class _BackendMachine(RuleBasedStateMachine):
         strategy: str,
         make_folder: bool,
         prefer_alternative: bool,
+        ancestors: str,
     ) -> Any:
         request = make_request(
             f"{self._base}/{folder}".rstrip("/"),
@@ -238,6 +242,7 @@ class _BackendMachine(RuleBasedStateMachine):
             strategy=strategy,
             make_folder=make_folder,
             prefer_alternative=prefer_alternative,
+            ancestors=self._ancestors(ancestors, node),
         )
         return self._begin(number, request, contents)
 
@@ -253,9 +258,16 @@ class _BackendMachine(RuleBasedStateMachine):
     def finish(self, pair: _Pair) -> Any:
         return self._finish(pair)
 
-    @rule(target=ended_uploads, number=_CLIENTS, node=nodes, contents=_CONTENTS, strategy=st.sampled_from(STRATEGIES))
-    def upload(self, number: int, node: Draft, contents: dict[str, bytes], strategy: str) -> Any:
-        pair = self.begin(number, node, "", contents, {}, strategy, True, False)
+    @rule(
+        target=ended_uploads,
+        number=_CLIENTS,
+        node=nodes,
+        contents=_CONTENTS,
+        strategy=st.sampled_from(STRATEGIES),
+        ancestors=_ANCESTORS,
+    )
+    def upload(self, number: int, node: Draft, contents: dict[str, bytes], strategy: str, ancestors: str) -> Any:
+        pair = self.begin(number, node, "", contents, {}, strategy, True, False, ancestors)
         return self._finish(pair) if isinstance(pair, _Pair) else multiple()
 
     @rule(target=open_uploads, number=_CLIENTS, pair=consumes(open_uploads))
@@ -269,6 +281,11 @@ class _BackendMachine(RuleBasedStateMachine):
             assert again.subject.outcome is Outcome.PUBLISHED
             self._compare_uploads(again)
 
+    def _ancestors(self, which: str, node: Draft) -> Sequence[str] | None:
+        """What a copy of a node comes from: not said, nothing, its first upload, or all of them."""
+        ops = self._uploads[node.id]
+        return None if which == "not said" else ops[: {"nothing": 0, "the first": 1, "all": len(ops)}[which]]
+
     def _begin(self, number: int, request: UploadRequest, contents: Mapping[str, bytes]) -> Any:
         """Begins at both; what it returns goes into a bundle: nothing when both refuse."""
         expected, error = _attempt(lambda: self._reference.begin(request))
@@ -279,6 +296,7 @@ class _BackendMachine(RuleBasedStateMachine):
         if subject is None or expected is None:
             return multiple()
         self._ops.add(request.op)
+        self._uploads[request.draft.id].append(request.op)
         return _Pair(request=request, contents=contents, subject=subject, reference=expected)
 
     def _finish(self, pair: _Pair) -> Any:

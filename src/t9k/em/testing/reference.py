@@ -14,7 +14,7 @@ from uuid import uuid4
 from attrs import evolve, field, frozen
 
 from t9k.em.backend import Backend, Upload
-from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision, NotFound
+from t9k.em.errors import Conflict, Diverged, FolderNotFound, InvalidInput, NameCollision, NotFound
 from t9k.em.names import fold, join, parent_and_name, split_version
 from t9k.em.records import FOLDER, Body, FileEntry, FileSpec, Node, Outcome, UploadRequest, utc_text
 
@@ -83,6 +83,7 @@ class ReferenceBackend(Backend):
         generations = self.generations(*parent_and_name(generation.node.path))
         node = evolve(
             generation.node,
+            op=generation.op,
             generation=len(generations) + 1,
             modified=utc_text(),
             writer=self._user,
@@ -269,6 +270,8 @@ class _ReferenceUpload(Upload):
             same_files = {_spec(key, data) for key, data in there.contents.items()} == set(self._request.files)
             if same_files and node.metadata == self._draft.metadata:
                 self._finish(Outcome.UNCHANGED, node)
+            elif strategy != "replace" and not self._comes_from(there):
+                raise Diverged(f"{node.path} is newer")
         elif strategy == "new" and self._name != self._draft.alternative_name:
             self._name = self._draft.alternative_name
             if self._sent:
@@ -280,6 +283,9 @@ class _ReferenceUpload(Upload):
             raise Conflict(f"{node.path} is there")
         elif strategy == "skip":
             self._finish(Outcome.SKIPPED, node)
+
+    def _comes_from(self, there: Generation) -> bool:
+        return self._request.ancestors is None or there.op in self._request.ancestors
 
     def _finish(self, outcome: Outcome, node: Node) -> None:
         self.outcome, self.node = outcome, node

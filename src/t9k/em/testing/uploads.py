@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -28,6 +28,7 @@ def make_request(
     op: str | None = None,
     resumed: bool = False,
     prefer_alternative: bool = False,
+    ancestors: Sequence[str] | None = None,
 ) -> UploadRequest:
     """The request for an upload of some bytes; what is not given is new and unique.
 
@@ -44,6 +45,7 @@ def make_request(
         op: See `UploadRequest`.
         resumed: See `UploadRequest`.
         prefer_alternative: See `UploadRequest`.
+        ancestors: See `UploadRequest`.
     """
     unique = str(uuid4())
     return UploadRequest(
@@ -63,6 +65,7 @@ def make_request(
         op=op or new_op(),
         resumed=resumed,
         prefer_alternative=prefer_alternative,
+        ancestors=None if ancestors is None else tuple(ancestors),
     )
 
 

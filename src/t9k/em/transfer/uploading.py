@@ -51,6 +51,7 @@ def upload_node(
     prefer_alternative: bool = False,
     journal: Journal | None = None,
     since: int = 0,
+    ancestors: tuple[str, ...] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Outcome, Node]:
     """Uploads a node; see `t9k.em.backend.Backend.begin` and `Upload` for what can go wrong.
@@ -65,6 +66,7 @@ def upload_node(
         prefer_alternative: Whether it was uploaded there under its alternative name before.
         journal: Where the op is kept meanwhile.
         since: See `UploadRequest`.
+        ancestors: See `UploadRequest`.
         progress: Told how far it is.
 
     Returns:
@@ -78,7 +80,7 @@ def upload_node(
     journal = journal or NoJournal()
     progress = progress or Silent()
     files = tuple(FileSpec(key=key, size=body.size, sha256=body.sha256) for key, body in sorted(bodies.items()))
-    target = f"{backend.uri}#{folder}"
+    target = target_of(backend, folder)
     while True:
         op, resumed = journal.op_for(target, _digest(draft, files))
         request = UploadRequest(
@@ -91,6 +93,7 @@ def upload_node(
             resumed=resumed,
             since=since,
             prefer_alternative=prefer_alternative,
+            ancestors=ancestors,
             bodies=bodies,
         )
         try:
@@ -106,6 +109,11 @@ def upload_node(
     assert upload.outcome is not None  # noqa: S101 - what _run loops for
     assert upload.node is not None  # noqa: S101 - comes with the outcome
     return upload.outcome, upload.node
+
+
+def target_of(backend: Backend, folder: str) -> str:
+    """How a journal calls a folder of a backend."""
+    return f"{backend.uri}#{folder}"
 
 
 def _run(backend: Backend, upload: Upload, bodies: Mapping[str, Body], name: str, progress: Progress) -> None:
