@@ -13,6 +13,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 FRAMEWORKS := .venv-frameworks
+NOTEBOOKS := .venv-notebooks
 PEERS := .venv-peers
 LOG_PEERS := .venv-log-peers
 LOGGERS := trackio swanlab tensorboardX neptune aim wandb mlflow dvclive
@@ -23,7 +24,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
 CAN_VENV := import ensurepip, venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-server openapi test test-frameworks coverage coverage-report lint format docs pictures bench-object-stores bench-memory bench-server-load bench-server-throughput lock clean distclean
+.PHONY: help demo demo-server openapi test test-frameworks test-notebooks coverage coverage-report lint format docs pictures bench-object-stores bench-memory bench-server-load bench-server-throughput lock clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +40,9 @@ test: $(VENV)/.has-test ## run the tests
 
 test-frameworks: $(FRAMEWORKS)/.has-frameworks ## run the tests that need PyTorch and TensorFlow (about 1 GB)
 	$(FRAMEWORKS)/bin/python -m pytest $(ARGS) tests/frameworks
+
+test-notebooks: $(NOTEBOOKS)/.has-notebooks ## run the notebooks with an older ipykernel and IPython
+	$(NOTEBOOKS)/bin/python -m pytest $(ARGS) tests/notebooks
 
 coverage: ## run the tests and say which branches they miss
 	$(MAKE) test ARGS="--cov --cov-report= -m 'not greenlets' $(ARGS)"
@@ -93,7 +97,7 @@ clean: ## remove what was built
 	find src backends tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments too
-	rm -rf $(VENV) $(FRAMEWORKS) $(PEERS) $(LOG_PEERS)
+	rm -rf $(VENV) $(FRAMEWORKS) $(NOTEBOOKS) $(PEERS) $(LOG_PEERS)
 
 # --- environments ----------------------------------------------------------------------------------------------------
 # A file .has-X says that X was installed from the present pins.
@@ -134,6 +138,13 @@ $(FRAMEWORKS)/.has-frameworks: $(PINS)
 	$(FRAMEWORKS)/bin/python -m pip install --quiet $(TORCH)
 	$(FRAMEWORKS)/bin/python -m pip install --quiet 'tensorflow-cpu==2.21.*' numpy
 	$(FRAMEWORKS)/bin/python -m pip install --quiet -e '.[testing]' --group test-base
+	@touch $@
+
+# The last IPython before cells set `sys.stdout.write`, and the last ipykernel of the series before 7.
+$(NOTEBOOKS)/.has-notebooks: $(PINS)
+	$(call create-with-pip,$(NOTEBOOKS))
+	$(NOTEBOOKS)/bin/python -m pip install --quiet 'ipykernel==6.29.5' 'ipython==8.37.0' 'nbclient>=0.10' 'papermill>=2.6' tqdm
+	$(NOTEBOOKS)/bin/python -m pip install --quiet -e '.[testing]' --group test-base
 	@touch $@
 
 # What the benchmarks compare with; programs, of no use to the tests.

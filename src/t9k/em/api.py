@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from t9k.em import session
 from t9k.em.artifact import Artifact
 from t9k.em.capture import Capture
+from t9k.em.capture.output import Output, check_output
 from t9k.em.errors import EMError, InvalidInput, NotALocalNode, UploadFailed
 from t9k.em.fetching import fetch_artifact, fetch_run
 from t9k.em.live.source import Destination
@@ -44,6 +45,7 @@ def create_run(
     *,
     folder_path: str | None = None,
     system_metrics: float | None = None,
+    output: Output = "stream",
 ) -> Run:
     """Creates and initializes a new Run.
 
@@ -66,6 +68,8 @@ def create_run(
         folder_path: Another name of `folder`, which the reference's examples use.
         system_metrics: Seconds between two samples of processor, memory, disk, network and NVIDIA GPUs, which are
             logged as metrics of type 'system'; None for none. Needs `pip install 't9k-em[system]'`.
+        output: What is copied to the log: 'stream' for what Python writes to stdout and stderr; 'fd' also for what child processes and C
+            libraries print to the descriptors 1 and 2, by a helper process; 'off' for nothing.
 
     Returns:
         A Run instance created and initialized.
@@ -75,7 +79,7 @@ def create_run(
         InvalidName: `name` cannot be the name of a run.
         InvalidHparams: `hparams` is no dict, and nothing that has the form of one.
         InvalidStrategy: The conflict strategy is unknown.
-        InvalidInput: `system_metrics` is no positive number.
+        InvalidInput: `system_metrics` is no positive number, or `output` is unknown.
         LocalError: The local directory cannot be made.
 
     Examples:
@@ -95,15 +99,17 @@ def create_run(
         "make_folder": make_folder,
         "conflict_strategy": conflict_strategy,
         "system_metrics": system_metrics,
+        "output": output,
     }
     if config_path is not None:
         given |= read_run_config(Path(config_path))
     check_strategy(given["conflict_strategy"])
     destination = _destination(given) if given["auto_upload"] else None
     period_s = _period(given["system_metrics"])
+    capture = Capture(check_output(given["output"]))
     run = Run({key: given[key] for key in ("name", "labels", "description")}, hparams=given["hparams"])
     announce(_where(run, destination))  # before the output is recorded
-    run.record(Capture())
+    run.record(capture)
     run.sample(period_s)
     if destination is not None:
         run.go_live(destination)
@@ -118,6 +124,7 @@ def load_run(
     conflict_strategy: str = "new",
     *,
     system_metrics: float | None = None,
+    output: Output = "stream",
 ) -> Run:
     """Loads a Run from local or server.
 
@@ -134,6 +141,7 @@ def load_run(
         conflict_strategy: 'skip', 'error', 'new' or 'replace'; see `Run.upload`.
         system_metrics: Seconds between two samples of processor, memory, disk, network and NVIDIA GPUs, from the next `log` on, which are
             logged as metrics of type 'system'; None for none. Needs `pip install 't9k-em[system]'`.
+        output: What is copied to the log from the next `log` on; see `create_run`.
 
     Returns:
         A Run instance loaded.
@@ -144,6 +152,7 @@ def load_run(
     """
     check_strategy(conflict_strategy)
     period_s = _period(system_metrics)
+    capture = Capture(check_output(output))
     path = session.text_of_place(path)
     if is_disabled():
         from t9k.em.disabled import run_called  # noqa: PLC0415 - seldom needed
@@ -151,7 +160,7 @@ def load_run(
         return run_called(path)
     local = _local_directory(path, RUN)
     run = Run.open_directory(local) if local else fetch_run(*session.locate(path))
-    run.resume_with(Capture())
+    run.resume_with(capture)
     run.sample(period_s)
     if auto_upload:
         run.go_live(

@@ -30,6 +30,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "make_folder": (lambda value: isinstance(value, bool), "true or false"),
     "conflict_strategy": (lambda value: isinstance(value, str), "a string"),
     "system_metrics": (_is_number, "a number of seconds"),
+    "output": (lambda value: isinstance(value, str), "a string"),
 }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t9k.em import settings
-from t9k.em.capture.output import OutputLog
+from t9k.em.capture.output import Output, OutputLog
 from t9k.em.errors import LocalError
 from t9k.em.local.layout import DIFF, GIT, LOG, PACKAGES, PLATFORM, write_mapping, write_text
 from t9k.em.telling import tell
@@ -30,10 +30,14 @@ class Capture:
     """The platform, git and output information of this process, for one run.
 
     Platform and git are collected in threads and written when they are known; after them all packages and the uncommitted changes.
+
+    Args:
+        output: How the output is taken, see `output.OutputLog`; 'off' for not at all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, output: Output = "stream") -> None:
         self._collectors: list[Background] = []
+        self._through = output
         self._output: OutputLog | None = None
         self._directory = Path()
 
@@ -58,7 +62,9 @@ class Capture:
 
     def start_output(self, directory: Path) -> None:
         """Copies what the process prints to the log of the run, after what is there already."""
-        self._output = OutputLog(directory / LOG)
+        if self._through == "off":
+            return
+        self._output = OutputLog(directory / LOG, self._through)
         self._output.start()
 
     def finished_output(self, size: int) -> int:

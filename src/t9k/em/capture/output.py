@@ -1,45 +1,61 @@
 """Keep what a run prints: `sys.stdout` and `sys.stderr` go on as before, and into a file as well.
 
-The text is taken where Python writes it, so what a child process or a C library prints to the descriptor is not kept.
+Each piece of text belongs to one run: the newest that goes on in the context that writes it (see `contextvars`; a thread has a context of
+its own, and so has a task of asyncio). Where none was made in that context, as in a thread that a library started, it is the newest one that
+was made in the main thread, else the only one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 from collections import deque
+from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from t9k.em.capture import tee
-from t9k.em.capture.terminal import Line
+from t9k.em.capture import streams
+from t9k.em.capture.logfile import LogFile
+from t9k.em.errors import InvalidInput
 from t9k.em.local import forks
 from t9k.em.telling import tell
 
-_STREAMS = ("stdout", "stderr")
-_MAX_PENDING_CHARS = 4096
+if TYPE_CHECKING:
+    from t9k.em.capture.descriptors import Descriptors
+
+Output = Literal["stream", "fd", "off"]
+OUTPUTS: tuple[Output, ...] = ("stream", "fd", "off")
+
+_mine: ContextVar[tuple[OutputLog, ...]] = ContextVar("t9k-em-output", default=())
+"""The logs that were started in this context, the newest first."""
+
+_going: tuple[OutputLog, ...] = ()
+"""All that go on, the oldest first; replaced as a whole."""
+
+_changing = threading.RLock()
 
 
 class OutputLog:
-    r"""A file with what the process prints, as a terminal would finally show it.
-
-    The file is current after every write: the lines that are finished, then those that are not, one for each stream,
-    which are written anew whenever they change. So progress bars (``\r``) take one line. A line longer than
-    4,096 characters counts as finished.
+    r"""A file with what the process prints, as a terminal would finally show it; see `logfile.LogFile`.
 
     Printing never fails because of the log: the first failure, such as a full disk, is told by one `IncompleteWarning`, and
-    from then on nothing more is kept. Several logs may be open at once, also of one stream, and stop in any order.
-    Thread safe. What a child made by `os.fork` prints is not kept.
+    from then on nothing more is kept. Several logs may be open at once and stop in any order. Thread safe. What a child made by
+    `os.fork` prints is kept with `through="fd"` only.
 
     Args:
         path: The file (0600), appended to if it exists; its directory must exist.
+        through: 'stream' takes what Python writes; 'fd' also what child processes and C libraries write to the descriptors 1 and 2,
+            see `descriptors.Descriptors`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, through: Output = "stream") -> None:
         self.path = path
-        self._fd = -1
+        self._through = through
+        self._file: LogFile | None = None
+        self._descriptors: Descriptors | None = None
+        self._stop_listening: Callable[[], None] = _nothing
+        self._is_of_main_thread = False
         self._committed = 0
-        self._taps: list[tee.Tap] = []
         self._unlock()
 
     def _unlock(self) -> None:
@@ -49,9 +65,18 @@ class OutputLog:
         self._queue: deque[tuple[str, str]] = deque()
 
     @property
+    def is_going(self) -> bool:
+        """Whether it takes what is printed."""
+        return self._file is not None or self._descriptors is not None
+
+    @property
     def finished(self) -> int:
         """How many bytes of the file are finished lines, which stay as they are."""
         with self._lock:
+            if self._descriptors is not None:
+                return self._descriptors.finished()
+            if self._file is not None:
+                self._committed = self._file.finished()
             return self._committed
 
     def start(self) -> None:
@@ -60,72 +85,65 @@ class OutputLog:
         A file that cannot be opened is told by an `IncompleteWarning`, and nothing is kept.
         """
         with self._lock:
-            if self._fd >= 0:
+            if self.is_going:
                 return
-            self._lines = {stream: Line() for stream in _STREAMS}
+            self._committed = 0
+            self._is_of_main_thread = threading.current_thread() is threading.main_thread()
             try:
-                fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-                self._fd = fd
-                self._end = self._committed = os.fstat(fd).st_size
-                if self._end and os.pread(fd, 1, self._end - 1) != b"\n":
-                    self._rewrite("\n", "")
+                if self._through == "fd":
+                    from t9k.em.capture.descriptors import Descriptors  # noqa: PLC0415 - few runs need it
+
+                    self._descriptors = Descriptors.take(self.path)
+                if self._descriptors is None:
+                    self._file = LogFile(self.path)
             except OSError as error:
                 self._give_up(error)
                 return
             forks.watch(self)
-            self._taps = [tee.tap(stream, self._take) for stream in _STREAMS]
+            if self._file is not None:
+                self._stop_listening = streams.listen(self)
+        _add(self)
 
     def stop(self) -> None:
         """Take no more and close the file, with unfinished lines as they are; again is fine."""
-        for tap in self._taps:
-            tap.remove()
+        _remove(self)
+        self._stop_listening()
         with self._lock:
-            self._taps = []
+            self._stop_listening = _nothing
+            descriptors, self._descriptors = self._descriptors, None
             self._close()
+        if descriptors is not None:
+            descriptors.give_back()
+
+    def hear(self, stream: str, text: str) -> bool:
+        """See `streams.Listener`."""
+        if _receiver() is not self:
+            return False
+        self._take(stream, text)
+        return True
 
     def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            with contextlib.suppress(OSError):  # closed by somebody else; everything is written already
-                os.close(fd)
+        file, self._file = self._file, None
+        if file is not None:
+            self._committed = file.finished()
+            file.close()
 
     def _take(self, stream: str, text: str) -> None:
         """Keep a piece of text that was printed."""
         with self._lock:
-            if self._fd < 0:
-                return
             self._queue.append((stream, text))
             if self._writing:
                 return  # printed while printing, by this very thread
             self._writing = True
             try:
-                while self._queue and self._fd >= 0:
-                    self._keep(*self._queue.popleft())
+                while self._queue:
+                    piece = self._queue.popleft()
+                    if self._file is not None:
+                        self._file.keep(*piece)
             except OSError as error:
                 self._give_up(error)
             finally:
                 self._writing = False
-
-    def _keep(self, stream: str, text: str) -> None:
-        line = self._lines[stream]
-        finished = line.feed(text)
-        if len(line.text) > _MAX_PENDING_CHARS:
-            finished += line.cut()
-        self._rewrite(finished, "\n".join(line.text for line in self._lines.values() if line.text))
-
-    def _rewrite(self, finished: str, pending: str) -> None:
-        """Put text after what is committed; the first part of it is committed as well."""
-        committed = finished.encode("utf-8", "backslashreplace")
-        data = committed + pending.encode("utf-8", "backslashreplace")
-        end = self._committed + len(data)
-        view, offset = memoryview(data), self._committed
-        while view:
-            written = os.pwrite(self._fd, view, offset)
-            view, offset = view[written:], offset + written
-        if end < self._end:
-            os.ftruncate(self._fd, end)
-        self._end = end
-        self._committed += len(committed)
 
     def _give_up(self, error: OSError) -> None:
         self._close()
@@ -134,9 +152,52 @@ class OutputLog:
 
     def forget_parent(self) -> None:
         """See `t9k.em.local.forks`: the parent goes on writing this file, at offsets that only it knows."""
-        tee.unlock()
+        global _changing  # noqa: PLW0603 - there is one for the process
+        _changing = threading.RLock()
+        streams.unlock()
         self._unlock()
-        for tap in self._taps:
-            tap.remove()
-        self._taps = []
+        self._stop_listening()
+        self._stop_listening = _nothing
+        self._descriptors = None  # what is printed here goes the same way as what the parent prints
         self._close()
+        _remove(self)
+
+
+def check_output(output: str) -> Output:
+    """Return how the output is taken, if that is a way.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    if output not in OUTPUTS:
+        raise InvalidInput(f"output {output!r} is unknown; use one of {', '.join(map(repr, OUTPUTS))}")
+    return output
+
+
+def _nothing() -> None:
+    """Nothing is to be ended."""
+
+
+def _add(log: OutputLog) -> None:
+    global _going  # noqa: PLW0603 - the state of the process
+    _mine.set((log, *(other for other in _mine.get() if other.is_going and other is not log)))
+    with _changing:
+        _going = (*(other for other in _going if other is not log), log)
+
+
+def _remove(log: OutputLog) -> None:
+    global _going  # noqa: PLW0603 - the state of the process
+    with _changing:
+        _going = tuple(other for other in _going if other is not log)
+
+
+def _receiver() -> OutputLog | None:
+    """The log to which the text belongs that this context writes."""
+    for log in _mine.get():
+        if log.is_going:
+            return log
+    going = _going
+    for log in reversed(going):
+        if log._is_of_main_thread:  # noqa: SLF001 - of this class
+            return log
+    return going[0] if len(going) == 1 else None

@@ -1,0 +1,101 @@
+"""The file with the output of a run: the rows that are finished, then those that may still change."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from pathlib import Path
+
+from t9k.em.capture.terminal import MOST_ROWS, Screen
+
+STREAMS = ("stdout", "stderr")
+
+
+class LogFile:
+    """A file that shows what two streams would finally look like on a terminal; current after every `keep`.
+
+    Rows that may still change are written anew whenever they do. Where a cursor goes back up, the rows that were finished last are
+    taken back, unless the other stream finished one after them or `finished` has promised that they stay. Not thread safe.
+
+    Args:
+        path: The file (0600), appended to if it exists; its directory must exist.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._screens = {stream: Screen(lambda stream=stream: self._take_back(stream)) for stream in STREAMS}  # type: ignore[misc]
+        self._past: deque[tuple[str, str, int]] = deque(maxlen=MOST_ROWS)  # stream, row, bytes
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        self._end = self._committed = os.fstat(self._fd).st_size
+        try:
+            if self._end and os.pread(self._fd, 1, self._end - 1) != b"\n":
+                self._rewrite(b"\n", "")
+        except OSError:
+            self.close()
+            raise
+
+    def keep(self, stream: str, text: str) -> None:
+        """Take text that was printed.
+
+        Args:
+            stream: 'stdout' or 'stderr'.
+            text: Any piece of it.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        finished = self._screens[stream].feed(text)
+        if finished:
+            others = [(name, screen.settle()) for name, screen in self._screens.items() if name != stream]
+            for name, rows in (*others, (stream, finished)):
+                if rows:
+                    self._note(name, rows)
+            finished = "".join(rows for _, rows in others) + finished
+        data = finished.encode("utf-8", "backslashreplace")
+        pending = ""
+        for screen in self._screens.values():
+            if screen.text:
+                pending = f"{pending}\n{screen.text}" if pending and pending[-1] != "\n" else pending + screen.text
+        self._rewrite(data, pending)
+
+    def finished(self) -> int:
+        """How many bytes of the file stay as they are, from now on."""
+        self._past.clear()
+        return self._committed
+
+    def close(self) -> None:
+        """Close the file, with unfinished rows as they are; again is fine."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):  # closed by somebody else; everything is written already
+                os.close(fd)
+
+    def _note(self, stream: str, finished: str) -> None:
+        """Remember the rows that were finished last."""
+        for row in finished.splitlines(keepends=True)[-MOST_ROWS:] if finished[-1] == "\n" else ():
+            self._past.append((stream, row, len(row.encode("utf-8", "backslashreplace"))))
+        if finished[-1] != "\n":
+            self._past.clear()  # a part of a row, which its other part continues
+
+    def _take_back(self, stream: str) -> str | None:
+        if not self._past or self._past[-1][0] != stream:
+            return None
+        _, row, size = self._past.pop()
+        self._committed -= size
+        return row
+
+    def _rewrite(self, committed: bytes, pending: str) -> None:
+        """Put bytes after those that are committed, and unfinished text after them; the first are committed as well."""
+        data = committed + pending.encode("utf-8", "backslashreplace")
+        end = self._committed + len(data)
+        view, offset = memoryview(data), self._committed
+        while view:
+            written = os.pwrite(self._fd, view, offset)
+            view, offset = view[written:], offset + written
+        if end < self._end:
+            os.ftruncate(self._fd, end)
+        self._end = end
+        self._committed += len(committed)

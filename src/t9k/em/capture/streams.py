@@ -1,0 +1,316 @@
+"""Be told what is written to `sys.stdout` and `sys.stderr`, at the streams themselves, whoever took hold of them before.
+
+The stream objects stay in their place, so that handlers of logging, progress bars and consoles that were made with them are heard too.
+How one is tapped depends on its kind; ADR 0017 says why none of this can call itself without end:
+
+- A text stream over bytes (`io.TextIOWrapper`, so every console, pipe and file) is tapped at its binary stream, below whatever others put
+  on top of the text stream, and hands bytes down at once while it is tapped.
+- A stream whose class is written in Python (that of Jupyter) gets a subclass of its class, with `write` as a property. What others
+  assign to `write` goes below the tap, and a tap that they assign back is taken off first.
+- Any other one (`io.StringIO`) gets an attribute `write`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+Tell = Callable[[str, str], None]
+
+_MISSING = object()
+_lock = threading.RLock()
+_taps: dict[int, _Tap] = {}  # by the identity of the stream, which the tap keeps alive
+_inside = threading.local()
+
+
+class Listener(Protocol):
+    """Somebody who wants to know what is written."""
+
+    def hear(self, stream: str, text: str) -> bool:
+        """Take a piece of text, after it was written, in the thread that wrote it; must not raise.
+
+        Args:
+            stream: 'stdout' or 'stderr'.
+            text: The text.
+
+        Returns:
+            Whether it was taken; then the streams below this one do not tell it again.
+        """
+
+
+def unlock() -> None:
+    """Forget who holds the lock: in a child made by fork, a thread that does not exist there."""
+    global _lock, _inside  # noqa: PLW0603 - there is one of each in a process
+    _lock = threading.RLock()
+    _inside = threading.local()
+
+
+def listen(listener: Listener) -> Callable[[], None]:
+    """Tell a listener from now on what is written to the streams that stand there now.
+
+    Args:
+        listener: Told.
+
+    Returns:
+        What ends it; again is fine. The last listener of a stream gives it back as it was.
+    """
+    with _lock:
+        mine = [_tap(name, stream) for name in ("stdout", "stderr") for stream in _streams(name)]
+        for tap in mine:
+            tap.listeners = (*tap.listeners, listener)
+
+    def stop() -> None:
+        with _lock:
+            while mine:
+                tap = mine.pop()
+                tap.listeners = tuple(other for other in tap.listeners if other is not listener)
+                if not tap.listeners:
+                    _taps.pop(id(tap.stream), None)
+                    tap.remove()
+
+    return stop
+
+
+def _streams(name: str) -> list[Any]:
+    """The streams that one name stands for: the one in its place, and the first one, where that writes to the same descriptor."""
+    current, first = getattr(sys, name), getattr(sys, f"__{name}__")
+    if current is None:
+        current = _Nowhere()
+        setattr(sys, name, current)
+    if first is None or first is current or _descriptor(first) != _descriptor(current):
+        return [current]
+    return [current, first]
+
+
+def _descriptor(stream: Any) -> object:
+    try:
+        return stream.fileno()
+    except Exception:  # noqa: BLE001 - whatever a stream of others raises, it has none
+        return stream
+
+
+def _tap(name: str, stream: Any) -> _Tap:
+    known = _taps.get(id(stream))
+    if known is None:
+        known = _taps[id(stream)] = _kind_of(stream)(name, stream)
+        known.install()
+    return known
+
+
+def _kind_of(stream: Any) -> type[_Tap]:
+    if isinstance(stream, _Nowhere):
+        return _NowhereTap
+    if isinstance(stream, io.TextIOWrapper):
+        return _BytesTap
+    is_python = type(stream).__flags__ & _HEAP_TYPE and not type(stream).__flags__ & _IMMUTABLE_TYPE
+    return _ClassTap if is_python else _AttributeTap
+
+
+_HEAP_TYPE = 1 << 9
+_IMMUTABLE_TYPE = 1 << 8
+
+
+class _Tap:
+    """One stream that is tapped.
+
+    Attributes:
+        name: 'stdout' or 'stderr'.
+        stream: The stream.
+        listeners: Who is told.
+    """
+
+    def __init__(self, name: str, stream: Any) -> None:
+        self.name = name
+        self.stream = stream
+        self.listeners: tuple[Listener, ...] = ()
+
+    def install(self) -> None:
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        raise NotImplementedError
+
+    def write(self, inner: Callable[..., Any], text: Any, *args: Any, **kwargs: Any) -> Any:
+        """Write text by the way that was there before, and tell it unless a stream above this one has."""
+        if not self.listeners or self.name in (busy := _busy()):
+            return inner(text, *args, **kwargs)
+        busy.add(self.name)
+        try:
+            written = inner(text, *args, **kwargs)
+        finally:
+            busy.discard(self.name)
+        self.tell(text)
+        return written
+
+    def tell(self, text: str) -> None:
+        for listener in self.listeners:
+            if listener.hear(self.name, text):
+                return
+
+
+def _busy() -> set[str]:
+    """The streams that this thread is writing to, and whose text will be told."""
+    try:
+        found: set[str] = _inside.busy
+    except AttributeError:
+        found = _inside.busy = set()
+    return found
+
+
+class _BytesTap(_Tap):
+    """A text stream over bytes, tapped at its binary stream."""
+
+    def install(self) -> None:
+        self._buffer = self.stream.buffer
+        self._hooks = {"write": self._write, "writelines": self._write_lines}  # `BytesIO` has its own of the latter
+        self._before = {name: vars(self._buffer).get(name, _MISSING) for name in self._hooks}
+        self._inner = self._buffer.write
+        self._was_through = self.stream.write_through
+        encoding = self.stream.encoding or "utf-8"
+        self._decoder = codecs.getincrementaldecoder(encoding)("backslashreplace")
+        self.stream.reconfigure(write_through=True)  # hands down what waits, and then every piece at once
+        for name, hook in self._hooks.items():
+            setattr(self._buffer, name, hook)
+
+    def remove(self) -> None:
+        for name, hook in self._hooks.items():
+            if vars(self._buffer).get(name) is not hook:
+                continue  # somebody has put something on top meanwhile, below which this only passes on
+            if self._before[name] is _MISSING:
+                delattr(self._buffer, name)
+            else:
+                setattr(self._buffer, name, self._before[name])
+        if not self._was_through and not self.stream.closed:
+            self.stream.reconfigure(write_through=False)
+
+    def _write(self, data: Any) -> Any:
+        if not self.listeners or self.name in (busy := _busy()):
+            return self._inner(data)
+        busy.add(self.name)
+        try:
+            written = self._inner(data)
+        finally:
+            busy.discard(self.name)
+        view = memoryview(data).cast("B")
+        self.tell(self._decoder.decode(view if written is None else view[:written]))
+        return written
+
+    def _write_lines(self, lines: Iterable[Any]) -> None:
+        for line in lines:
+            self._buffer.write(line)
+
+
+class _AttributeTap(_Tap):
+    """A stream whose class cannot be changed, but which takes attributes."""
+
+    def install(self) -> None:
+        self._before = getattr(self.stream, "__dict__", {}).get("write", _MISSING)
+        self._inner = self.stream.write
+        self._hook = self._write
+        self.stream.write = self._hook
+
+    def remove(self) -> None:
+        if vars(self.stream).get("write") is not self._hook:
+            return
+        if self._before is _MISSING:
+            del self.stream.write
+        else:
+            self.stream.write = self._before
+
+    def _write(self, text: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.write(self._inner, text, *args, **kwargs)
+
+
+class _ClassTap(_Tap):
+    """A stream whose class is written in Python."""
+
+    def install(self) -> None:
+        self._class: type = type(self.stream)
+        self._tapped: type = _tapped(self._class)
+        self.stream.__class__ = self._tapped
+
+    def remove(self) -> None:
+        if type(self.stream) is self._tapped:
+            self.stream.__class__ = self._class
+
+
+class _TappedWrite:
+    """The method `write` of a stream that is tapped, over what others had put there; harmless once the tap is gone."""
+
+    __slots__ = ("inner", "tap")
+
+    def __init__(self, tap: _Tap, inner: Callable[..., Any]) -> None:
+        self.tap = tap
+        self.inner = inner
+
+    def __call__(self, text: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.tap.write(self.inner, text, *args, **kwargs)
+
+
+_subclasses: dict[type, type] = {}
+
+
+def _tapped(kind: type) -> type:
+    """A subclass with the same name, so that what looks at the type still finds it; one for each class."""
+    if kind not in _subclasses:
+        _subclasses[kind] = _make_tapped(kind)
+    return _subclasses[kind]
+
+
+def _make_tapped(kind: type) -> type:
+
+    def own(stream: Any) -> Callable[..., Any]:
+        method: Callable[..., Any] = kind.write.__get__(stream, kind)  # type: ignore[attr-defined]
+        return method
+
+    def get(stream: Any) -> Callable[..., Any]:
+        inner = vars(stream).get("write") or own(stream)
+        tap = _taps.get(id(stream))
+        return inner if tap is None else _TappedWrite(tap, inner)
+
+    def put(stream: Any, value: Any) -> None:
+        while isinstance(value, _TappedWrite) and value.tap.stream is stream:
+            value = value.inner
+        if value == own(stream):
+            vars(stream).pop("write", None)
+        else:
+            vars(stream)["write"] = value
+
+    def delete(stream: Any) -> None:
+        vars(stream).pop("write", None)
+
+    names = {
+        "__slots__": (),
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+        "write": property(get, put, delete),
+    }
+    return type(kind.__name__, (kind,), names)
+
+
+class _Nowhere(io.TextIOBase):
+    """Stands where there is no console: takes text and drops it."""
+
+    tap: _NowhereTap | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        tap = self.tap
+        return len(text) if tap is None else tap.write(len, text)
+
+
+class _NowhereTap(_Tap):
+    def install(self) -> None:
+        self.stream.tap = self
+
+    def remove(self) -> None:
+        self.stream.tap = None
+        if getattr(sys, self.name) is self.stream:
+            setattr(sys, self.name, None)

@@ -1,0 +1,287 @@
+# ruff: noqa: T201 - printing is what is tested
+"""Output is taken at the streams themselves: from whoever took hold of them before, whatever others do to them, and once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loguru import logger as loguru_logger
+from rich.console import Console
+from tests.em.capture.test_output import console, text_of
+from tqdm import tqdm
+
+from t9k.em.capture import output, streams
+from t9k.em.capture.output import OutputLog
+
+
+@contextmanager
+def kept(path: Path):
+    log = OutputLog(path)
+    log.start()
+    try:
+        yield log
+    finally:
+        log.stop()
+
+
+class Published(io.TextIOBase):
+    """A stream whose class is written in Python, as that of Jupyter."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.shown.append(text)
+        return len(text)
+
+
+@contextmanager
+def published() -> Iterator[Any]:
+    before = sys.stdout
+    sys.stdout = stream = Published()
+    try:
+        yield stream
+    finally:
+        sys.stdout = before
+
+
+class TestWhoTookHoldBefore:
+    def test_is_kept(self, tmp_path):
+        with console() as (out, err), ExitStack() as stack:
+            handler = logging.StreamHandler(err)
+            root = logging.getLogger("kept")
+            root.addHandler(handler)
+            stack.callback(root.removeHandler, handler)
+            number = loguru_logger.add(err, format="{message}")
+            stack.callback(loguru_logger.remove, number)
+            terminal = Console(file=out, force_terminal=False)
+            bar = tqdm(total=2, file=err)
+            method = out.write
+            with kept(tmp_path / "log") as log:
+                root.warning("by logging")
+                loguru_logger.info("by loguru")
+                terminal.print("by rich")
+                bar.update(2)
+                bar.close()
+                method("by a method\n")
+                print("by print")
+            text = log.path.read_text()
+            for line in ("by logging\n", "by loguru\n", "by rich\n", "by a method\n", "by print\n", "2/2"):
+                assert text.count(line) == 1
+            assert "by a method" in text_of(out)
+
+    def test_is_kept_below_a_stream_that_wraps_the_first_one(self, tmp_path, monkeypatch):
+        """As colorama does: handlers made before it hold the stream below."""
+        with (tmp_path / "console").open("w") as below:
+
+            class Wrapper:
+                def __getattr__(self, name):
+                    return getattr(below, name)
+
+                def write(self, text):
+                    return below.write(text)
+
+            monkeypatch.setattr(sys, "__stdout__", below)
+            monkeypatch.setattr(sys, "stdout", Wrapper())
+            with kept(tmp_path / "log") as log:
+                print("above")
+                below.write("below\n")
+                assert log.path.read_text() == "above\nbelow\n"
+            assert (tmp_path / "console").read_text() == "above\nbelow\n"
+
+
+class TestAStreamWrittenInPython:
+    def test_is_kept_and_given_back(self, tmp_path):
+        with published() as stream:
+            with kept(tmp_path / "log") as log:
+                print("a")
+                sys.stdout.writelines(["b\n"])
+                assert isinstance(stream, Published)
+                assert type(stream).__name__ == "Published"
+            print("c")
+            assert (type(stream), list(vars(stream))) == (Published, ["shown"])
+            assert log.path.read_text() == "a\nb\n"
+            assert "".join(stream.shown) == "a\nb\nc\n"
+
+    def test_may_have_its_write_replaced_for_a_while_a_thousand_times(self, tmp_path):
+        """As IPython 9.1 and later do around each cell."""
+        with published() as stream:
+            recorded = []
+
+            @contextmanager
+            def cell():
+                original = stream.write
+
+                def write(text: str) -> int:
+                    recorded.append(text)
+                    return original(text)
+
+                stream.write = write
+                yield
+                stream.write = original
+
+            with cell():
+                log = OutputLog(tmp_path / "log")
+                log.start()
+                print("in the cell")
+            for _ in range(1500):
+                with cell():
+                    print("x")
+            with cell():
+                log.stop()
+                print("after")
+            with cell():
+                print("later")
+            assert log.path.read_text() == "in the cell\n" + "x\n" * 1500
+            assert "".join(stream.shown) == "".join(recorded) == "in the cell\n" + "x\n" * 1500 + "after\nlater\n"
+            assert type(stream) is Published
+
+    @pytest.mark.parametrize("name", ["write", "flush", "writelines"])
+    def test_may_have_any_method_set_to_what_it_is(self, tmp_path, name):
+        with published() as stream, kept(tmp_path / "log") as log:
+            for _ in range(2000):
+                setattr(stream, name, getattr(stream, name))
+            print("a")
+            assert log.path.read_text() == "a\n"
+            assert stream.shown == ["a", "\n"]
+            delattr(stream, name) if name in vars(stream) else None
+            print("b")
+            assert log.path.read_text() == "a\nb\n"
+
+
+class TestATextStream:
+    @pytest.mark.parametrize("name", ["write", "flush", "writelines"])
+    def test_may_have_any_method_set_to_what_it_is(self, tmp_path, name):
+        with console() as (out, _):
+            with kept(tmp_path / "log") as log:
+                for _ in range(2000):
+                    setattr(out, name, getattr(out, name))
+                print("a")
+                assert log.path.read_text() == "a\n"
+            delattr(out, name)
+            assert text_of(out) == "a\n"
+
+    def test_may_have_the_write_of_its_bytes_replaced(self, tmp_path):
+        with console() as (out, _):
+            seen = []
+            with kept(tmp_path / "log") as log:
+                inner = out.buffer.write
+                out.buffer.write = lambda data: seen.append(bytes(data)) or inner(data)
+                print("a")
+            print("b")
+            with kept(tmp_path / "again") as again:
+                print("c")
+            del out.buffer.write
+            assert (log.path.read_text(), again.path.read_text()) == ("a\n", "c\n")
+            assert b"".join(seen) == b"a\nb\nc\n"
+            assert text_of(out) == "a\nb\nc\n"
+
+    def test_goes_on_to_wait_as_it_did(self, tmp_path):
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            print("before")
+            with kept(tmp_path / "log") as log:
+                print("a")
+                assert log.path.read_text() == "a\n"
+                assert out.write_through
+            assert not out.write_through
+            print("after")
+            assert text_of(out) == "before\na\n"
+
+    def test_in_other_encodings(self, tmp_path):
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-16", newline="\r\n")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            with kept(tmp_path / "log") as log:
+                print("é训")
+                print("b")
+            assert log.path.read_text() == "é训\nb\n"
+
+
+def test_a_string_is_a_stream_as_well(tmp_path):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        with kept(tmp_path / "log") as log:
+            print("a")
+        print("b")
+        assert (log.path.read_text(), out.getvalue(), vars(out)) == ("a\n", "a\nb\n", {})
+
+
+def test_nothing_stays_when_all_have_stopped(tmp_path):
+    before = dict(streams._taps)  # of runs that other tests have left
+    with console():
+        with kept(tmp_path / "a"), kept(tmp_path / "b"):
+            assert len(streams._taps) == len(before) + 2
+        assert streams._taps == before
+
+
+class TestWhoseOutput:
+    @staticmethod
+    def in_threads(*works: Any) -> None:
+        threads = [threading.Thread(target=work) for work in works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+
+    def test_runs_in_threads_keep_their_own(self, tmp_path):
+        barrier = threading.Barrier(4)
+
+        def work(number: int) -> None:
+            with kept(tmp_path / str(number)):
+                for _ in range(50):
+                    barrier.wait(10)
+                    print(number)
+
+        with console():
+            self.in_threads(*(lambda number=number: work(number) for number in range(4)))
+        assert [(tmp_path / str(number)).read_text() for number in range(4)] == [f"{n}\n" * 50 for n in range(4)]
+
+    def test_a_thread_without_a_run_prints_for_that_of_the_main_thread(self, tmp_path):
+        with console(), kept(tmp_path / "main") as log:
+
+            def work() -> None:
+                with kept(tmp_path / "own"):
+                    print("own")
+                print("no more")
+
+            self.in_threads(work)
+            self.in_threads(lambda: print("none"))
+            assert log.path.read_text() == "no more\nnone\n"
+            assert (tmp_path / "own").read_text() == "own\n"
+
+    def test_tasks_keep_their_own(self, tmp_path):
+        async def train(number: int) -> None:
+            with kept(tmp_path / str(number)):
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                    print(number)
+
+        async def both() -> None:
+            await asyncio.gather(train(0), train(1))
+
+        with console():
+            asyncio.run(both())
+        assert [(tmp_path / str(number)).read_text() for number in range(2)] == ["0\n" * 10, "1\n" * 10]
+
+    def test_the_only_run_of_a_thread_has_what_nobody_else_has(self, tmp_path, monkeypatch):
+        """As when a library that it calls prints from threads of its own."""
+        monkeypatch.setattr(output, "_going", ())  # without the runs that other tests have left
+        with console():
+
+            def work() -> None:
+                with kept(tmp_path / "log"):
+                    self.in_threads(lambda: print("from a worker"))
+
+            self.in_threads(work)
+        assert (tmp_path / "log").read_text() == "from a worker\n"
