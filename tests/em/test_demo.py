@@ -33,7 +33,7 @@ class TestWithScikitLearn:
         assert run.platform["python"]
         assert "epoch   5" in Path(run.local, "stdout.log").read_text()
         assert result.trained_in.is_relative_to("here/.em/runs")
-        assert Path(run.local).is_relative_to("here/loaded")
+        assert Path(run.local).is_relative_to(Path("here/loaded").absolute())
         assert (result.folder, result.path) == ("/alice/demo", "/alice/demo/digits-mlp")
 
     def test_its_data_and_model_are_its_input_and_output(self) -> None:

@@ -175,7 +175,7 @@ PIPELINE = sklearn.pipeline.make_pipeline(
         (array.array("i", [1, 2]), [1, 2]),
         (PIPELINE[1], {**PIPELINE[1].get_params(), "class": "sklearn.linear_model._logistic.LogisticRegression"}),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_an_obvious_form_is_kept_without_a_warning(value: Any, plain: Any) -> None:
     assert kept(value) == plain

@@ -12,7 +12,7 @@ from t9k.em import session
 from t9k.em.artifact import Artifact
 from t9k.em.capture import Capture
 from t9k.em.capture.output import Output, check_output
-from t9k.em.errors import EMError, InvalidInput, NotALocalNode, UploadFailed
+from t9k.em.errors import EMError, InvalidConfig, InvalidInput, NotALocalNode, UploadFailed
 from t9k.em.fetching import fetch_artifact, fetch_run
 from t9k.em.live.source import Destination
 from t9k.em.local import layout
@@ -246,10 +246,20 @@ def login(ais_host: str | None = None, api_key: str | None = None, timeout: int 
             "no backend to log in to; pass ais_host='file:///data/em', or put aistore_host into the T9k config file"
         )
     host = session.text_of_place(host)
-    # Where no key is asked for the config file, which not everybody has or may read, is none of our business.
-    if not api_key and parse(host).scheme in ("http", "https") and is_same_root(host, CONFIG["aistore_host"]):
-        api_key = CONFIG["api_key"]
-    session.login(host, api_key=api_key, timeout_s=timeout)
+    session.login(host, api_key=api_key or _key_of(host), timeout_s=timeout)
+
+
+def _key_of(host: str) -> str | None:
+    """The API key that the T9k config has for a host."""
+    from t9k import CONFIG  # noqa: PLC0415 - the config file is read only when it is needed
+
+    try:
+        key: str | None = CONFIG["api_key"] if is_same_root(host, CONFIG["aistore_host"]) else None
+    except InvalidConfig:  # there is none to read; only a server certainly asks for a key
+        if parse(host).scheme in ("http", "https"):
+            raise
+        return None
+    return key
 
 
 def logout() -> None:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from t9k.em.capture import output, streams
 from t9k.em.capture.output import OutputLog
+from t9k.em.errors import IncompleteWarning
 
 
 @contextmanager
@@ -285,3 +286,32 @@ class TestWhoseOutput:
 
             self.in_threads(work)
         assert (tmp_path / "log").read_text() == "from a worker\n"
+
+
+@pytest.mark.parametrize("broken", [object(), io.TextIOWrapper(io.BytesIO())], ids=["no stream", "closed"])
+def test_what_takes_no_text_is_no_trouble(tmp_path, monkeypatch, broken):
+    if isinstance(broken, io.TextIOWrapper):
+        broken.close()
+    with console():
+        monkeypatch.setattr(sys, "stderr", broken)
+        with kept(tmp_path / "log") as log:
+            print("a")
+        assert log.path.read_text() == "a\n"
+        monkeypatch.undo()
+
+
+def test_a_stream_that_lets_nobody_listen_is_told(tmp_path, monkeypatch):
+    class Closed:
+        __slots__ = ()
+
+        def write(self, text: str) -> int:
+            return len(text)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    with console():
+        monkeypatch.setattr(sys, "stderr", Closed())
+        with pytest.warns(IncompleteWarning, match="what is written to sys.stderr is not kept"), kept(tmp_path / "log"):
+            print("a", file=sys.stderr)
+        monkeypatch.undo()

@@ -19,6 +19,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from t9k.em.telling import tell
+
 Tell = Callable[[str, str], None]
 
 _MISSING = object()
@@ -59,7 +61,8 @@ def listen(listener: Listener) -> Callable[[], None]:
         What ends it; again is fine. The last listener of a stream gives it back as it was.
     """
     with _lock:
-        mine = [_tap(name, stream) for name in ("stdout", "stderr") for stream in _streams(name)]
+        found = [_tap(name, stream) for name in ("stdout", "stderr") for stream in _streams(name)]
+        mine = [tap for tap in found if tap is not None]
         for tap in mine:
             tap.listeners = (*tap.listeners, listener)
 
@@ -93,12 +96,20 @@ def _descriptor(stream: Any) -> object:
         return stream
 
 
-def _tap(name: str, stream: Any) -> _Tap:
+def _tap(name: str, stream: Any) -> _Tap | None:
+    """The tap of a stream; None for one that takes no text, or lets nobody listen, which is told."""
     known = _taps.get(id(stream))
-    if known is None:
-        known = _taps[id(stream)] = _kind_of(stream)(name, stream)
-        known.install()
-    return known
+    if known is not None:
+        return known
+    tap = _kind_of(stream)(name, stream)
+    try:
+        tap.install()
+    except Exception as error:  # noqa: BLE001 - a stream of others, which may raise anything
+        if hasattr(stream, "write") and not getattr(stream, "closed", False):
+            tell(f"what is written to sys.{name} is not kept: {type(error).__name__}: {error}; the run goes on", 9)
+        return None
+    _taps[id(stream)] = tap
+    return tap
 
 
 def _kind_of(stream: Any) -> type[_Tap]:

@@ -228,14 +228,14 @@ class LineAppender:
         try:
             return os.dup(self._fd) if self._fd >= 0 else os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         except OSError as error:
-            self._failure = error
+            self._failure = _deleted(self.path) if isinstance(error, FileNotFoundError) else error
             return -1
 
     def _flush(self, fd: int) -> None:
         _flush_to_disk(fd)
         if not os.fstat(fd).st_nlink:
             self.rest()
-            raise FileNotFoundError(errno.ENOENT, "it was deleted while it was written to", str(self.path))
+            raise _deleted(self.path)
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -332,6 +332,10 @@ def _end_of_lines(fd: int, size_bytes: int) -> int:
             return start + newline + 1
         end = start
     return 0
+
+
+def _deleted(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "it was deleted while it was written to", str(path))
 
 
 def _close(fd: int) -> None:
