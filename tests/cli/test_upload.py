@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Em, make_artifact, make_run
 
 from t9k import em as em_
@@ -141,3 +142,26 @@ def test_the_name_of_the_directory_is_enough(em: Em, logged_in: str) -> None:
     assert em("upload", Path(os.path.relpath(run.local)).name).out.startswith(
         f"published  {os.path.relpath(run.local)}  ->  "
     )
+
+
+def test_a_copy_that_has_diverged_stops_no_other_and_is_told(
+    em: Em, logged_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = make_run("mine")
+    assert em("upload", os.path.relpath(mine.local)).code == 0
+    monkeypatch.setenv("EM_RUN_PARENT_DIR", "elsewhere")
+    theirs = em_.load_run("/alice/default/mine")
+    theirs.labels = ["theirs"]
+    theirs.upload()
+    monkeypatch.delenv("EM_RUN_PARENT_DIR")
+    mine.labels = ["mine"]
+    mine.save()
+    ran = em("upload", os.path.relpath(mine.local))
+    assert (ran.code, ran.out) == (3, "")
+    assert "--conflict-strategy replace" in ran.err
+    assert ran.err.endswith("Both have changed: labels\n")
+    make_run("other")
+    ran = em("upload", ".em/runs")
+    assert (ran.code, len(ran.out.splitlines())) == (3, 1)
+    assert em("upload", os.path.relpath(mine.local), "--conflict-strategy", "replace").code == 0
+    assert em("show", "mine").out.count("theirs") == 0

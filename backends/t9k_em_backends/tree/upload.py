@@ -211,10 +211,10 @@ class TreeUpload(Upload):
             return
         path = join(self._request.folder, head.name)
         known = next((number for number in range(generation - 1, 0, -1) if self._is_known(generations.read(number))), 0)
+        comes = f"comes from version {known}" if known else "comes from none of its versions"
         raise Diverged(
-            f"version {generation} of {path} is there, and this copy "
-            + (f"is version {known} with what was done to it" if known else "was not loaded from there")
-            + f": load the newest with em.load_{head.kind.lower()}({path!r}) and go on there, or upload under another name; "
+            f"version {generation} of {path} is there, and this copy {comes}: load the newest with "
+            f"em.load_{head.kind.lower()}({path!r}) and go on there, or upload under another name or into another folder; "
             "conflict_strategy='replace' overwrites it"
         )
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from t9k.em import history
+from t9k.em import history, merging
 from t9k.em.errors import InvalidInput, NotALocalNode, NotFound
 from t9k.em.importing import import_dir, import_file, object_path
 from t9k.em.local import layout, objects
@@ -381,6 +381,17 @@ class Artifact(LocalNode):
                 self._objects = dict(sorted({**objects.decode(there, str(index)), **self._objects}.items()))
             if there != objects.encode(self._objects):
                 self._save_index()
+
+    def _adopt(self, merge: merging.Merge) -> None:
+        index = merge.files.get(INDEX)
+        if index is not None:  # before the index names them, for what is not here is fetched from there
+            self._state.set("origin", dict(merge.origin))
+        super()._adopt(merge)
+        if index is not None:
+            with self._locks.changing:
+                self._objects = objects.decode(index, INDEX)
+                self._keys = None
+                self._checked = {}
 
     def _bodies(self) -> dict[str, Body]:
         known = dict(self._objects)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
-from t9k.em import history, session
+from t9k.em import history, merging, session
 from t9k.em.errors import Diverged, NotFound
 from t9k.em.local import forks, layout
 from t9k.em.local.descent import THERE
+from t9k.em.local.files import write_atomic
 from t9k.em.local.layout import METADATA
 from t9k.em.local.state import LocalState
 from t9k.em.metadata import MAX_TEXT_BYTES, check_texts, cut_texts, labels_of, mapping_of, text_of
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
     from t9k.em.backend import Backend
     from t9k.em.transfer.progress import Progress
+
+
+_TRIES = 8
+"""So often a copy takes over what others have published, and is uploaded on top of it."""
 
 
 class _Locks:
@@ -128,22 +133,77 @@ class LocalNode(ABC):
     ) -> tuple[Outcome, Node]:
         target = target_of(backend, folder)
         self._learn_descent(backend, folder)
-        while True:
+        for _ in range(_TRIES):
             ancestors = self._state.descent.ancestors(target)
             try:
                 outcome, node = self._send_once(
                     backend, folder, ancestors, make_folder=make_folder, strategy=strategy, progress=progress
                 )
-            except Diverged:
-                if set(self._state.descent.ancestors(target)) <= set(ancestors):
-                    raise
-                # another process uploaded this directory meanwhile, so that the newest is its own
-            else:
-                break
-        history.add(self._state, outcome, backend.uri, node)
-        if outcome is not Outcome.SKIPPED:
-            self._state.descent.note(THERE, node.op, target)
-        return outcome, node
+            except Diverged as error:
+                diverged = error
+                there = self._join(backend, folder, error)
+                if there is not None:
+                    return Outcome.UNCHANGED, there
+                continue
+            history.add(self._state, outcome, backend.uri, node)
+            if outcome is not Outcome.SKIPPED:
+                self._state.descent.note(THERE, node.op, target)
+            return outcome, node
+        raise diverged  # others publish faster than this copy takes over what they do
+
+    def _join(self, backend: Backend, folder: str, error: Diverged) -> Node | None:
+        """Takes over what the newest version has and this copy lacks, after which it comes from that one.
+
+        Returns:
+            The newest version, if this copy has nothing that is not in the versions it comes from; then it stays as it is.
+
+        Raises:
+            Diverged: Both have changed the same.
+        """
+        target = target_of(backend, folder)
+        ancestors = self._state.descent.ancestors(target)
+        names = [self.name, self.alternative_name]
+        if history.is_at_alternative(self.remote, backend.uri, folder, self.alternative_name):
+            names.reverse()
+        versions = merging.find_versions(backend, folder, names, self.id, ancestors)
+        if versions is None or versions.theirs.op in ancestors:
+            return None  # deleted meanwhile, or another process uploaded this directory
+        try:
+            merge = merging.plan(backend, versions, self._metadata(), self._hparams_now(), self._bodies())
+            if not merge.is_changed:
+                return versions.theirs
+            self._adopt(merge)
+        except merging.CannotMerge as both:
+            raise Diverged(f"{error}. Both have changed: {both}") from error
+        self._state.descent.note(THERE, versions.theirs.op, target)
+        return None
+
+    def _hparams_now(self) -> dict[str, Any]:
+        """The hyperparameters, of what has some."""
+        return {}
+
+    def _adopt(self, merge: merging.Merge) -> None:
+        """Takes over what another copy has changed; durable on return.
+
+        Raises:
+            merging.CannotMerge: It cannot be taken over now.
+        """
+        with self._locks.changing:
+            for key, data in merge.files.items():
+                if data is None:
+                    (self._directory / key).unlink(missing_ok=True)
+                else:
+                    write_atomic(self._directory / key, data)
+            changed = {path: value for path, value in merge.metadata.items() if value is not merging.MISSING}
+            self._adopt_metadata(changed)
+            self._save_metadata()
+
+    def _adopt_metadata(self, changed: Mapping[tuple[str, ...], Any]) -> None:
+        fields = {path[0]: value for path, value in changed.items() if len(path) == 1}
+        checked = type(self).__new__(type(self))
+        checked._take({**self._metadata(), **fields})  # noqa: SLF001 - of this class
+        for name in fields.keys() & self._metadata().keys() - {"type", "id"}:
+            setattr(self, name, getattr(checked, name))
 
     def _learn_descent(self, backend: Backend, folder: str) -> None:
         """Learns the op of the version that the history names, where an earlier version of this library kept no more."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t9k.em import history, lineage
+from t9k.em import history, lineage, merging
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params, upload_again
 from t9k.em.ending.leaving import check_timeout
@@ -17,7 +17,7 @@ from t9k.em.ending.status import RUNNING, check_end
 from t9k.em.errors import InvalidMetric, LocalError, NotALocalNode, NotFound
 from t9k.em.live.following import GrowingFile
 from t9k.em.local import layout, reentry
-from t9k.em.local.files import make_private_dir
+from t9k.em.local.files import append_all, make_private_dir
 from t9k.em.local.layout import DIFF, ERROR, GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PACKAGES, PLATFORM
 from t9k.em.local.metriccalls import MISSING, corrected
 from t9k.em.local.metricfiles import MetricFiles, encode_all
@@ -481,6 +481,31 @@ class Run(Recording):
             else:
                 (self._directory / name).unlink(missing_ok=True)
         self._save_index()
+
+    def _hparams_now(self) -> dict[str, Any]:
+        return self._hparams.as_dict()
+
+    def _adopt(self, merge: merging.Merge) -> None:
+        if LOG in merge.tails and self._capture is not None:
+            raise merging.CannotMerge(LOG)  # what is printed here goes on
+        for key, tail in merge.tails.items():
+            with tail:
+                append_all(self._directory, key, merging.chunks(tail))
+        with self._locks.changing:
+            for key, value in merge.hparams.items():
+                if value is merging.MISSING:
+                    self._hparams.pop(key, None)
+                else:
+                    self._hparams[key] = value
+        self._write_hparams()
+        super()._adopt(merge)
+        self._save_index()
+
+    def _adopt_metadata(self, changed: Mapping[tuple[str, ...], Any]) -> None:
+        super()._adopt_metadata(changed)
+        given = {path[1]: value for path, value in changed.items() if path[0] == "associations" and len(path) > 1}
+        sides = associations_of({"associations": given}, given.keys() & self.associations.keys())
+        self.associations.update(sides)
 
     def _refresh(self) -> None:
         """Takes over what another object or process wrote since this one was loaded, if this one has changed nothing."""

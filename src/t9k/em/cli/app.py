@@ -47,6 +47,7 @@ _IN_SHELL = {
     "em.mirror copies": "em mirror copies",
     "conflict_strategy='new', 'replace' or 'skip'": "--conflict-strategy new, replace or skip",
     "conflict_strategy='new'": "--conflict-strategy new",
+    "conflict_strategy='replace'": "--conflict-strategy replace",
     "`versions` lists": "em ls --versions PLACE lists",
     "`objects` lists": "em show PLACE --all lists",
     "pass ais_host='file:///data/em'": "log in with: em login file:///data/em",

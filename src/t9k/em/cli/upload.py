@@ -15,7 +15,7 @@ from t9k.em.cli.app import ERROR, OK, PARTIAL, explain
 from t9k.em.cli.output import json_option, note, print_json, say
 from t9k.em.cli.progress import progress
 from t9k.em.cli.text import clean
-from t9k.em.errors import EMError
+from t9k.em.errors import Diverged, EMError
 from t9k.em.records import ARTIFACT
 from t9k.em.uris import is_uri
 
@@ -54,6 +54,7 @@ def upload(
     places.refuse_nested(backend.uri)
     results: list[dict[str, Any]] = []
     failures: dict[str, list[Path]] = {}
+    diverged = 0
     try:
         for directory in directories:
             try:
@@ -62,6 +63,7 @@ def upload(
                         backend, target, make_folder=make_folder, strategy=conflict_strategy, progress=bars
                     )
             except (EMError, OSError) as error:
+                diverged += isinstance(error, Diverged)
                 results.append({"local": str(directory), "outcome": "failed", "error": explain(error)})
                 failures.setdefault(explain(error), []).append(directory)
             else:
@@ -79,7 +81,7 @@ def upload(
             f"em: {failed} of {len(results)} could not be uploaded; "
             "correct what is said above and run the command again"
         )
-    ctx.exit(OK if not failed else ERROR if len(results) == 1 else PARTIAL)
+    ctx.exit(OK if not failed else ERROR if len(results) == 1 and not diverged else PARTIAL)
 
 
 def outcome_dict(backend: Backend, outcome: Outcome, node: Node, *, local: Path | str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -19,6 +19,7 @@ __all__ = [
     "TEMP_PREFIX",
     "FileIdentity",
     "LineAppender",
+    "append_all",
     "identity",
     "make_private_dir",
     "make_safe_parents",
@@ -140,6 +141,30 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     with explained("write", path), replacing(path) as fd:
         write_all(fd, data)
+
+
+def append_all(root: Path, key: str, data: Iterable[bytes]) -> None:
+    """Append bytes to a file below a directory, which is made if it is missing; durable on return.
+
+    Args:
+        root: The directory.
+        key: The file in it, components joined by '/'.
+        data: The bytes.
+
+    Raises:
+        LocalError: Disk full, over quota, no permission or read-only.
+    """
+    path = root / key
+    make_safe_parents(root, path)
+    with explained("write", path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY | _NO_FOLLOW, 0o600)
+        try:
+            for piece in data:
+                write_all(fd, piece)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    sync_dir(path.parent)
 
 
 def make_private_dir(path: Path, *, exist_ok: bool) -> None:
