@@ -65,11 +65,12 @@ class Profile:
 
 @frozen(kw_only=True)
 class Request:
-    """One call of the store, before its fate is known."""
+    """One call of the store, before its fate is known; or a step of a process that is local, which only a crash prevents."""
 
     what: str
     do: Callable[[], Any] = lambda: None
     writes: bool = False
+    is_local: bool = False
 
 
 @define(eq=False)
@@ -174,6 +175,8 @@ class World:
             elif request.writes and fate < 0.7:
                 self._delayed.append(request)
             raise SimulatedCrash
+        if request.is_local:
+            return request.do()
         fate -= profile.lost
         if fate < 0:
             raise BackendUnavailable("request lost")
