@@ -30,6 +30,26 @@ assert all(len(run.metrics["train"]) == 2 for run in runs)
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=300)
 
 
+def test_five_hundred_logs_of_output_take_256_descriptors():
+    program = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+from pathlib import Path
+from t9k.em.capture.output import OutputLog
+logs = []
+for number in range(500):
+    logs.append(OutputLog(Path(f"{number}.log")))
+    logs[-1].start()
+    print("first", number, end="")
+for log in reversed(logs):
+    print("", "last")
+    log.stop()
+for number in range(500):
+    assert Path(f"{number}.log").read_text() == f"first {number} last\\n"
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=300, stdout=subprocess.DEVNULL)
+
+
 def test_local_is_right_in_another_working_directory(tmp_path, monkeypatch):
     run, artifact = em.create_run(name="r"), em.create_artifact("a")
     (tmp_path / "sub").mkdir()

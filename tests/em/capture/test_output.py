@@ -358,7 +358,7 @@ class TestFailures:
 
     def test_a_closed_descriptor_is_told_once(self, tmp_path):
         with logged(tmp_path) as (log, streams):
-            os.close(log._file._fd)
+            os.close(log._file.fd)
             with pytest.warns(IncompleteWarning, match="Bad file descriptor") as caught:
                 print("a")
                 print("b")
@@ -367,7 +367,7 @@ class TestFailures:
 
     def test_print_does_not_fail_even_where_warnings_are_errors(self, tmp_path):
         with logged(tmp_path) as (log, streams):
-            os.close(log._file._fd)
+            os.close(log._file.fd)
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 print("a")
@@ -375,7 +375,7 @@ class TestFailures:
 
     def test_the_warning_itself_is_printed_through_the_tee(self, tmp_path):
         with logged(tmp_path) as (log, streams):
-            os.close(log._file._fd)
+            os.close(log._file.fd)
             with warnings.catch_warnings():
                 warnings.simplefilter("always")
                 warnings.showwarning = lambda message, *_, **__: print(message, file=sys.stderr)

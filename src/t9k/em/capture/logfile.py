@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections import deque
 from pathlib import Path
 
@@ -11,12 +12,18 @@ from t9k.em.capture.terminal import MOST_ROWS, Screen
 
 STREAMS = ("stdout", "stderr")
 
+_FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
+
 
 class LogFile:
     """A file that shows what two streams would finally look like on a terminal; current after every `keep`.
 
     Rows that may still change are written anew whenever they do. Where a cursor goes back up, the rows that were finished last are
     taken back, unless the other stream finished one after them or `finished` has promised that they stay. Not thread safe.
+
+    Attributes:
+        fd: The descriptor; negative while the file is closed.
+        written: When something was written last, by `time.monotonic`.
 
     Args:
         path: The file (0600), appended to if it exists; its directory must exist.
@@ -28,14 +35,24 @@ class LogFile:
     def __init__(self, path: Path) -> None:
         self._screens = {stream: Screen(lambda stream=stream: self._take_back(stream)) for stream in STREAMS}  # type: ignore[misc]
         self._past: deque[tuple[str, str, int]] = deque(maxlen=MOST_ROWS)  # stream, row, bytes
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-        self._end = self._committed = os.fstat(self._fd).st_size
+        self._path = path
+        self.written = time.monotonic()
+        self.fd = os.open(path, _FLAGS | os.O_CREAT, 0o600)
+        self._end = self._committed = os.fstat(self.fd).st_size
         try:
-            if self._end and os.pread(self._fd, 1, self._end - 1) != b"\n":
+            if self._end and os.pread(self.fd, 1, self._end - 1) != b"\n":
                 self._rewrite(b"\n", "")
         except OSError:
             self.close()
             raise
+
+    def reopen(self) -> None:
+        """Open the file again after `close`.
+
+        Raises:
+            OSError: It is gone, or cannot be opened.
+        """
+        self.fd = os.open(self._path, _FLAGS)
 
     def keep(self, stream: str, text: str) -> None:
         """Take text that was printed.
@@ -68,7 +85,7 @@ class LogFile:
 
     def close(self) -> None:
         """Close the file, with unfinished rows as they are; again is fine."""
-        fd, self._fd = self._fd, -1
+        fd, self.fd = self.fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):  # closed by somebody else; everything is written already
                 os.close(fd)
@@ -93,9 +110,10 @@ class LogFile:
         end = self._committed + len(data)
         view, offset = memoryview(data), self._committed
         while view:
-            written = os.pwrite(self._fd, view, offset)
+            written = os.pwrite(self.fd, view, offset)
             view, offset = view[written:], offset + written
         if end < self._end:
-            os.ftruncate(self._fd, end)
+            os.ftruncate(self.fd, end)
+        self.written = time.monotonic()
         self._end = end
         self._committed += len(committed)

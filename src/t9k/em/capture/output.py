@@ -8,6 +8,7 @@ was made in the main thread, else the only one.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from t9k.em.capture import streams
 from t9k.em.capture.logfile import LogFile
 from t9k.em.errors import InvalidInput
-from t9k.em.local import forks
+from t9k.em.local import forks, openfiles
 from t9k.em.telling import tell
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 Output = Literal["stream", "fd", "off"]
 OUTPUTS: tuple[Output, ...] = ("stream", "fd", "off")
+
+REST_S = 1.0
+"""After so long without a word, the file may be closed until the next one; see `openfiles`."""
 
 _mine: ContextVar[tuple[OutputLog, ...]] = ContextVar("t9k-em-output", default=())
 """The logs that were started in this context, the newest first."""
@@ -95,7 +99,9 @@ class OutputLog:
 
                     self._descriptors = Descriptors.take(self.path)
                 if self._descriptors is None:
+                    openfiles.make_room()
                     self._file = LogFile(self.path)
+                    openfiles.opened(self._file.fd, self)
             except OSError as error:
                 self._give_up(error)
                 return
@@ -122,11 +128,48 @@ class OutputLog:
         self._take(stream, text)
         return True
 
+    @property
+    def has_rested(self) -> bool:
+        """See `openfiles.Closable`."""
+        file = self._file
+        return file is None or time.monotonic() - file.written > REST_S
+
+    def rest(self) -> bool:
+        """See `openfiles.Closable`."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self._writing or self._file is None:
+                return False
+            self._let_go(self._file)
+        finally:
+            self._lock.release()
+        return True
+
+    def is_in_use_here(self) -> bool:
+        """See `openfiles.Closable`; what is printed within a print waits for that here, and for nothing else."""
+        return False
+
+    def _let_go(self, file: LogFile) -> None:
+        if file.fd >= 0:
+            openfiles.closed(file.fd)
+        file.close()
+
     def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
             self._committed = file.finished()
-            file.close()
+            self._let_go(file)
+
+    def _keep(self, stream: str, text: str) -> None:
+        file = self._file
+        if file is None:
+            return
+        if file.fd < 0:
+            openfiles.make_room()
+            file.reopen()
+            openfiles.opened(file.fd, self)
+        file.keep(stream, text)
 
     def _take(self, stream: str, text: str) -> None:
         """Keep a piece of text that was printed."""
@@ -137,9 +180,7 @@ class OutputLog:
             self._writing = True
             try:
                 while self._queue:
-                    piece = self._queue.popleft()
-                    if self._file is not None:
-                        self._file.keep(*piece)
+                    self._keep(*self._queue.popleft())
             except OSError as error:
                 self._give_up(error)
             finally:
