@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from loguru import logger as loguru_logger
@@ -209,6 +210,128 @@ class TestATextStream:
                 print("b")
             assert log.path.read_text() == "é训\nb\n"
 
+    def test_in_utf_16_from_the_middle_on(self, tmp_path):
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-16")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            print("before")
+            with kept(tmp_path / "log") as log:
+                print("é训")
+            assert log.path.read_text() == "é训\n"
+            assert out.buffer.getvalue().decode("utf-16") == "before\né训\n"
+
+    def test_in_an_encoding_that_is_changed_meanwhile(self, tmp_path):
+        out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            with kept(tmp_path / "log") as log:
+                print("é")
+                out.reconfigure(encoding="utf-8")
+                print("é训")
+            assert log.path.read_text() == "é\né训\n"
+
+    def test_that_is_detached_meanwhile(self, tmp_path):
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            with kept(tmp_path / "log") as log:
+                print("a")
+                sys.stdout = io.TextIOWrapper(out.detach(), encoding="utf-8", write_through=True)
+                print("é")
+            assert log.path.read_text() == "a\né\n"
+
+
+class Written:
+    def __init__(self, below: Any) -> None:
+        self.__dict__["below"] = below
+
+    def write(self, text: str) -> int:
+        return self.below.write(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+class WithSlots:
+    __slots__ = ("below",)
+
+    def __init__(self, below: Any) -> None:
+        self.below = below
+
+    def write(self, text: str) -> int:
+        return self.below.write(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+class HandingAllDown(Written):
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.below, name, value)
+
+
+class Final(Written):
+    def __init_subclass__(cls) -> None:
+        raise TypeError("this class has no subclasses")
+
+
+class Reached:
+    """Has no method `write`, as a temporary file."""
+
+    def __init__(self, below: Any) -> None:
+        self.below = below
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.below, name)
+        self.__dict__[name] = found
+        return found
+
+
+class InTheClass:
+    below: Any = None
+
+    def __init__(self, below: Any) -> None:
+        type(self).below = below
+
+    @staticmethod
+    def write(text: str) -> int:
+        return InTheClass.below.write(text)
+
+    @staticmethod
+    def flush() -> None:
+        """Nothing waits."""
+
+
+class Mocked(Mock):
+    def __init__(self, below: Any = None, **rest: Any) -> None:
+        super().__init__(**rest)
+        if below is not None:
+            self.write.side_effect = below.write
+
+
+@pytest.mark.parametrize("kind", [Written, WithSlots, HandingAllDown, Final, Reached, InTheClass, Mocked])
+def test_a_stream_of_any_class_is_heard_and_prints_on(tmp_path, kind):
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", kind(out))
+        for name in ("first", "second"):
+            with kept(tmp_path / name) as log:
+                print(name)
+            assert log.path.read_text() == f"{name}\n"
+        print("after")
+        assert type(sys.stdout) is kind or kind is Mocked  # which makes a class for each object
+    assert out.getvalue() == "first\nsecond\nafter\n"
+
+
+def test_a_closed_stream_stops_nothing(tmp_path):
+    with console() as (_, err), pytest.MonkeyPatch.context() as patch:
+        closed = io.TextIOWrapper(io.BytesIO())
+        closed.close()
+        patch.setattr(sys, "stdout", closed)
+        with kept(tmp_path / "log") as log:
+            print("a", file=err)
+        assert log.path.read_text() == "a\n"
+
 
 def test_a_string_is_a_stream_as_well(tmp_path):
     with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -307,8 +430,8 @@ def test_a_stream_that_lets_nobody_listen_is_told(tmp_path, monkeypatch):
         def write(self, text: str) -> int:
             return len(text)
 
-        def __setattr__(self, name: str, value: object) -> None:
-            raise AttributeError(name)
+        def __init_subclass__(cls) -> None:
+            raise TypeError("this class has no subclasses")
 
     with console():
         monkeypatch.setattr(sys, "stderr", Closed())

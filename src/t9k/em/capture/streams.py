@@ -13,6 +13,7 @@ How one is tapped depends on its kind; ADR 0017 says why none of this can call i
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import sys
 import threading
@@ -99,17 +100,27 @@ def _descriptor(stream: Any) -> object:
 def _tap(name: str, stream: Any) -> _Tap | None:
     """The tap of a stream; None for one that takes no text, or lets nobody listen, which is told."""
     known = _taps.get(id(stream))
-    if known is not None:
-        return known
-    tap = _kind_of(stream)(name, stream)
-    try:
-        tap.install()
-    except Exception as error:  # noqa: BLE001 - a stream of others, which may raise anything
-        if hasattr(stream, "write") and not getattr(stream, "closed", False):
-            tell(f"what is written to sys.{name} is not kept: {type(error).__name__}: {error}; the run goes on", 9)
-        return None
-    _taps[id(stream)] = tap
-    return tap
+    if known is None:
+        known = _installed(name, stream)
+        if known is not None:
+            _taps[id(stream)] = known
+    return known
+
+
+def _installed(name: str, stream: Any) -> _Tap | None:
+    kind = _kind_of(stream)
+    reason: Exception | None = None
+    for way in (kind, _AttributeTap) if kind is _ClassTap else (kind,):  # a class may allow no subclass
+        tap = way(name, stream)
+        try:
+            tap.install()
+        except Exception as error:  # noqa: BLE001 - whatever a stream of others does, the training goes on
+            reason = reason or error
+        else:
+            return tap
+    if hasattr(stream, "write") and getattr(stream, "closed", False) is not True:
+        tell(f"what is written to sys.{name} is not kept: {type(reason).__name__}: {reason}; the run goes on", 9)
+    return None
 
 
 def _kind_of(stream: Any) -> type[_Tap]:
@@ -181,8 +192,7 @@ class _BytesTap(_Tap):
         self._before = {name: vars(self._buffer).get(name, _MISSING) for name in self._hooks}
         self._inner = self._buffer.write
         self._was_through = self.stream.write_through
-        encoding = self.stream.encoding or "utf-8"
-        self._decoder = codecs.getincrementaldecoder(encoding)("backslashreplace")
+        self._encoding: str | None = None
         self.stream.reconfigure(write_through=True)  # hands down what waits, and then every piece at once
         for name, hook in self._hooks.items():
             setattr(self._buffer, name, hook)
@@ -195,8 +205,9 @@ class _BytesTap(_Tap):
                 delattr(self._buffer, name)
             else:
                 setattr(self._buffer, name, self._before[name])
-        if not self._was_through and not self.stream.closed:
-            self.stream.reconfigure(write_through=False)
+        if not self._was_through:
+            with contextlib.suppress(OSError, ValueError):  # broken, closed or detached
+                self.stream.reconfigure(write_through=False)
 
     def _write(self, data: Any) -> Any:
         if not self.listeners or self.name in (busy := _busy()):
@@ -207,12 +218,34 @@ class _BytesTap(_Tap):
         finally:
             busy.discard(self.name)
         view = memoryview(data).cast("B")
-        self.tell(self._decoder.decode(view if written is None else view[:written]))
+        self.tell(self._decoded(view if written is None else view[:written]))
         return written
+
+    def _decoded(self, data: memoryview) -> str:
+        encoding = self._encoding
+        with contextlib.suppress(ValueError):  # detached: another text stream has the bytes now
+            encoding = self.stream.encoding
+        mark = ""
+        if encoding is not self._encoding or encoding is None:
+            self._encoding = encoding
+            self._decoder = _decoder(encoding or "utf-8")
+            mark = "\ufeff"
+        try:
+            return self._decoder.decode(data).removeprefix(mark)
+        except UnicodeError:
+            return str(data, "utf-8", "backslashreplace")
 
     def _write_lines(self, lines: Iterable[Any]) -> None:
         for line in lines:
             self._buffer.write(line)
+
+
+def _decoder(encoding: str) -> codecs.IncrementalDecoder:
+    """A decoder that can begin in the middle of a stream, where no mark of the byte order comes any more."""
+    name = codecs.lookup(encoding).name
+    if name in ("utf-16", "utf-32"):
+        encoding = f"{name}-{sys.byteorder[0]}e"
+    return codecs.getincrementaldecoder(encoding)("backslashreplace")
 
 
 class _AttributeTap(_Tap):
@@ -222,15 +255,15 @@ class _AttributeTap(_Tap):
         self._before = getattr(self.stream, "__dict__", {}).get("write", _MISSING)
         self._inner = self.stream.write
         self._hook = self._write
-        self.stream.write = self._hook
+        object.__setattr__(self.stream, "write", self._hook)  # its own may hand all down to another stream
 
     def remove(self) -> None:
         if vars(self.stream).get("write") is not self._hook:
             return
         if self._before is _MISSING:
-            del self.stream.write
+            object.__delattr__(self.stream, "write")
         else:
-            self.stream.write = self._before
+            object.__setattr__(self.stream, "write", self._before)
 
     def _write(self, text: Any, *args: Any, **kwargs: Any) -> Any:
         return self.write(self._inner, text, *args, **kwargs)
@@ -242,11 +275,11 @@ class _ClassTap(_Tap):
     def install(self) -> None:
         self._class: type = type(self.stream)
         self._tapped: type = _tapped(self._class)
-        self.stream.__class__ = self._tapped
+        object.__setattr__(self.stream, "__class__", self._tapped)  # its own may hand all down to another stream
 
     def remove(self) -> None:
         if type(self.stream) is self._tapped:
-            self.stream.__class__ = self._class
+            object.__setattr__(self.stream, "__class__", self._class)
 
 
 class _TappedWrite:
@@ -274,12 +307,12 @@ def _tapped(kind: type) -> type:
 
 def _make_tapped(kind: type) -> type:
 
-    def own(stream: Any) -> Callable[..., Any]:
-        method: Callable[..., Any] = kind.write.__get__(stream, kind)  # type: ignore[attr-defined]
+    def own(stream: Any) -> Callable[..., Any] | None:
+        method: Callable[..., Any] | None = getattr(super(tapped, stream), "write", None)
         return method
 
     def get(stream: Any) -> Callable[..., Any]:
-        inner = vars(stream).get("write") or own(stream)
+        inner = _attributes(stream).get("write") or own(stream) or kind.__getattr__(stream, "write")  # type: ignore[attr-defined]
         tap = _taps.get(id(stream))
         return inner if tap is None else _TappedWrite(tap, inner)
 
@@ -287,12 +320,12 @@ def _make_tapped(kind: type) -> type:
         while isinstance(value, _TappedWrite) and value.tap.stream is stream:
             value = value.inner
         if value == own(stream):
-            vars(stream).pop("write", None)
+            _attributes(stream).pop("write", None)
         else:
             vars(stream)["write"] = value
 
     def delete(stream: Any) -> None:
-        vars(stream).pop("write", None)
+        _attributes(stream).pop("write", None)
 
     names = {
         "__slots__": (),
@@ -301,7 +334,14 @@ def _make_tapped(kind: type) -> type:
         "__doc__": kind.__doc__,
         "write": property(get, put, delete),
     }
-    return type(kind.__name__, (kind,), names)
+    tapped = type(kind.__name__, (kind,), names)
+    return tapped
+
+
+def _attributes(stream: Any) -> dict[str, Any]:
+    """The attributes of a stream itself; an empty dict for one that can have none."""
+    found: dict[str, Any] = getattr(stream, "__dict__", {})
+    return found
 
 
 class _Nowhere(io.TextIOBase):
