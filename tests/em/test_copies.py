@@ -12,7 +12,7 @@ from t9k import em
 from t9k.em import session
 from t9k.em.artifact import Artifact
 from t9k.em.errors import Conflict, Diverged
-from t9k.em.fetching import fetch_run
+from t9k.em.fetching import fetch_artifact, fetch_run
 from t9k.em.local.state import LocalState
 from t9k.em.names import STRATEGIES
 from t9k.em.records import Outcome
@@ -63,7 +63,7 @@ class TestAnOldVersion:
 
     def test_that_was_only_looked_at_is_not_uploaded(self, old, backend):
         outcome, node = old.send(backend, "/alice/default")
-        assert (outcome, node.generation) == (Outcome.UNCHANGED, 2)
+        assert (outcome, node.generation) == (Outcome.UNCHANGED, 1)
         assert published().labels == ["better"]
         assert old.labels == ["a"]
 
@@ -220,6 +220,37 @@ class TestTwoPeople:
         monkeypatch.setenv("EM_ARTIFACT_PARENT_DIR", "third")
         there = em.load_artifact(PATH)
         assert (keys(there), there.description) == (["a", "b"], "mine")
+
+
+class TestAnArtifactOfARun:
+    @pytest.fixture
+    def old(self, backend, tmp_path) -> Artifact:
+        """A copy of the first version, when there is a second."""
+        artifact = Artifact({"name": "data"})
+        (tmp_path / "a").write_text("a")
+        artifact.add_file("a")
+        artifact.upload()
+        old = fetch_artifact(backend, "/alice/default/data@1", directory=Path("old"))
+        artifact.labels = ["newer"]
+        artifact.upload()
+        return old
+
+    def test_that_is_an_old_version_stays_one(self, backend, old):
+        run = Run({"name": "r"})
+        run.mark_input(old)
+        run.upload()
+        [record] = published().associations["input"]
+        assert (record["path"], record["generation"]) == ("/alice/default/data", "1")
+        assert backend.stat("/alice/default/data").generation == 2
+
+    def test_that_has_diverged_keeps_no_run_from_being_uploaded(self, backend, old):
+        old.labels = ["other"]
+        run = Run({"name": "r"})
+        run.mark_input(old)
+        with pytest.warns(UserWarning, match=r"artifact 'data' of the run 'r' was not uploaded.*labels"):
+            run.upload()
+        assert published().name == "r"
+        assert backend.stat("/alice/default/data").metadata["labels"] == ["newer"]
 
 
 class TestACopyOfTheDirectory:

@@ -155,10 +155,10 @@ class LocalNode(ABC):
         """Takes over what the newest version has and this copy lacks, after which it comes from that one.
 
         Returns:
-            The newest version, if this copy has nothing that is not in the versions it comes from; then it stays as it is.
+            The version that this copy is, if nothing was changed in it; then it stays as it is.
 
         Raises:
-            Diverged: Both have changed the same.
+            Diverged: Both have changed the same, or the version that this copy is was collected.
         """
         target = target_of(backend, folder)
         ancestors = self._state.descent.ancestors(target)
@@ -170,11 +170,13 @@ class LocalNode(ABC):
             return None  # deleted meanwhile, or another process uploaded this directory
         try:
             merge = merging.plan(backend, versions, self._metadata(), self._hparams_now(), self._bodies())
-            if not merge.is_changed:
-                return versions.theirs
+            if not merge.is_changed and versions.base is not None:
+                return backend.stat(f"{versions.base.path}@{versions.base.generation}")
             self._adopt(merge)
         except merging.CannotMerge as both:
             raise Diverged(f"{error}. Both have changed: {both}") from error
+        except NotFound as collected:
+            raise Diverged(f"{error}. ({collected})") from error
         self._state.descent.note(THERE, versions.theirs.op, target)
         return None
 

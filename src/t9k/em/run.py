@@ -14,7 +14,7 @@ from t9k.em.artifact import Artifact
 from t9k.em.containers import Params, upload_again
 from t9k.em.ending.leaving import check_timeout
 from t9k.em.ending.status import RUNNING, check_end
-from t9k.em.errors import InvalidMetric, LocalError, NotALocalNode, NotFound
+from t9k.em.errors import Diverged, InvalidMetric, LocalError, NotALocalNode, NotFound
 from t9k.em.live.following import GrowingFile
 from t9k.em.local import layout, reentry
 from t9k.em.local.files import append_all, make_private_dir
@@ -592,17 +592,36 @@ class Run(Recording):
                         4,
                     )
                 continue
-            place = history.place_in(artifact.remote, backend.uri)
-            if place is None:
-                artifact.send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
-            elif not artifact.is_in(backend, place):
-                there = parent_and_name(place["path"])[0]
-                artifact.send(backend, there, make_folder=True, strategy=strategy, progress=progress)
+            try:
+                self._send_artifact(
+                    artifact, backend, folder, make_folder=make_folder, strategy=strategy, progress=progress
+                )
+            except Diverged as error:  # the run is no part of that, and must not stay here for it
+                tell(f"the artifact {artifact.name!r} of the run {self.name!r} was not uploaded: {error}", 4)
+                continue
             record = lineage.artifact_record(artifact, backend.uri)
             with self._locks.changing:
                 for side, records in self.associations.items():
                     if any(known.get("id") == identity for known in records):
                         self.associations[side] = lineage.with_record(records, record)
+
+    @staticmethod
+    def _send_artifact(
+        artifact: Artifact,
+        backend: Backend,
+        folder: str,
+        *,
+        make_folder: bool,
+        strategy: str,
+        progress: Progress | None,
+    ) -> None:
+        """Uploads an artifact that is not in the backend as it is now, to where it was before if it was there."""
+        place = history.place_in(artifact.remote, backend.uri)
+        if place is None:
+            artifact.send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
+        elif not artifact.is_in(backend, place):
+            there = parent_and_name(place["path"])[0]
+            artifact.send(backend, there, make_folder=True, strategy=strategy, progress=progress)
 
     def _is_taken(self, backend: Backend, folder: str) -> bool:
         try:

@@ -60,7 +60,7 @@ class Descent:
         is_new = not self._path.exists()
         make_private_dir(self._path.parent, exist_ok=True)
         with explained("write", self._path):
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600)
             try:
                 size = os.fstat(fd).st_size
                 torn = b"\n" if size and os.pread(fd, 1, size - 1) != b"\n" else b""
