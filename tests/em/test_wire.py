@@ -51,6 +51,7 @@ def through_json(value):
         (evolve(NODE, deleted=True, metadata={}), wire.node_json, wire.node_of),
         (FileEntry(key="a/b", op=new_op(), size=1, sha256=SHA, etag="e"), wire.file_json, wire.file_of),
         (make_request("/alice/f", "m", {"a": b"a"}, metadata={"é": None}), wire.request_json, wire.request_of),
+        (make_request("/alice/f", "m", {}, ancestors=[new_op()]), wire.request_json, wire.request_of),
         (Part(start=5, size=7), wire.part_json, wire.part_of),
         (Segment(key="log", start=5, size=7, modified=1.5), wire.segment_json, wire.segment_of),
         (
@@ -78,6 +79,8 @@ class TestRecords:
                 continue
             wrong: object
             for wrong in ({}, -1, "\0", None):
+                if (name, wrong) == ("ancestors", None):
+                    continue  # not said
                 if (name, wrong) in (("metadata", {}), ("etag", "\0"), ("headers", {}), ("token", "\0"), ("key", "\0")):
                     continue
                 if name in ("id", "type", "editor", "modifiedTimestamp", "path") and wrong == "\0":
@@ -88,8 +91,8 @@ class TestRecords:
                     continue
                 with pytest.raises((ValueError, TypeError, KeyError)):
                     read({**written, name: wrong})
-            if name == "op" and "generation" in written:
-                continue  # older servers leave it out of a node
+            if (name == "op" and "generation" in written) or name == "ancestors":
+                continue  # older servers leave the first out of a node, and older clients the second out of a request
             with pytest.raises((ValueError, TypeError, KeyError)):
                 read({other: value for other, value in written.items() if other != name})
 
@@ -160,3 +163,11 @@ def test_values_that_every_reader_takes_pass():
         deep = {"in": deep}
     with pytest.raises(errors.InvalidInput, match="deep"):
         wire.check_json(deep)
+
+
+@pytest.mark.parametrize("ancestors", [["x"], [5], [new_op()] * (wire.MOST_ANCESTORS + 1), new_op()])
+def test_what_an_upload_comes_from_is_a_list_of_uploads(ancestors):
+    written = through_json(wire.request_json(make_request("/alice/f", "m", {}, ancestors=[])))
+    assert wire.request_of(written).ancestors == ()
+    with pytest.raises((ValueError, TypeError)):
+        wire.request_of({**written, "ancestors": ancestors})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator
 
@@ -12,12 +13,15 @@ from tests.backends.aistore.scripted import PAGE, VERSION, Reply, Scripted, an_e
 
 from t9k.em import errors, wire
 from t9k.em.errors import BackendError, BackendPermissionError, EMError, NotAuthenticated, RateLimited
+from t9k.em.names import new_op
+from t9k.em.testing import make_request
 from t9k.em.uris import parse
 from t9k_em_backends.aistore import AIStoreBackend
 from t9k_em_backends.aistore.address import address_of
 
 KEY = "0e8c6a5e-7a3b-4f4e-9c8d-1234567890ab"
 PATH = "/alice/default/m"
+OP = new_op()
 
 
 @pytest.fixture
@@ -197,3 +201,15 @@ def test_listings_go_through_all_pages(server: Scripted) -> None:
         server.answers = lambda request: as_json({"items": [], "next": "again"})
         with pytest.raises(BackendError, match="again and again"):
             backend.files(node)
+
+
+@pytest.mark.parametrize(("abilities", "sent"), [(["parts"], None), (["parts", "ancestors"], [OP])])
+def test_only_a_server_that_compares_what_an_upload_comes_from_is_told(
+    server: Scripted, abilities: list[str], sent: list[str] | None
+) -> None:
+    server.version = as_json({**VERSION, "abilities": abilities})
+    server.answers = lambda _: an_error("diverged", "version 2 is there")
+    with backend_at(server) as backend, pytest.raises(errors.Diverged, match="version 2 is there"):
+        backend.begin(make_request("/alice/default", "m", {}, ancestors=[OP]))
+    [request] = server.asked("/uploads")
+    assert json.loads(request.body).get("ancestors") == sent
