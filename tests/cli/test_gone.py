@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,33 @@ def test_the_error_is_shown():
     with pytest.raises(ValueError, match="too large"), em.create_run(name="r") as run:
         raise ValueError("the loss is too large")
     assert "the loss is too large" in em_command("show", run.local)
+
+
+@pytest.fixture
+def there(tmp_path) -> str:
+    folder = f"file://{tmp_path}/store#/alice/f"
+    run = em.create_run(name="r")
+    run.upload(folder, make_folder=True)
+    run.finish()
+    return folder
+
+
+def test_a_run_in_a_store_that_is_silent_for_long_is_marked_with_what_to_do(there, monkeypatch):
+    assert "silent" not in em_command("ls", "-l", there)
+    assert "not heard of" not in em_command("show", f"{there}/r")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    shown = em_command("ls", "-l", there)
+    assert "Running, silent" in shown
+    assert "em upload it from there" in shown
+    assert "not heard of for long" in em_command("show", f"{there}/r")
+
+
+def test_a_run_in_a_store_that_has_ended_is_not_silent(tmp_path, monkeypatch):
+    folder = f"file://{tmp_path}/store#/alice/f"
+    run = em.create_run(name="r")
+    run.finish()
+    run.upload(folder, make_folder=True)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    assert "silent" not in em_command("ls", "-l", folder)

@@ -173,8 +173,9 @@ class DisabledRun(_Nowhere, Run):
     def sample(self, period_s: float | None) -> None:
         """Does nothing."""
 
-    def go_live(self, to: Destination) -> None:
+    def go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
         """Only remembers where to."""
+        del place
         self.destination = to
 
     def fingerprint(self) -> Any:

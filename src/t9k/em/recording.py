@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from t9k.em.backend import Backend
     from t9k.em.capture import Capture
     from t9k.em.capture.system import SystemMetrics
     from t9k.em.live.source import Destination
@@ -45,6 +46,9 @@ class Recording(LocalNode):
     end_timestamp: str
     destination: Destination | None
 
+    _uploaded: tuple[Destination, tuple[Backend, str]] | None
+    """Where a call of `upload` sent it while it went on."""
+
     _hparams: Params
     _hparams_on_disk: dict[str, Any] | None
     _metrics: MetricFiles
@@ -63,6 +67,8 @@ class Recording(LocalNode):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finishes the run; its status says how the block ended, see `finish`."""
+        if error is not None:
+            self._upload_again()
         try:
             self._end(None if error is None else failure.status_of(error), error=error)
         except InvalidInput as trouble:
@@ -89,8 +95,11 @@ class Recording(LocalNode):
 
     def leave_backend(self, timeout_s: float) -> None:
         """See `t9k.em.ending.leaving.GoesOn`."""
+        if self._is_guest:
+            return
+        self._upload_again()
         live = self._live
-        if live is None or self.destination is None or self._is_guest:
+        if live is None or self.destination is None:
             return
         if timeout_s <= 0:
             live.finish(0.0)
@@ -238,6 +247,11 @@ class Recording(LocalNode):
                 layout.write_mapping(self._directory / HPARAMS, hparams)
                 self._hparams_on_disk = hparams
 
+    def _upload_again(self) -> None:
+        """Have a run that was uploaded while it went on uploaded once more, now that nobody can do so after its end."""
+        if self._uploaded is not None and self.destination is None and not self._is_guest:
+            self.go_live(*self._uploaded)
+
     def _end_there(self, timeout_s: float | None) -> None:
         if self.destination is None:
             return
@@ -270,7 +284,7 @@ class Recording(LocalNode):
             )
 
     @abstractmethod
-    def go_live(self, to: Destination) -> None:
+    def go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
         """Uploads the run from now on while it goes on."""
 
 

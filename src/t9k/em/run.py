@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from t9k.em import history, lineage, merging
+from t9k.em import history, lineage, merging, session
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params, upload_again
+from t9k.em.ending import leaving
 from t9k.em.ending.leaving import check_timeout
 from t9k.em.ending.status import RUNNING, check_end
 from t9k.em.errors import Diverged, InvalidMetric, LocalError, NotALocalNode, NotFound
@@ -24,9 +26,9 @@ from t9k.em.local.metricfiles import MetricFiles, encode_all
 from t9k.em.local.metrics import encode_now
 from t9k.em.local.yamlwriter import dump
 from t9k.em.metadata import associations_of, check_associations, mapping_of, text_of
-from t9k.em.names import join, parent_and_name
+from t9k.em.names import check_strategy, join, parent_and_name
 from t9k.em.recording import Recording
-from t9k.em.records import ARTIFACT, RUN, Body, utc_text
+from t9k.em.records import ARTIFACT, RUN, Body, Outcome, utc_text
 from t9k.em.telling import tell
 from t9k.em.transfer.sources import growing_body
 
@@ -335,7 +337,8 @@ class Run(Recording):
         """Uploads this Run.
 
         Its input and output Artifacts that have not been uploaded to the same backend are uploaded before it, to the same
-        Folder, and the run records where they are. A run may be uploaded while it goes on, and again later.
+        Folder, and the run records where they are. A run may be uploaded while it goes on, and again later; where it ends by an
+        exception or with the process, so that nobody can, it is uploaded once more by itself, with its last status.
 
         Args:
             folder: Path of the Folder to which the Run is uploaded. If it does not start with '/', `/<current-user>/` is
@@ -350,7 +353,19 @@ class Run(Recording):
             Conflict: The name is taken and the strategy is 'error'.
             BackendError: The backend could not take it; what was sent is not sent again by the next upload.
         """
-        self._upload(folder, make_folder=make_folder, strategy=conflict_strategy)
+        check_strategy(conflict_strategy)
+        backend, path = session.resolve(folder)
+        outcome, _ = self.send(backend, path, make_folder=make_folder, strategy=conflict_strategy)
+        self._uploaded = None
+        if self.status == RUNNING and outcome is not Outcome.SKIPPED:
+            from t9k.em.live.source import Destination  # noqa: PLC0415 - few runs are uploaded while they go on
+            from t9k.em.live.uploading import flush_all  # noqa: PLC0415 - likewise
+
+            leaving.flush_by(flush_all)  # what the upload at the end needs cannot be got ready then any more
+            to = Destination(
+                folder=f"{backend.uri}#{quote(path, safe='/@')}", make_folder=False, conflict_strategy="new"
+            )
+            self._uploaded = to, (backend, path)
 
     def record(self, capture: Capture) -> None:
         """Lets the platform, git and output information of this process be collected for the run.
@@ -388,18 +403,21 @@ class Run(Recording):
         if not self._resumable:
             self._system.start()
 
-    def go_live(self, to: Destination) -> None:
+    def go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
         """Uploads the run from now on while it goes on, in a thread of its own; nothing of that ever raises here.
 
         Args:
             to: Where to.
+            place: The backend and the path of the folder, where they are known already.
         """
         from t9k.em.live.source import RunSource  # noqa: PLC0415 - few runs need it
         from t9k.em.live.uploading import LiveUpload, Steps  # noqa: PLC0415 - likewise
 
         self.destination = to
         steps = Steps()
-        self._live = LiveUpload(RunSource(self, to, steps), steps, lambda fault: tell(f"the run {self.name!r} {fault}"))
+        self._live = LiveUpload(
+            RunSource(self, to, steps, place), steps, lambda fault: tell(f"the run {self.name!r} {fault}")
+        )
         self._live.start()
 
     def fingerprint(self) -> Any:
@@ -460,6 +478,7 @@ class Run(Recording):
         self._is_copy = False
         self._replaced = 0
         self.destination = None
+        self._uploaded = None
         self._live = None
 
     def _metadata(self) -> dict[str, Any]:

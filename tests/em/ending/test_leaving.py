@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from t9k import em
+from t9k.em.errors import NotFound
 from t9k.em.run import Run
 
 BEGIN = """
@@ -160,3 +161,41 @@ def test_a_directory_that_is_gone_is_no_trouble_at_the_end():
     done = python(f"{BEGIN}import shutil\nrun.platform\nshutil.rmtree('.em')", "-W", "error")
     assert (done.returncode, done.stderr) == (0, "")
     assert not Path(".em").exists()
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("", "Complete"),
+        (ERROR, "Failed"),
+        (TERMINATE, "Preempted"),
+        ("run.__exit__(*([ValueError, ValueError('x'), None]))", "Failed"),
+    ],
+    ids=["the end", "an exception", "SIGTERM", "an exception in the block"],
+)
+def test_a_run_that_was_uploaded_by_hand_ends_in_the_store_as_well(tmp_path, end, status):
+    """Also where the process chose another backend meanwhile."""
+    store = f"file://{tmp_path}/store"
+    begin = f"{BEGIN}em.login({store!r})\nrun.upload('/alice/f', make_folder=True)\nem.login('memory://other')\n"
+    done = python(f"{begin}run.log('train', {{'loss': 0.5}}, step=1)\nprint('last words')\n{end}")
+    there = em.load_run(f"{store}#/alice/f/r")
+    assert there.status == status, done.stderr
+    assert len(there.metrics["train"]) == 2
+    assert there.end_timestamp
+
+
+def test_a_run_that_was_finished_is_not_uploaded_without_being_asked(tmp_path):
+    store = f"file://{tmp_path}/store"
+    python(f"{BEGIN}run.upload('{store}#/alice/f', make_folder=True)\nrun.finish()")
+    assert em.load_run(f"{store}#/alice/f/r@1").status == "Running"
+    with pytest.raises(NotFound):
+        em.load_run(f"{store}#/alice/f/r@2")
+
+
+def test_what_a_run_that_was_uploaded_by_hand_could_not_send_is_told(tmp_path):
+    store = tmp_path / "store"
+    program = f"{BEGIN}import shutil\nrun.upload('file://{store}#/alice/f', make_folder=True)\nshutil.rmtree('{store}')\nopen('{store}', 'w').close()"
+    done = python(program)
+    assert done.returncode == 0
+    assert f"--folder 'file://{store}#/alice/f'" in done.stderr
+    assert recorded().status == "Complete"

@@ -13,6 +13,7 @@ from t9k.em.cli import places
 from t9k.em.cli.details import MOST_RUNS, Details, cells_of, columns, details_here, details_there, took
 from t9k.em.cli.output import console, json_option, note, print_json, print_rows, say, text, tree
 from t9k.em.cli.progress import waiting
+from t9k.em.cli.silence import WHAT_TO_DO, silent
 from t9k.em.cli.text import clean, size, when
 from t9k.em.ending.status import RUNNING
 from t9k.em.errors import CorruptLocalData
@@ -200,10 +201,18 @@ def _list_remote(backend: Backend, path: str, *, long: bool, as_tree: bool, as_j
     elif long:
         with waiting("looking at the runs"):
             found = details_there(backend, nodes)
+            unheard = silent(backend, nodes)
         labels = [_label(_versioned(each), each.kind) for each in nodes]
-        _print_long(("Time", "Name"), list(map(_cells, nodes)), [found.get(each.path) for each in nodes], labels)
+        _print_long(
+            ("Time", "Name"),
+            [_cells(each, is_silent=each.path in unheard) for each in nodes],
+            [found.get(each.path) for each in nodes],
+            labels,
+        )
         if not found and any(each.kind == RUN for each in nodes):
             note(f"hyperparameters and metrics are shown of up to {MOST_RUNS} runs at a time")
+        if unheard:
+            note(f"silent: not heard of for long; {WHAT_TO_DO}")
     else:
         for each in nodes:
             say(clean(_shown_name(each)))
@@ -280,12 +289,12 @@ def _versioned(node: Node) -> str:
     return _shown_name(node) if node.kind == FOLDER or node.generation == 1 else f"{node.name}@{node.generation}"
 
 
-def _cells(node: Node) -> tuple[object, ...]:
+def _cells(node: Node, *, is_silent: bool) -> tuple[object, ...]:
     is_folder = node.kind == FOLDER
     is_run = node.kind == RUN
     return (
         node.kind,
-        node.metadata.get("status", ""),
+        "Running, silent" if is_silent else node.metadata.get("status", ""),
         when((is_run and node.metadata.get("start_timestamp")) or node.modified),
         took(node.metadata) if is_run else "",
         "" if is_folder else size(node.size),

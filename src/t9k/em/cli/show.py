@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
@@ -16,6 +15,7 @@ from t9k.em.cli import places
 from t9k.em.cli.ls import HOW_TO_END, node_dict, print_versions
 from t9k.em.cli.output import console, json_option, print_json, print_pairs, print_rows, text
 from t9k.em.cli.several import do_each, expand, is_glob
+from t9k.em.cli.silence import WHAT_TO_DO, is_silent
 from t9k.em.cli.summary import Point, summarize
 from t9k.em.cli.text import clean, clean_lines, count, flatten, number, since, size, when
 from t9k.em.cli.views import View, look_at
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MOST_OBJECTS = 20
-
-SILENT_S = 600.0
-"""A run that goes on shows its backend at least every minute that it does, when the network allows it."""
 
 _SIDES = {"input": "Inputs", "output": "Outputs"}
 
@@ -141,8 +138,8 @@ def _status(view: View) -> object:
         return status
     if view.node is None and recorder.is_alive(Path(view.place)) is False:
         return f"{status}, but its process is gone: {HOW_TO_END}"
-    if view.heard is not None and time.time() - view.heard > SILENT_S:
-        return f"{status}, but not heard of for long: see on its machine whether it goes on, or em upload it from there"
+    if is_silent(view.heard):
+        return f"{status}, but not heard of for long: {WHAT_TO_DO}"
     return status
 
 

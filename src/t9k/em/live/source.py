@@ -92,12 +92,13 @@ class RunSource:
         run: The run.
         to: Where it goes.
         progress: Told what is sent.
+        place: The backend and the path of the folder, where that is known already.
     """
 
     run: Recorded
     to: Destination
     progress: Progress
-    _place: tuple[Backend, str] | None = field(default=None, init=False)
+    _place: tuple[Backend, str] | None = field(default=None)
 
     def publish(self) -> tuple[Backend, Node] | None:
         """See `Source`; `login` may come later, and a run stays in the backend in which it was published first."""

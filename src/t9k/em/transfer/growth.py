@@ -10,7 +10,7 @@ from t9k.em.backend import Grows
 from t9k.em.local.files import make_safe_parents
 from t9k.em.local.layout import LOG, METRICS
 from t9k.em.names import check_key
-from t9k.em.records import RUN, Node
+from t9k.em.records import RUN, Node, parse_utc
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -45,7 +45,9 @@ def add_grown(backend: Backend, node: Node, directory: Path, *, metrics_only: bo
 
 
 def last_sign(backend: Backend, node: Node) -> float | None:
-    """When a run that goes on was last heard of, POSIX time in seconds by the store's clock; None when that is not known.
+    """When a run that goes on was last heard of, POSIX time in seconds; None when that is not known.
+
+    By the store's clock, or where nothing was appended yet by that of who uploaded it.
 
     Args:
         backend: Where the run is.
@@ -56,7 +58,14 @@ def last_sign(backend: Backend, node: Node) -> float | None:
     """
     if not _goes_on(node) or not isinstance(backend, Grows):
         return None
-    return max((segment.modified for segment in backend.grown(node)), default=None)
+    return max((segment.modified for segment in backend.grown(node)), default=_published(node))
+
+
+def _published(node: Node) -> float | None:
+    try:
+        return parse_utc(node.modified).timestamp()
+    except ValueError:  # of a store that keeps no such time
+        return None
 
 
 def _goes_on(node: Node) -> bool:
