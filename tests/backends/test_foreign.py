@@ -153,7 +153,7 @@ ODD_KEYS = [
 @pytest.mark.parametrize("driver", ["obstore", "fsspec"])
 @pytest.mark.parametrize("at_root", [False, True], ids=["below", "at the root of the bucket"])
 def test_keys_of_other_tools_in_a_bucket_are_left_alone(moto, driver, at_root):
-    client = boto3.client("s3", endpoint_url=moto.endpoint, region_name=moto.region)
+    client = boto3.session.Session().client("s3", endpoint_url=moto.endpoint, region_name=moto.region)
     bucket = f"others-{driver}-{at_root}".lower()
     client.create_bucket(Bucket=bucket)
     root = "" if at_root else "root/"

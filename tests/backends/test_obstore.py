@@ -256,7 +256,7 @@ class TestProcesses:
 @pytest.fixture
 def other_bucket(s3):
     """URI of a new root in a bucket of its own."""
-    client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+    client = boto3.session.Session().client("s3", config=Config(s3={"addressing_style": "path"}))
     with contextlib.suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
         client.create_bucket(Bucket=f"{s3.bucket}-2")
     return f"s3://{s3.bucket}-2/{s3.new_root()[-10:]}"

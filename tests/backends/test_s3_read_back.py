@@ -46,7 +46,7 @@ def place(artifact: Artifact) -> str:
     """Bucket and prefix of its objects."""
     root = artifact.remote[0]["uri"].partition("?")[0].partition("://")[2]
     bucket, _, prefix = root.partition("/")
-    with closing(boto3.client("s3")) as client:
+    with closing(boto3.session.Session().client("s3")) as client:
         found = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/alice/default/model/")["Contents"]
     (base,) = {info["Key"].partition("/objects/")[0] for info in found if "/objects/" in info["Key"]}
     return f"{bucket}/{base}/objects/source"
@@ -59,7 +59,7 @@ def local(tmp_path: Path) -> Mapping[str, bytes]:
 
 def test_boto3_finds_the_keys_and_the_bytes(place: str, tmp_path: Path) -> None:
     bucket, _, prefix = place.partition("/")
-    with closing(boto3.client("s3")) as client:
+    with closing(boto3.session.Session().client("s3")) as client:
         keys = [info["Key"] for info in client.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]]
         found = {key[len(prefix) + 1 :]: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
     assert found == local(tmp_path)

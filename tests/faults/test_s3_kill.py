@@ -32,7 +32,7 @@ pytestmark = pytest.mark.parametrize("driver", DRIVERS)
 
 @pytest.fixture
 def client(s3: S3Place) -> Iterator[Any]:
-    with closing(boto3.client("s3")) as client:
+    with closing(boto3.session.Session().client("s3")) as client:
         yield client
 
 

@@ -35,7 +35,7 @@ def _get(proxy: Proxy) -> bytes:
 
 
 def client_of(place: S3Place, proxy: Proxy) -> Any:
-    return boto3.client(
+    return boto3.session.Session().client(
         "s3",
         endpoint_url=f"http://{proxy.address}",
         aws_access_key_id=place.access_key,
