@@ -26,7 +26,7 @@ def in_a_fork(act: Callable[[], None]) -> BaseException | None:
     here, there = context.Pipe(duplex=False)
 
     def run() -> None:
-        faulthandler.dump_traceback_later(45, file=sys.__stderr__)  # where it hangs, if it does
+        faulthandler.dump_traceback_later(45, file=2)  # where it hangs, if it does
         try:
             act()
         except Exception as error:  # noqa: BLE001 - for the parent to see
