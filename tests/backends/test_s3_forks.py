@@ -5,7 +5,6 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing
 import pickle
-import sys
 import traceback
 from collections.abc import Callable
 
