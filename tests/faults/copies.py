@@ -114,7 +114,9 @@ class Copies:
                 directory = first if number == 0 else self.root / f"machine{number}"
                 actions = [random.choice(self._actions(number)) for _ in range(random.randint(2, 5))]
                 world.spawn(f"machine {number}", partial(self._machine, directory, number, actions))
-            if random.random() < 0.4:
+            if self.is_alone and random.random() < 0.5:
+                world.spawn("twin", partial(self._machine, first, 0, ["upload"] * 3))
+            if random.random() < (0.8 if self.is_alone else 0.4):
                 world.spawn("collector", self._collect)
             world.run()
             world.profile = Profile()

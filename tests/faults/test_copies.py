@@ -159,6 +159,9 @@ LOSING = {
     "of two changes of a file mine is taken": Mutant(merging._Planner, "_is_theirs", lambda _: lambda *_: False),
 }
 REFUSING = {
+    "a process does not look again whether the newest is of its own directory": Mutant(
+        localnode, "_TRIES", lambda _: 1
+    ),
     "an upload is not noted before its first request": Mutant(Descent, "note", _noting_only(THERE)),
     "what the collector repeats counts as another's": Mutant(
         upload_module, "publication", lambda _: lambda _generation, head, _read: head.op
