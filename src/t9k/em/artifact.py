@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from t9k.em import history, merging
+from t9k.em import history
 from t9k.em.errors import InvalidInput, NotALocalNode, NotFound
 from t9k.em.importing import import_dir, import_file, object_path
 from t9k.em.local import layout, objects
@@ -27,6 +27,7 @@ from t9k.em.transfer.streams import Ranges, local_ranges, open_ranges
 from t9k.em.uris import check_reference
 
 if TYPE_CHECKING:
+    from t9k.em import merging
     from t9k.em.backend import Backend
     from t9k.em.filesystem import ArtifactFileSystem
     from t9k.em.transfer.progress import Progress

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager
@@ -195,6 +194,8 @@ class Params(MutableMapping[str, Any]):
         if name.startswith("_"):
             message = f"{name!r} starts with '_', so it cannot be an attribute; write [{name!r}] instead of .{name}"
         else:
+            import difflib  # noqa: PLC0415 - costs every importer otherwise, and errors are rare
+
             close = difflib.get_close_matches(name, dir(self), n=1)
             message = f"there is no hyperparameter {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
         return AttributeError(message, name=name, obj=self)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
-from t9k.em import history, merging, session
+from t9k.em import history, session
 from t9k.em.errors import Diverged, NotFound
 from t9k.em.local import forks, layout
 from t9k.em.local.descent import THERE
@@ -28,6 +28,7 @@ from t9k.em.transfer.uploading import target_of, upload_node
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from t9k.em import merging
     from t9k.em.backend import Backend
     from t9k.em.transfer.progress import Progress
 
@@ -160,6 +161,8 @@ class LocalNode(ABC):
         Raises:
             Diverged: Both have changed the same, or the version that this copy is was collected.
         """
+        from t9k.em import merging  # noqa: PLC0415 - costs every importer otherwise, and copies rarely differ
+
         target = target_of(backend, folder)
         ancestors = self._state.descent.ancestors(target)
         names = [self.name, self.alternative_name]
@@ -190,6 +193,8 @@ class LocalNode(ABC):
         Raises:
             merging.CannotMerge: It cannot be taken over now.
         """
+        from t9k.em import merging  # noqa: PLC0415 - costs every importer otherwise, and copies rarely differ
+
         with self._locks.changing:
             for key, data in merge.files.items():
                 if data is None:

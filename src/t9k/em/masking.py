@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from t9k.em.patterns import lazily
+
 MASK = "***"
 
 _SECRET_WORDS = frozenset(
@@ -21,9 +23,9 @@ _VOCABULARY = frozenset(
         *("pad", "padding", "per", "prefix", "sep", "special", "start", "stop", "target", "unk", "use"),
     }
 )
-_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
-_ASSIGNMENT = re.compile(r"([-+~]*[A-Za-z_][\w.\-/@]*)=(.*)", re.DOTALL)
-_OPTION = re.compile(r"--?[A-Za-z][\w.\-]*")
+_WORD = lazily(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
+_ASSIGNMENT = lazily(r"([-+~]*[A-Za-z_][\w.\-/@]*)=(.*)", re.DOTALL)
+_OPTION = lazily(r"--?[A-Za-z][\w.\-]*")
 
 _PRIVATE_KEY = (
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?:[\s+\-]|\\n)*[A-Za-z0-9+/=]{16,})*"
@@ -45,13 +47,13 @@ _FORMS = (
     r"\bdop_v1_[a-f0-9]{64}\b",
     r"\beyJ[A-Za-z0-9_\-]{8,}\.eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*",  # a JSON web token
 )
-_KEYS = re.compile("|".join(_FORMS))
-_HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/_.=\-]{8,}")
+_KEYS = lazily("|".join(_FORMS))
+_HEADER = lazily(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/_.=\-]{8,}")
 # Up to the last "@" before the path: a password may hold one.
-_USERINFO = re.compile(r"(?<=://)[^/\s@:'\"]*(?::[^/\s'\"]*)?@(?=[^/\s'\"])")
-_LITERAL = re.compile(r"([A-Za-z_][\w\-]*)([\"']?[ \t]*[:=][ \t]*)([\"'])([^\"'\n]{6,})\3")
-_VARIABLE = re.compile(r"^([+\- ]?[ \t]*(?:export )?)([A-Z_][A-Z0-9_]*)=([^\s\"'$(]{6,})$", re.MULTILINE)
-_QUERY = re.compile(r"([?&;])([\w.\-]+)=([^&;#\s'\"]+)")
+_USERINFO = lazily(r"(?<=://)[^/\s@:'\"]*(?::[^/\s'\"]*)?@(?=[^/\s'\"])")
+_LITERAL = lazily(r"([A-Za-z_][\w\-]*)([\"']?[ \t]*[:=][ \t]*)([\"'])([^\"'\n]{6,})\3")
+_VARIABLE = lazily(r"^([+\- ]?[ \t]*(?:export )?)([A-Z_][A-Z0-9_]*)=([^\s\"'$(]{6,})$", re.MULTILINE)
+_QUERY = lazily(r"([?&;])([\w.\-]+)=([^&;#\s'\"]+)")
 
 
 def mask_words(words: Sequence[str]) -> list[str]:

@@ -7,8 +7,8 @@ everywhere: https://learn.microsoft.com/windows/win32/fileio/naming-a-file lists
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-import secrets
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime, timezone
@@ -243,7 +243,8 @@ def random_text(length: int) -> str:
 
     They come from the system at once: each request lets other threads in, and holds up whoever logs meanwhile.
     """
-    number = secrets.randbelow(len(_ALPHABET) ** length)
+    drawn = int.from_bytes(os.urandom(2 * length), "big")  # not by `secrets`, which is slow to import
+    number = drawn % len(_ALPHABET) ** length
     found = []
     for _ in range(length):
         number, place = divmod(number, len(_ALPHABET))

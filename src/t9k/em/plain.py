@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
+
+from t9k.em.patterns import lazily
 
 Path: TypeAlias = "tuple[str | int, ...]"
 
@@ -15,7 +16,7 @@ _MAX_INT_BITS = (
 _MOST_CHARACTERS = 1000
 _MOST_SIGNS = 40
 _WIDEST = 12  # bytes of one character, as an escape
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}")
+_ADDRESS = lazily(r" at 0x[0-9a-fA-F]{6,}")
 _PLAIN = frozenset({float, bool, type(None)})
 _KEYS = {None: "null", True: "true", False: "false"}
 

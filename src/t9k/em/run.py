@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from t9k.em import history, lineage, merging, session
+from t9k.em import history, lineage, session
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params, upload_again
 from t9k.em.ending import leaving
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from t9k.ah.core import Branch, Commit, Dataset, Model, Tag
+    from t9k.em import merging
     from t9k.em.backend import Backend
     from t9k.em.capture import Capture
     from t9k.em.live.source import Destination
@@ -505,6 +506,8 @@ class Run(Recording):
         return self._hparams.as_dict()
 
     def _adopt(self, merge: merging.Merge) -> None:
+        from t9k.em import merging  # noqa: PLC0415 - costs every importer otherwise, and copies rarely differ
+
         if LOG in merge.tails and self._capture is not None:
             raise merging.CannotMerge(LOG)  # what is printed here goes on
         for key, tail in merge.tails.items():

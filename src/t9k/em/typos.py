@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from t9k.em.patterns import lazily
+
 SCHEMES = (
     *("file", "s3", "gs", "https", "http", "memory", "abfs", "abfss", "az", "adl", "gcs", "s3a", "s3n"),
     *("webdav", "dav", "sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs", "hf", "oss", "cos", "r2", "dbfs", "dvc"),
@@ -13,13 +15,13 @@ SCHEMES = (
 
 _LOOKS_ALIKE = 0.6
 _LOOKS_ALIKE_SCHEME = 0.75
-_ARN = re.compile(r"arn:[\w-]*:s3:[^:]*:[^:]*:(?P<rest>.*)", re.DOTALL | re.IGNORECASE)
-_DRIVE = re.compile(r"[A-Za-z]:(?=[\\/]|$)|[A-Za-z]:(?!/)")
-_PORT = re.compile(r"\d{1,5}$")
-_CHAIN = re.compile(r"(?:[\w.+-]+::)+(?P<last>.*)", re.DOTALL)
-_PREFIX = re.compile(r"(?P<word>[^/:#?]*):+(?P<rest>.*)", re.DOTALL)
-_SLASHES = re.compile(r"(?P<word>[^/:#?]+)//(?P<rest>.*)", re.DOTALL)
-_HOST = re.compile(
+_ARN = lazily(r"arn:[\w-]*:s3:[^:]*:[^:]*:(?P<rest>.*)", re.DOTALL | re.IGNORECASE)
+_DRIVE = lazily(r"[A-Za-z]:(?=[\\/]|$)|[A-Za-z]:(?!/)")
+_PORT = lazily(r"\d{1,5}$")
+_CHAIN = lazily(r"(?:[\w.+-]+::)+(?P<last>.*)", re.DOTALL)
+_PREFIX = lazily(r"(?P<word>[^/:#?]*):+(?P<rest>.*)", re.DOTALL)
+_SLASHES = lazily(r"(?P<word>[^/:#?]+)//(?P<rest>.*)", re.DOTALL)
+_HOST = lazily(
     r"(localhost|(\d{1,3}\.){3}\d{1,3}"
     r"|www\.[\w.-]+|([a-z0-9-]+\.)+(com|org|net|edu|gov|io|ai|cn|de|eu|uk|fr|jp|dev|cloud|local|internal|lan))$",
     re.IGNORECASE,

@@ -16,13 +16,14 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from attrs import field, frozen
 
 from t9k.em.errors import InvalidURI, SecretInURI
+from t9k.em.patterns import lazily
 from t9k.em.typos import meant_by_path, meant_by_store
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _WEB = ("http", "https")
 _FORMS = "'file:///data/em', 's3://bucket/root' or 'https://host/path'"
 _HIDDEN = "what was given"
-_SECRET_OPTION = re.compile(
+_SECRET_OPTION = lazily(
     r"(secret|password|passwd|token|(api|access|secret|account)[_-]?key|keyid|credentials?|signature)$"
     r"|(^|[_-])(key|sig|sas|pwd|auth)$",
     re.IGNORECASE,

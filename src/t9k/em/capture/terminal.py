@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
-_TOKEN = re.compile(
+from t9k.em.patterns import lazily
+
+_TOKEN = lazily(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # control sequences
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles and links
     r"|\x1b[^\[\]]"
@@ -13,8 +14,8 @@ _TOKEN = re.compile(
     r"|[^\x1b\r\b\n]+"
     r"|\x1b"
 )
-_UNFINISHED = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?\Z")
-_CONTROL = re.compile(r"\x1b\[(\d*)(?:;\d*)*([A-GJKm])\Z")
+_UNFINISHED = lazily(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)?\Z")
+_CONTROL = lazily(r"\x1b\[(\d*)(?:;\d*)*([A-GJKm])\Z")
 _MOST_HELD = 128
 
 MOST_ROWS = 100

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 from t9k.em.errors import InvalidInput
 
 RUNNING, COMPLETE, FAILED, PRUNED, PREEMPTED = "Running", "Complete", "Failed", "Pruned", "Preempted"
@@ -23,6 +21,8 @@ def check_end(status: object) -> str:
     """
     if isinstance(status, str) and status in ENDS:
         return status
+    import difflib  # noqa: PLC0415 - costs every importer otherwise, and errors are rare
+
     close = difflib.get_close_matches(str(status).capitalize(), ENDS, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise InvalidInput(f"status must be one of {', '.join(map(repr, ENDS))}, not {status!r}{hint}")

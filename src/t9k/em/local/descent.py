@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -21,6 +20,7 @@ from t9k.em.local.disk import explained, sync_dir
 from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import PRIVATE
 from t9k.em.names import is_op
+from t9k.em.patterns import lazily
 
 BEGAN, THERE = "began", "there"
 
@@ -30,7 +30,7 @@ _PUBLISHED = 20
 _MOST = 1000
 _ELSEWHERE = 2
 _MOST_ELSEWHERE = 200
-_LINE = re.compile(r"(began|there) (\S{1,64}) ([0-9a-f]{32})")
+_LINE = lazily(r"(began|there) (\S{1,64}) ([0-9a-f]{32})")
 
 
 class Descent:

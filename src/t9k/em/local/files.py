@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -86,7 +85,7 @@ def replacing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator
         OSError: The disk refuses or failed; `path` is as it was.
     """
     parent = os.path.dirname(path) or os.curdir
-    temp = f"{parent}/{TEMP_PREFIX}{secrets.token_hex(8)}"
+    temp = f"{parent}/{TEMP_PREFIX}{os.urandom(8).hex()}"
     fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _NO_FOLLOW, 0o600)
     try:
         try:

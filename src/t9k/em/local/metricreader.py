@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from t9k.em.errors import CorruptLocalData, RecoveredDataWarning
+from t9k.em.patterns import lazily
 from t9k.em.telling import tell
 
 Entry = dict[str, dict[str, int | float | str]]
@@ -27,7 +28,7 @@ TYPE, STEP, EPOCH, TIMESTAMP = PLACE = ("type", "step", "epoch", "timestamp")
 RUN = "run"
 """The column of a table of several runs that says which one a row is of."""
 
-_LIKE_A_PLACE = re.compile(rf"(value\.)*({'|'.join(PLACE)})")
+_LIKE_A_PLACE = lazily(rf"(value\.)*({'|'.join(PLACE)})")
 _BEGINNING = b'- {"value":{'  # of every line; a raw quote keeps it from being a part of a name
 _MAX_FOREIGN_BYTES = 16 << 20
 _WITHOUT_EPOCH, _WITH_EPOCH = 2, 3

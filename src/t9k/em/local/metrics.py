@@ -24,6 +24,7 @@ import orjson
 from t9k.em.errors import InvalidMetric
 from t9k.em.local.metricreader import Entry, iterate, read
 from t9k.em.local.metrictypes import canonical_type, file_name, type_of
+from t9k.em.patterns import lazily
 from t9k.em.records import utc_text
 from t9k.em.scalars import unwrap
 
@@ -32,7 +33,7 @@ __all__ = ["Entry", "canonical_type", "encode", "encode_now", "file_name", "iter
 _plain_names: set[tuple[str, ...]] = set()
 _MOST_NAMES = 4096
 _SMALLEST, _LARGEST = 1e-5, 1e16  # between them, orjson writes floats without an exponent
-_BARE_EXPONENT = re.compile(rb'(":-?\d)e')  # of a value such as 1e-6; plain names have no quotes in them
+_BARE_EXPONENT = lazily(rb'(":-?\d)e')  # of a value such as 1e-6; plain names have no quotes in them
 _MAX_INT_BITS = 1024  # as far as a float reaches, for readers that know floats only
 _NON_FINITE = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 # In JSON they may stand as they are, in YAML not: C1 controls, line separators, byte order marks, non-characters.

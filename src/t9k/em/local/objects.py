@@ -12,7 +12,6 @@ It is valid YAML for any reader and one append for us. Of two lines with one key
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from t9k.em.errors import CorruptLocalData, InvalidInput, InvalidKey
 from t9k.em.local.appender import LineAppender
 from t9k.em.local.files import write_atomic
 from t9k.em.names import check_collisions, check_key
+from t9k.em.patterns import lazily
 from t9k.em.records import FileSpec
 from t9k.em.uris import check_reference
 
@@ -28,7 +28,7 @@ HEADER = b"objects:\n"
 
 _FILE_FIELDS = {"size", "sha256"}
 # In JSON they may stand as they are, in YAML not: C1 controls, line separators, byte order marks, non-characters.
-_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_NOT_YAML = lazily("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import platform
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def is_this_process(directory: Path) -> bool:
 
 @cache
 def _machine() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "boot": _read("/proc/sys/kernel/random/boot_id"), "pids": _namespace()}
+    return {"host": platform.node(), "boot": _read("/proc/sys/kernel/random/boot_id"), "pids": _namespace()}
 
 
 def _namespace() -> str | None:
