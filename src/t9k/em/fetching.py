@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import filecmp
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,8 +104,6 @@ def _fetch(
         _remember(directory, backend, read)
         return directory
     finally:
-        import shutil  # noqa: PLC0415 - costs every importer otherwise
-
         shutil.rmtree(staging, ignore_errors=True)
 
 

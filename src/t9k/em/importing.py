@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -114,8 +115,6 @@ def import_dir(
         for parent in {target.parent for target in targets.values()}:
             sync_dir(parent)
     finally:
-        import shutil  # noqa: PLC0415 - costs every importer otherwise
-
         shutil.rmtree(staging)
     return {key: copies[key] for key in targets}
 

@@ -18,7 +18,7 @@ def lazily(pattern: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
 
 class _Pattern(Generic[AnyStr]):
     def __init__(self, pattern: AnyStr, flags: int) -> None:
-        self._pattern = pattern
+        self._pattern: AnyStr = pattern
         self._flags = flags
 
     def __getattr__(self, name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import traceback
 from typing import Any
 
 from t9k.em.ending.status import COMPLETE, FAILED, PREEMPTED, PRUNED
@@ -60,8 +61,6 @@ def _text(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    import traceback  # noqa: PLC0415 - costs every importer otherwise, and most runs end well
-
     try:
         return "".join(traceback.format_exception(type(error), error, error.__traceback__))
     except Exception as trouble:  # noqa: BLE001 - likewise
@@ -69,7 +68,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def _kept(text: str, most: int, beginning: int) -> str:
-    from t9k.em.masking import mask_code, mask_text  # noqa: PLC0415 - likewise
+    from t9k.em.masking import mask_code, mask_text  # noqa: PLC0415 - costs every importer otherwise, and most runs end well
 
     text = text.encode("utf-8", "backslashreplace").decode()
     if len(text) > most:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,6 @@ def new_directory(kind: str, name: str, wanted: str | None = None) -> Iterator[P
     try:
         yield directory
     except BaseException:
-        import shutil  # noqa: PLC0415 - costs every importer otherwise
-
         shutil.rmtree(directory, ignore_errors=True)
         raise
 
