@@ -83,6 +83,7 @@ def _started(pid: int) -> int | None:
 
 def _read(path: str) -> str | None:
     try:
-        return Path(path).read_text().strip()
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
     except OSError:
         return None
