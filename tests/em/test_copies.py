@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -308,6 +309,15 @@ class TestOneDirectory:
         run.labels = ["b"]
         run.upload()
         assert published().labels == ["b"]
+
+    def test_that_an_earlier_version_left_is_known_in_each_place(self, run):
+        elsewhere = f"memory://{uuid4()}#/alice/default"
+        run.upload(elsewhere, make_folder=True)
+        (run.directory / ".em" / "ancestors").unlink()
+        run.labels = ["b"]
+        run.upload()
+        run.upload(elsewhere)
+        assert published().labels == em.load_run(f"{elsewhere}/{run.name}").labels == ["b"]
 
     def test_that_an_earlier_version_left_is_no_newer_for_that(self, run, monkeypatch):
         other = on_another_machine(monkeypatch)

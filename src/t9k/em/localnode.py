@@ -214,7 +214,7 @@ class LocalNode(ABC):
 
     def _learn_descent(self, backend: Backend, folder: str) -> None:
         """Learns the op of the version that the history names, where an earlier version of this library kept no more."""
-        if self._state.descent.is_kept():
+        if self._state.descent.is_kept_for(target_of(backend, folder)):
             return
         for old in reversed(self.remote):
             if old["uri"] == backend.uri and parent_and_name(old["path"])[0] == folder:

@@ -16,7 +16,7 @@ HERE, ELSEWHERE = "file:///em#/alice/default", "s3://bucket#/alice/default"
 
 def test_a_copy_of_which_nothing_is_known_has_none(tmp_path):
     descent = Descent(tmp_path)
-    assert not descent.is_kept()
+    assert not descent.is_kept_for(HERE)
     assert descent.ancestors(HERE) == ()
     assert not (tmp_path / ".em").exists()
 
@@ -48,7 +48,7 @@ def test_a_piece_of_a_line_spoils_no_other(tmp_path):
 @pytest.mark.parametrize("op", ["", "../x", "20230817T080524.390002Z-4e48t2abc/"])
 def test_what_is_no_upload_is_not_noted(tmp_path, op):
     Descent(tmp_path).note(THERE, op, HERE)
-    assert not Descent(tmp_path).is_kept()
+    assert not Descent(tmp_path).is_kept_for(HERE)
 
 
 def test_a_link_in_its_place_is_not_followed(tmp_path):

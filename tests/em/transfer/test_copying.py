@@ -8,7 +8,8 @@ import pytest
 
 from t9k.em import session
 from t9k.em.artifact import Artifact
-from t9k.em.errors import Conflict, CorruptData, FolderNotFound, InvalidInput, InvalidName, NotFound
+from t9k.em.errors import Conflict, CorruptData, Diverged, FolderNotFound, InvalidInput, InvalidName, NotFound
+from t9k.em.fetching import fetch_artifact
 from t9k.em.records import Outcome
 from t9k.em.transfer.copying import copy_node
 
@@ -82,3 +83,47 @@ def test_of_damaged_bytes_publishes_nothing(artifact, backend, target, monkeypat
     with pytest.raises(CorruptData, match="'?/alice/default/a: objects/d/f'? is not what was uploaded"):
         copy_node(backend, "/alice/default/a", target, "/alice/default")
     assert target.list("/alice/default") == []
+
+
+class TestVersions:
+    """What is there is never replaced by something that does not come from it."""
+
+    @pytest.fixture
+    def newer(self, artifact, backend) -> Artifact:
+        artifact.labels = ["good"]
+        artifact.upload()
+        return artifact
+
+    @pytest.mark.parametrize("strategy", ["new", "error", "skip"])
+    def test_an_older_one_is_refused_where_a_newer_one_is(self, newer, backend, strategy):
+        with pytest.raises(Diverged):
+            copy_node(backend, "/alice/default/a@1", backend, "/alice/default", strategy=strategy)
+        assert backend.stat("/alice/default/a").metadata["labels"] == ["good"]
+
+    def test_an_older_one_is_put_back_when_told_to(self, newer, backend):
+        copy_node(backend, "/alice/default/a@1", backend, "/alice/default", strategy="replace")
+        assert backend.stat("/alice/default/a").metadata["labels"] == ["x"]
+
+    def test_a_newer_one_comes_on_top_of_the_copy_of_an_older_one(self, artifact, backend, target):
+        copy_node(backend, "/alice/default/a", target, "/bob/x", make_folder=True)
+        artifact.labels = ["good"]
+        artifact.upload()
+        outcome, node = copy_node(backend, "/alice/default/a", target, "/bob/x")
+        assert (outcome, node.generation, node.metadata["labels"]) == (Outcome.PUBLISHED, 2, ["good"])
+        with pytest.raises(Diverged):
+            copy_node(backend, "/alice/default/a@1", target, "/bob/x")
+        with pytest.raises(Diverged):
+            copy_node(target, "/bob/x/a@1", backend, "/alice/default")  # a backup of an older state
+        assert copy_node(target, "/bob/x/a", backend, "/alice/default")[0] is Outcome.UNCHANGED
+
+    def test_what_was_changed_there_is_not_replaced(self, artifact, backend, target, tmp_path, monkeypatch):
+        copy_node(backend, "/alice/default/a", target, "/bob/x", make_folder=True)
+        monkeypatch.setenv("EM_ARTIFACT_PARENT_DIR", str(tmp_path / "bob"))
+        there = fetch_artifact(target, "/bob/x/a")
+        there.description = "changed by bob"
+        there.send(target, "/bob/x")
+        artifact.labels = ["good"]
+        artifact.upload()
+        with pytest.raises(Diverged):
+            copy_node(backend, "/alice/default/a", target, "/bob/x")
+        assert target.stat("/bob/x/a").metadata["description"] == "changed by bob"

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 
 from t9k.em.ending import leaving
-from t9k.em.errors import BackendUnavailable, CommitUnknown, EMError, SourceChanged
+from t9k.em.errors import BackendUnavailable, CommitUnknown, Conflict, EMError, SourceChanged
 from t9k.em.live.rounds import Rounds, Source
 
 POLL_S = 1.0
@@ -199,7 +199,10 @@ class LiveUpload:
         elif type(error) not in self._told:
             self._told.add(type(error))
             try:
-                self._tell(f"is not uploaded at present: {error}. It goes on, and is uploaded when that has ended")
+                if isinstance(error, Conflict):
+                    self._tell(f"is not uploaded any more: {error}. It goes on here, and nothing of it is lost")
+                else:
+                    self._tell(f"is not uploaded at present: {error}. It goes on, and is uploaded when that has ended")
             except Exception:  # noqa: BLE001 - where warnings go to may be closed, or be code of the user
                 _log.exception("a warning could not be shown")
         _log.info("a round of uploading a run failed: %s", error)

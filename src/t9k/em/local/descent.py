@@ -43,9 +43,14 @@ class Descent:
     def __init__(self, directory: Path) -> None:
         self._path = directory / PRIVATE / "ancestors"
 
-    def is_kept(self) -> bool:
-        """Whether anything was noted; copies of earlier versions have nothing."""
-        return self._path.exists()
+    def is_kept_for(self, target: str) -> bool:
+        """Whether anything was noted of a place.
+
+        Args:
+            target: See `note`.
+        """
+        place = _short(target)
+        return any(where == place for _, _, where in self._newest_first())
 
     def note(self, what: str, op: str, target: str) -> None:
         """Add one upload; durable on return.
