@@ -13,7 +13,7 @@ from t9k.em.artifact import Artifact
 from t9k.em.capture import Capture
 from t9k.em.capture.output import Output, check_output
 from t9k.em.errors import EMError, InvalidConfig, InvalidInput, NotALocalNode, UploadFailed
-from t9k.em.fetching import fetch_artifact, fetch_run
+from t9k.em.fetching import look_at_artifact, look_at_run
 from t9k.em.live.source import Destination
 from t9k.em.local import layout
 from t9k.em.localnode import LocalNode
@@ -128,7 +128,8 @@ def load_run(
 ) -> Run:
     """Loads a Run from local or server.
 
-    The local directory is searched first, then the remote path. A run that is loaded goes on by logging to it.
+    The local directory is searched first, then the remote path. A run that is loaded goes on by logging to it. One from a backend can be
+    looked at without leaving anything: it gets a local directory by `Run.download`, by its first change, or when its `local` is asked for.
 
     Args:
         path: Local directory of the Run, or path of the Run in server. A remote path that does not start with '/' has
@@ -159,7 +160,7 @@ def load_run(
 
         return run_called(path)
     local = _local_directory(path, RUN)
-    run = Run.open_directory(local) if local else fetch_run(*session.locate(path))
+    run = Run.open_directory(local) if local else look_at_run(*session.locate(path))
     run.resume_with(capture)
     run.sample(period_s)
     if auto_upload:
@@ -199,7 +200,8 @@ def load_artifact(path: str) -> Artifact:
     """Loads an Artifact from local or server.
 
     The local directory is searched first, then the remote path. From a backend only the metadata comes at once;
-    `Artifact.get`, `open` and `download` fetch the objects.
+    `Artifact.get`, `open` and `download` fetch the objects. There is no local directory before an object is fetched into it, something is
+    changed, or `local` is asked for.
 
     Args:
         path: Local directory of the Artifact, or path of the Artifact in server; see `load_run`.
@@ -216,7 +218,7 @@ def load_artifact(path: str) -> Artifact:
 
         return artifact_called(path)
     local = _local_directory(path, ARTIFACT)
-    return Artifact.open_directory(local) if local else fetch_artifact(*session.locate(path))
+    return Artifact.open_directory(local) if local else look_at_artifact(*session.locate(path))
 
 
 def login(ais_host: str | None = None, api_key: str | None = None, timeout: int | None = None) -> None:

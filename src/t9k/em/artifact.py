@@ -52,7 +52,8 @@ class Artifact(LocalNode):
         created_timestamp: When it was created, UTC: `2023-08-17T08:05:24.390002Z`.
         alternative_name: Unique name, which is also that of its directory, and under which the conflict strategy
             'new' uploads it when `name` is taken.
-        local: Local directory of the Artifact.
+        local: Local directory of the Artifact. One that was loaded from a backend has none while it is only looked at, and gets it when
+            this is asked for, or when something is fetched or changed.
 
     Raises:
         InvalidName: `name` or `alternative_name` cannot be a name.
@@ -92,11 +93,11 @@ class Artifact(LocalNode):
         return artifact
 
     def __repr__(self) -> str:
-        """Name, number of objects and local directory."""
-        return f"Artifact(name={self.name!r}, objects={len(self._objects)}, local={self.local!r})"
+        """Name, number of objects, and local directory or where it was loaded from."""
+        return f"Artifact(name={self.name!r}, objects={len(self._objects)}, {self._where()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles where the artifact is; what another process gets is loaded from there."""
+        """Pickles the local directory, which is made if there is none; what another process gets is loaded from there."""
         return _open_pickled, (str(self._directory),)
 
     def __copy__(self) -> Artifact:
@@ -258,7 +259,7 @@ class Artifact(LocalNode):
         return ArtifactFileSystem(source=_Source(self))
 
     def download(self, keys: Collection[str] | None = None, *, progress: Progress | None = None) -> None:
-        """Fetches objects that are not in the local directory; references are left as they are.
+        """Fetches objects that are not in the local directory, which is made if there is none; references are left as they are.
 
         Args:
             keys: Keys of the objects; None for all.
@@ -268,6 +269,7 @@ class Artifact(LocalNode):
             NotFound: There is no such object, or its bytes are gone.
             CorruptData: What is in the backend is not what was uploaded.
         """
+        self._settle()
         self._fetch([key for key in (self._objects if keys is None else keys) if not self._is_here(key)], progress)
 
     def _fetch(self, missing: Sequence[str], progress: Progress | None) -> None:
@@ -295,7 +297,7 @@ class Artifact(LocalNode):
         self._objects = checked
         self._keys = None
         self._checked = {}
-        self.alternative_name = self.alternative_name or self._directory.name
+        self.alternative_name = self.alternative_name or self._place.name
         self._save_metadata()
         self._save_index()
 
@@ -441,7 +443,7 @@ class Artifact(LocalNode):
 
     def _text_path(self, key: str) -> str:
         """The path of an object; making a `Path` of each of many costs more than looking at the files."""
-        return f"{self._directory}/{OBJECTS}/{key}"
+        return f"{self._place}/{OBJECTS}/{key}"
 
     def _is_there(self, key: str) -> bool:
         """Whether there is a local file for an object, or none is needed for a reference."""

@@ -43,8 +43,7 @@ class _Nowhere(LocalNode):
         """Names the directory that there would be."""
         self.alternative_name = self.alternative_name or alternative_name(self.name)
         directory = layout.parent_directory(self.kind) / self.alternative_name
-        self._directory = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would look at the disk
-        self.local = str(self._directory)
+        self._place = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would look at the disk
 
     @property
     def remote(self) -> list[dict[str, str]]:
@@ -140,6 +139,11 @@ class DisabledRun(_Nowhere, Run):
         self, type: str, metrics: Mapping[str, float] = MISSING, step: int = MISSING, epoch: float | None = None
     ) -> None:
         """Does nothing, and checks nothing."""
+
+    def download(self, path: str | None = None, *, progress: Progress | None = None) -> str:
+        """Does nothing; the directory that there would be."""
+        del progress
+        return self.local if path is None else path
 
     def mark_input(self, resource: object) -> None:
         """Does nothing."""

@@ -1,18 +1,23 @@
-"""Makes local directories of runs and artifacts that lie in a backend."""
+"""Looks at runs and artifacts that lie in a backend, and makes local directories of them."""
 
 from __future__ import annotations
 
 import errno
 import filecmp
+import os
 import shutil
-from collections.abc import Collection
+import tempfile
+import weakref
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from t9k.em import history
 from t9k.em.artifact import Artifact
 from t9k.em.errors import CorruptData, CorruptLocalData, InvalidName, LocalError, NotALocalNode, NotFound
 from t9k.em.local import layout
+from t9k.em.local.copies import copy_hashed
 from t9k.em.local.descent import THERE
 from t9k.em.local.files import make_private_dir, sync_dir
 from t9k.em.local.layout import INDEX, METADATA
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from t9k.em.records import Node
     from t9k.em.transfer.progress import Progress
 
+_Kept = TypeVar("_Kept", Run, Artifact)
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
@@ -69,6 +75,99 @@ def fetch_artifact(
     return Artifact.open_directory(_fetch(backend, path, ARTIFACT, (INDEX, METADATA), progress, directory))
 
 
+def look_at_run(backend: Backend, path: str) -> Run:
+    """Fetches a run into a temporary directory that goes with the object; something that needs a local directory makes one.
+
+    All of the run is fetched, so that neither a `log` nor a later login needs the network.
+
+    Args:
+        backend: Where it is.
+        path: Absolute path; 'path@3' is its third version.
+
+    Raises:
+        NotFound: There is none.
+        CorruptData: It is damaged, or no run although the backend says so.
+    """
+    return _look(Run, backend, path, None)
+
+
+def look_at_artifact(backend: Backend, path: str) -> Artifact:
+    """Fetches the metadata of an artifact into a temporary directory that goes with the object, see `look_at_run`.
+
+    Args:
+        backend: Where it is.
+        path: Absolute path; 'path@3' is its third version.
+
+    Raises:
+        NotFound: There is none.
+        CorruptData: It is damaged, or no artifact although the backend says so.
+    """
+    return _look(Artifact, backend, path, (INDEX, METADATA))
+
+
+def _look(of: type[_Kept], backend: Backend, path: str, keys: Collection[str] | None) -> _Kept:
+    node = _found(backend, path, of.kind)
+    layout.parent_directory(of.kind)  # a wrong one is better told now than by the first `log`
+    temporary = Path(tempfile.mkdtemp(prefix="em-"))
+    try:
+        files = temporary / _name(node)
+        read = _receive(backend, node, path, files, keys, None, durable=False)
+        looked = of.open_directory(files)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    remove = weakref.finalize(looked, _remove, temporary, os.getpid())
+    looked.look(files, partial(_keep, backend, read, files, remove))
+    return looked
+
+
+def _remove(temporary: Path, pid: int) -> None:
+    """Removes a temporary directory, but not in a child made by fork, whose parent still reads it."""
+    if os.getpid() == pid:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _keep(
+    backend: Backend,
+    read: Node,
+    files: Path,
+    remove: Callable[[], object],
+    wanted: Path | None,
+) -> Path:
+    """Makes the local directory of what was looked at.
+
+    Raises:
+        LocalError: It cannot be made, or something else is in its place.
+    """
+    parent = layout.make_parent(read.kind) if wanted is None else wanted.absolute().parent
+    target = parent / files.name if wanted is None else wanted
+    try:
+        directory = _find_same(target, files)
+        if directory is None:
+            directory = _copied(files, parent, target, is_wanted=wanted is not None)
+        else:
+            _remember(directory, backend, read)
+    except OSError as error:
+        raise LocalError(f"cannot make {target}: {error.strerror or error}; choose another directory") from error
+    remove()
+    return directory
+
+
+def _copied(files: Path, parent: Path, target: Path, *, is_wanted: bool) -> Path:
+    staging = parent / f"{layout.FETCHING}{random_text(12)}"
+    make_private_dir(staging, exist_ok=False)
+    try:
+        for path in sorted(files.rglob("*")):
+            copy = staging / path.relative_to(files)
+            if path.is_dir():
+                make_private_dir(copy, exist_ok=False)
+            else:
+                copy_hashed(path, copy)
+        return _place_at(staging, target) if is_wanted else _place(staging, parent, target.name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
 def _fetch(
     backend: Backend,
     path: str,
@@ -78,26 +177,14 @@ def _fetch(
     wanted: Path | None,
 ) -> Path:
     """Downloads files of a node into a directory that appears when they are complete."""
-    node = backend.stat(path)
-    if node.kind != kind:
-        raise NotFound(f"{path} in {backend.uri} is a {node.kind}; {_advice(node.kind)}")
-    name = node.metadata.get("alternative_name") or node.name
+    node = _found(backend, path, kind)
+    name = _name(node)
     if wanted is not None:
         layout.check_local(wanted, "the place of a download")
     parent = layout.make_parent(kind) if wanted is None else wanted.absolute().parent
     staging = parent / f"{layout.FETCHING}{random_text(12)}"
-    make_private_dir(staging, exist_ok=False)
     try:
-        is_newest = split_version(path)[1] is None
-        read = download_files(backend, node, staging, keys=keys, or_newest=is_newest, progress=progress)
-        if keys is None:
-            add_grown(backend, read, staging)
-        try:
-            check_name(name, what="alternative name")
-            (Run if kind == RUN else Artifact).open_directory(staging)
-        except (CorruptLocalData, InvalidName, NotALocalNode) as error:
-            raise CorruptData(f"{path} in {backend.uri} is no {kind} that can be used: {error}") from error
-        _remember(staging, backend, read)
+        read = _receive(backend, node, path, staging, keys, progress)
         directory = _find_same(parent / name if wanted is None else wanted, staging)
         if directory is None:
             return _place(staging, parent, name) if wanted is None else _place_at(staging, wanted)
@@ -105,6 +192,55 @@ def _fetch(
         return directory
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _found(backend: Backend, path: str, kind: str) -> Node:
+    node = backend.stat(path)
+    if node.kind != kind:
+        raise NotFound(f"{path} in {backend.uri} is a {node.kind}; {_advice(node.kind)}")
+    return node
+
+
+def _name(node: Node) -> str:
+    """What its directory is called."""
+    return str(node.metadata.get("alternative_name") or node.name)
+
+
+def _receive(
+    backend: Backend,
+    node: Node,
+    path: str,
+    directory: Path,
+    keys: Collection[str] | None,
+    progress: Progress | None,
+    *,
+    durable: bool = True,
+) -> Node:
+    """Downloads files of a node into a new directory, and finds out whether they can be used.
+
+    Returns:
+        The generation that was read.
+    """
+    name = _name(node)
+    try:
+        check_name(name, what="alternative name")
+    except InvalidName as error:
+        raise _unusable(backend, path, node.kind, error) from error
+    make_private_dir(directory, exist_ok=False)
+    is_newest = split_version(path)[1] is None
+    read = download_files(backend, node, directory, keys=keys, or_newest=is_newest, durable=durable, progress=progress)
+    if keys is None:
+        add_grown(backend, read, directory)
+    try:
+        (Run if node.kind == RUN else Artifact).open_directory(directory)
+    except (CorruptLocalData, InvalidName, NotALocalNode) as error:
+        raise _unusable(backend, path, node.kind, error) from error
+    _remember(directory, backend, read)
+    return read
+
+
+def _unusable(backend: Backend, path: str, kind: str, error: Exception) -> CorruptData:
+    return CorruptData(f"{path} in {backend.uri} is no {kind} that can be used: {error}")
 
 
 def _remember(directory: Path, backend: Backend, node: Node) -> None:

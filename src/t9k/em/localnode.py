@@ -43,6 +43,7 @@ class _Locks:
     Attributes:
         sending: Held during an upload.
         changing: Held while attributes and their files are changed; never while the network is waited for.
+        placing: Held while one that was only looked at gets its local directory; no other lock is taken below it.
     """
 
     def __init__(self) -> None:
@@ -51,7 +52,7 @@ class _Locks:
 
     def forget_parent(self) -> None:
         """See `t9k.em.local.forks`."""
-        self.sending, self.changing = threading.RLock(), threading.RLock()
+        self.sending, self.changing, self.placing = threading.RLock(), threading.RLock(), threading.RLock()
 
 
 class LocalNode(ABC):
@@ -70,9 +71,13 @@ class LocalNode(ABC):
     labels: list[str]
     description: str
     alternative_name: str
-    local: str
 
-    _directory: Path
+    _place: Path
+    """Where its files can be read: the local directory, or before there is one a temporary directory."""
+
+    _keep: Callable[[Path | None], Path] | None = None
+    """What makes the local directory, of one that was only looked at so far; see `look`."""
+
     _state: LocalState
     _on_disk: dict[str, Any] | None
     _is_cut_told = False
@@ -87,8 +92,29 @@ class LocalNode(ABC):
 
     @property
     def directory(self) -> Path:
-        """The local directory, absolute: it stays the same when the process changes its working directory."""
+        """The local directory, absolute: it stays the same when the process changes its working directory; see `local`."""
         return self._directory
+
+    @property
+    def local(self) -> str:
+        """Local directory, absolute. One that was loaded from a backend gets it when this is first asked for, or before."""
+        return str(self._directory)
+
+    @property
+    def has_directory(self) -> bool:
+        """Whether there is a local directory: not while what was loaded from a backend is only looked at."""
+        return self._keep is None
+
+    def look(self, files: Path, keep: Callable[[Path | None], Path]) -> None:
+        """Read from a temporary directory until something needs the local directory.
+
+        Args:
+            files: The temporary directory, from which this was opened.
+            keep: Makes the local directory of its files: the one that is given, which must not hold anything, or a new one. Called at most
+                once with success.
+        """
+        self._place = files
+        self._keep = keep
 
     @property
     def remote(self) -> list[dict[str, str]]:
@@ -103,6 +129,7 @@ class LocalNode(ABC):
             InvalidInput: One was set to something that it cannot be.
             LocalError: The disk is full or refuses.
         """
+        self._settle()
         self._save_metadata()
 
     def send(
@@ -126,6 +153,7 @@ class LocalNode(ABC):
         Returns:
             What became of it, and the node.
         """
+        self._settle()
         with self._locks.sending:  # a run may be uploaded by itself at the same time
             return self._send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
 
@@ -296,14 +324,47 @@ class LocalNode(ABC):
         check_texts(text_of(mapping_of(metadata, "metadata"), "description"), labels_of(metadata))
         self._take(metadata)
 
+    @property
+    def _directory(self) -> Path:
+        """The local directory, which is made if there is none yet; `_place` is for what only reads."""
+        self._settle()
+        return self._place
+
+    def _settle(self, wanted: Path | None = None) -> None:
+        """Make the local directory of one that was only looked at so far.
+
+        Args:
+            wanted: What it becomes; by default a new directory where such lie.
+
+        Raises:
+            LocalError: It cannot be made; this is as it was.
+        """
+        if self._keep is None:
+            return
+        with self._locks.placing:
+            if self._keep is not None:
+                self._move_to(self._keep(wanted))
+                self._keep = None
+
+    def _move_to(self, directory: Path) -> None:
+        """Reads and writes in another directory with the same files from now on."""
+        self._place = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would follow links
+        self._state = LocalState(self._place)
+
+    def _where(self) -> str:
+        """Where it is, for `repr`, which makes nothing."""
+        if self._keep is None:
+            return f"local={str(self._place)!r}"
+        last = self.remote[-1]
+        place = f"{last['uri']}#{last['path']}@{last['generation']}"
+        return f"remote={place!r}"
+
     def _attach(self, directory: Path) -> None:
         """Lives in a directory from now on."""
-        self._directory = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would follow links
-        self._state = LocalState(self._directory)
+        LocalNode._move_to(self, directory)
         self._on_disk = None
         self._locks = _Locks()
         self.alternative_name = self.alternative_name or directory.name
-        self.local = str(self._directory)
 
     def _metadata(self) -> dict[str, Any]:
         """The metadata as it is now; description and labels that were set since are cut where no backend takes all.

@@ -57,6 +57,7 @@ class Recording(LocalNode):
     _live: LiveUpload | None
     _resumable: bool
     _is_copy: bool
+    _is_unsettled_told = False
     _pid: int
 
     def __enter__(self) -> Self:
@@ -79,7 +80,7 @@ class Recording(LocalNode):
     @property
     def error(self) -> dict[str, Any]:
         """The exception that ended the run: `type`, `message` and `traceback`; {} when none did."""
-        return layout.read_mapping(self._directory / ERROR, "error")
+        return layout.read_mapping(self._place / ERROR, "error")
 
     # When the process leaves.
 
@@ -120,7 +121,7 @@ class Recording(LocalNode):
 
     def _resume_here(self) -> None:
         with self._locks.changing:
-            if not self._resumable:
+            if not self._resumable or not self._can_settle():
                 return
             self._resumable = False
             is_elsewhere = self.status == RUNNING and recorder.is_alive(self._directory)
@@ -137,6 +138,21 @@ class Recording(LocalNode):
             self._capture.start_output(self._directory)
         if self._system is not None:
             self._system.start()
+
+    def _can_settle(self) -> bool:
+        """Makes the local directory; where that fails, what is logged stays in the temporary one, and the next `log` tries again."""
+        try:
+            self._settle()
+        except (LocalError, OSError) as error:
+            if not self._is_unsettled_told:
+                self._is_unsettled_told = True
+                tell(
+                    f"the run {self.name!r} has no local directory yet: {error}. Until there is one, which each `log` tries, what it "
+                    f"logs lies in {self._place} and goes with the process",
+                    6,
+                )
+            return False
+        return True
 
     # The end.
 
@@ -169,6 +185,9 @@ class Recording(LocalNode):
             self._end_there(timeout_s)
 
     def _end_here(self, status: str, error: BaseException | None, *, is_forced: bool) -> None:
+        if not self._can_settle():
+            self._stop_capture()
+            return
         with self._locks.changing:
             self._resumable = False
             if self.status == RUNNING:

@@ -69,7 +69,8 @@ class Run(Recording):
         alternative_name: Unique name, which is also that of its directory, and under which the conflict strategy
             'new' uploads it when `name` is taken.
         associations: Resources that the run took in ('input') and put out ('output'), each a list of records.
-        local: Local directory of the Run.
+        local: Local directory of the Run. One that was loaded from a backend has none while it is only looked at, and gets it when this
+            is asked for; see `download`.
 
     Raises:
         InvalidName: `name` or `alternative_name` cannot be a name.
@@ -120,11 +121,11 @@ class Run(Recording):
         return run
 
     def __repr__(self) -> str:
-        """Name, status and local directory."""
-        return f"Run(name={self.name!r}, status={self.status!r}, local={self.local!r})"
+        """Name, status, and local directory or where it was loaded from."""
+        return f"Run(name={self.name!r}, status={self.status!r}, {self._where()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles where the run is: in another process, that is a copy which logs to the same files and ends nothing."""
+        """Pickles the local directory, which is made if there is none: in another process, a copy that logs there and ends nothing."""
         return _open_copy, (str(self._directory),)
 
     def __copy__(self) -> Run:
@@ -205,13 +206,13 @@ class Run(Recording):
     def platform(self) -> dict[str, Any]:
         """Platform information of the Run: the machine, the user, the command line, and the ML packages in use."""
         self._wait()
-        return layout.read_mapping(self._directory / PLATFORM, "platform information")
+        return layout.read_mapping(self._place / PLATFORM, "platform information")
 
     @property
     def git(self) -> dict[str, Any]:
         """Git information of the Run: repository, branch, commit, whether dirty, untracked files, entry point; {} outside of one."""
         self._wait()
-        return layout.read_mapping(self._directory / GIT, "git information")
+        return layout.read_mapping(self._place / GIT, "git information")
 
     # Recording.
 
@@ -312,9 +313,10 @@ class Run(Recording):
         lines = encode_all(data.get("metrics", {}))
         platform, git = (mapping_of(data.get(name) or {}, name) for name in ("platform", "git"))
         dump([platform, git])
+        self._settle()
         self._wait()
         self._take(metadata)
-        self.alternative_name = self.alternative_name or self._directory.name
+        self.alternative_name = self.alternative_name or self._place.name
         self._hparams = hparams
         self._metrics.replace_all(lines)
         self._save(platform=platform, git=git)
@@ -333,6 +335,32 @@ class Run(Recording):
             "platform": self.platform,
             "git": self.git,
         }
+
+    def download(self, path: str | None = None, *, progress: Progress | None = None) -> str:
+        """Makes the local directory of a Run that was loaded from a backend; of another one, only says where it is.
+
+        Whatever needs the directory makes it too: the first change, such as `log`, `hparams["lr"] = 0.1`, `mark_input`, `save`,
+        `finish` or `upload`, pickling, and `local`. What only reads, such as `metrics`, makes none.
+
+        Args:
+            path: The directory, which must not hold anything; by default a new one under `EM_RUN_PARENT_DIR`, or one there
+                that holds the same.
+            progress: Not used: `em.load_run` has fetched everything.
+
+        Returns:
+            The local directory, absolute.
+
+        Raises:
+            LocalError: It cannot be made, or the Run has another one already.
+        """
+        del progress
+        if path is not None:
+            layout.check_local(path, "the place of a download")
+        wanted = None if path is None else Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow links
+        self._settle(wanted)
+        if wanted is not None and self._place != wanted:
+            raise LocalError(f"the run {self.name!r} lies in {self._place} already; copy that directory to {wanted}")
+        return str(self._place)
 
     def upload(self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new") -> None:
         """Uploads this Run.
@@ -414,6 +442,7 @@ class Run(Recording):
         from t9k.em.live.source import RunSource  # noqa: PLC0415 - few runs need it
         from t9k.em.live.uploading import LiveUpload, Steps  # noqa: PLC0415 - likewise
 
+        self._settle()
         self.destination = to
         steps = Steps()
         self._live = LiveUpload(
@@ -465,11 +494,19 @@ class Run(Recording):
         self.start_timestamp, self.end_timestamp = start or utc_text(), end
         self.associations = associations
 
+    def _move_to(self, directory: Path) -> None:
+        self._metrics.close()
+        super()._move_to(directory)
+        self._open_metrics()
+
+    def _open_metrics(self) -> None:
+        index = layout.read_mapping(self._place / INDEX, "index")
+        types = mapping_of(index.get("metrics") or {}, "metrics of the index")
+        self._metrics = MetricFiles(self._place / METRICS, types, self._save_index)
+
     def _attach(self, directory: Path) -> None:
         super()._attach(directory)
-        index = layout.read_mapping(self._directory / INDEX, "index")
-        types = mapping_of(index.get("metrics") or {}, "metrics of the index")
-        self._metrics = MetricFiles(self._directory / METRICS, types, self._save_index)
+        self._open_metrics()
         self._hparams_on_disk: dict[str, Any] | None = None
         self._artifacts: dict[str, Artifact] = {}
         self._pid = os.getpid()
@@ -537,7 +574,7 @@ class Run(Recording):
             is_same = self._metadata() == self._on_disk and self._hparams.as_dict() == self._hparams_on_disk
             if self._resumable and is_same:
                 self._take(layout.read_metadata(self._directory, RUN))
-                self.alternative_name = self.alternative_name or self._directory.name
+                self.alternative_name = self.alternative_name or self._place.name
                 self._on_disk = self._metadata()
                 hparams = layout.read_mapping(self._directory / HPARAMS, "hyperparameters")
                 self._hparams = Params(self._save_hparams, hparams)
@@ -556,7 +593,7 @@ class Run(Recording):
         }
 
     def _save_index(self) -> None:
-        layout.write_mapping(self._directory / INDEX, self._index())
+        layout.write_mapping(self._place / INDEX, self._index())
 
     def _wait(self) -> None:
         """Lets what is collected in the background arrive."""
@@ -569,6 +606,7 @@ class Run(Recording):
         reentry.alone(partial(self._mark_here, side, resource))
 
     def _mark_here(self, side: str, resource: Artifact | lineage.Asset) -> None:
+        self._settle()
         record = lineage.artifact_record(resource) if isinstance(resource, Artifact) else lineage.asset_record(resource)
         with self._locks.changing:
             marked = lineage.with_record(self.associations[side], record)
