@@ -138,7 +138,7 @@ class TestInterface:
     @pytest.mark.parametrize(("kept", "stand_in"), [(em.Run, DisabledRun), (em.Artifact, DisabledArtifact)])
     def test_every_public_method_was_thought_of(self, kept, stand_in):
         """What a class gains has to be given a meaning here, or be said to need nothing of the disk."""
-        harmless = {"kind", "directory", "hparams", "params", "update", "to_dict", "objects", "fs"}
+        harmless = {"kind", "directory", "local", "hparams", "params", "update", "to_dict", "objects", "fs"}
         public = {name for place in kept.__mro__[:-1] for name in vars(place) if not name.startswith("_")}
         own = {name for place in stand_in.__mro__[: stand_in.__mro__.index(kept)] for name in vars(place)}
         inherited = public - own - harmless - {"open_directory"}

@@ -173,6 +173,16 @@ def test_a_download_never_replaces_what_is_there_and_can_be_tried_again(run):
     assert loaded.download("free") == os.path.abspath("free")
 
 
+def test_the_directory_is_made_where_it_would_have_been_when_the_run_was_loaded(run, monkeypatch):
+    loaded = em.load_run(PLACE)
+    wanted = os.path.abspath(f"loaded/{run.alternative_name}")
+    monkeypatch.delenv("EM_RUN_PARENT_DIR")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert loaded.local == wanted
+    assert os.listdir() == []
+
+
 def test_a_directory_that_holds_the_same_is_used(run):
     local = em.load_run(PLACE).local
     assert em.load_run(PLACE).local == local

@@ -7,7 +7,7 @@ were given, metrics and objects are gone. A class of its own for each, so that n
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -49,6 +49,14 @@ class _Nowhere(LocalNode):
     def remote(self) -> list[dict[str, str]]:
         """Nothing."""
         return []
+
+    @property
+    def has_directory(self) -> bool:
+        """No."""
+        return False
+
+    def look(self, files: Path, keep: Callable[[Path | None], Path]) -> None:
+        """Does nothing."""
 
     def save(self) -> None:
         """Does nothing."""

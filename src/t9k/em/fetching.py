@@ -107,7 +107,7 @@ def look_at_artifact(backend: Backend, path: str) -> Artifact:
 
 def _look(of: type[_Kept], backend: Backend, path: str, keys: Collection[str] | None) -> _Kept:
     node = _found(backend, path, of.kind)
-    layout.parent_directory(of.kind)  # a wrong one is better told now than by the first `log`
+    make_parent = layout.parent_maker(of.kind)
     temporary = Path(tempfile.mkdtemp(prefix="em-"))
     try:
         files = temporary / _name(node)
@@ -117,7 +117,7 @@ def _look(of: type[_Kept], backend: Backend, path: str, keys: Collection[str] | 
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     remove = weakref.finalize(looked, _remove, temporary, os.getpid())
-    looked.look(files, partial(_keep, backend, read, files, remove))
+    looked.look(files, partial(_keep, backend, read, files, make_parent, remove))
     return looked
 
 
@@ -131,6 +131,7 @@ def _keep(
     backend: Backend,
     read: Node,
     files: Path,
+    make_parent: Callable[[], Path],
     remove: Callable[[], object],
     wanted: Path | None,
 ) -> Path:
@@ -139,7 +140,7 @@ def _keep(
     Raises:
         LocalError: It cannot be made, or something else is in its place.
     """
-    parent = layout.make_parent(read.kind) if wanted is None else wanted.absolute().parent
+    parent = make_parent() if wanted is None else wanted.absolute().parent
     target = parent / files.name if wanted is None else wanted
     try:
         directory = _find_same(target, files)

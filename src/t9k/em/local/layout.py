@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,31 @@ def make_parent(kind: str) -> Path:
     Raises:
         LocalError: It cannot be made.
     """
-    parent = parent_directory(kind)
+    return _make_parent_at(parent_directory(kind), is_chosen=_is_chosen(kind))
+
+
+def parent_maker(kind: str) -> Callable[[], Path]:
+    """Return what does the same as `make_parent` does now, whatever the working directory and the environment are then.
+
+    Args:
+        kind: 'Run' or 'Artifact'.
+
+    Raises:
+        LocalError: The environment variable names a store, or was meant to.
+    """
+    parent = Path(os.path.abspath(parent_directory(kind)))  # noqa: PTH100 - `resolve` would follow links
+    return partial(_make_parent_at, parent, is_chosen=_is_chosen(kind))
+
+
+def _is_chosen(kind: str) -> bool:
+    return bool(os.environ.get(_PARENTS[kind][0]))
+
+
+def _make_parent_at(parent: Path, *, is_chosen: bool) -> Path:
     if os.path.isdir(parent):
         return parent
     try:
-        if os.environ.get(_PARENTS[kind][0]):
+        if is_chosen:
             make_private_dir(parent, exist_ok=True)
         else:
             with contextlib.suppress(FileExistsError):
