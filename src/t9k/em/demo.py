@@ -79,6 +79,7 @@ def demonstrate(directory: Path, *, epochs: int = 30, progress: Progress | None 
 
     with _local_files_in(directory / "loaded"):
         run = em.load_run(f"{uri}#{node.path}")
+        run.download()
         model = em.load_artifact(_place(run.associations["output"][0]))
         again = em.load_artifact(_place(run.associations["input"][0]))
         reproduced = _accuracy(Path(model.get("model.npz")), Path(again.get("test.csv")))

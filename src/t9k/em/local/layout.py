@@ -126,7 +126,7 @@ def parent_maker(kind: str) -> Callable[[], Path]:
     Raises:
         LocalError: The environment variable names a store, or was meant to.
     """
-    parent = Path(os.path.abspath(parent_directory(kind)))  # noqa: PTH100 - `resolve` would follow links
+    parent = Path(os.path.abspath(parent_directory(kind)))
     return partial(_make_parent_at, parent, is_chosen=_is_chosen(kind))
 
 
