@@ -110,3 +110,37 @@ run.finish(status="Failed", timeout=1)
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
+
+
+def _log_one(run: em.Run, step: int) -> str:
+    run.log("train", {"loss": step}, step=step)
+    run.finish()
+    return run.status
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork", "loky"])
+def test_runs_passed_to_a_pool_log_and_end_nothing(method):
+    """Also by loky, the pool of joblib, which pickles by cloudpickle."""
+    run = em.create_run(name="r")
+    program = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+from tests.em.test_handles import _log_one
+from t9k import em
+if __name__ == "__main__":
+    run = em.load_run({run.local!r})
+    calls = [(run, step) for step in range(4)]
+    if {method!r} == "loky":
+        from joblib import Parallel, delayed
+        print(Parallel(n_jobs=2)(delayed(_log_one)(*call) for call in calls))
+    else:
+        from multiprocessing import get_context
+        with get_context({method!r}).Pool(2) as pool:
+            print(pool.starmap(_log_one, calls))
+"""
+    Path("pool.py").write_text(program)
+    done = subprocess.run([sys.executable, "pool.py"], timeout=120, check=False, capture_output=True, text=True)
+    assert "['Running', 'Running', 'Running', 'Running']" in done.stdout, done.stderr
+    assert sorted(entry["sequence"]["step"] for entry in run.metrics["train"]) == [0, 1, 2, 3]
+    assert em.load_run(run.local).status == "Running"
+    run.finish()

@@ -811,3 +811,29 @@ print(em.load_run(run.local).status)
         monkeypatch.setattr("getpass.getuser", lambda: {"root": 0}["uid"])
         with pytest.raises(InvalidInput, match="set the environment variable EM_USER"):
             run.upload()
+
+
+class Foreign:
+    """An object of a library that raises whatever is asked of it."""
+
+    def __getattr__(self, name: str) -> object:
+        raise ValueError(name)
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return other is self
+
+
+def test_a_metric_that_raises_whatever_is_asked_of_it_is_left_out():
+    run = em.create_run(name="r")
+    with pytest.warns(IncompleteWarning, match="not Foreign"):
+        run.log("train", {"foreign": Foreign(), "loss": 0.5}, step=1)
+    with pytest.warns(IncompleteWarning, match="name of a metric must be a string"):
+        run.log("train", {Foreign(): 1.0, "loss": 0.25}, step=2)
+    assert [entry["value"] for entry in run.metrics["train"]] == [{"loss": 0.5}, {"loss": 0.25}]
+    run.finish()

@@ -71,6 +71,18 @@ def test_tells_who_makes_and_revokes_keys_and_users(audited):
     assert (found[2]["name"], found[3]["name"], found[3]["disabled"]) == (name, name, True)
 
 
+def test_whom_a_request_concerns_does_not_stand_in_the_place_of_who_made_it(audited):
+    admin, mallory = audited.someone(is_admin=True, prefix="admin"), audited.someone(prefix="mallory")
+    group = f"group{admin.name}"
+    admin.ask("POST", "groups", json={"name": group})
+    admin.ask("PUT", f"groups/{group}/members/{mallory.name}")
+    admin.ask("DELETE", f"groups/{group}/members/{mallory.name}")
+    _, added, removed = entries(audited, 3, user=admin.name)
+    assert [added["operation"], removed["operation"]] == ["addMember", "removeMember"]
+    assert (added["name"], added["target_user"], removed["target_user"]) == (group, mallory.name, mallory.name)
+    entries(audited, 0, user=mallory.name)
+
+
 def test_tells_what_was_refused(audited):
     alice, bob = audited.someone(prefix="alice"), audited.someone(prefix="bob")
     assert bob.ask("GET", "nodes", params={"path": f"/{alice.name}/x"}).status_code == 404

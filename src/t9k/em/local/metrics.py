@@ -10,6 +10,7 @@ JSON lacks is written as the strings "NaN", "Infinity" and "-Infinity". ``epoch`
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -145,7 +146,7 @@ def _quoted_name(name: object) -> str:
         return _quoted(name)
     if isinstance(name, str):
         return _quoted(str(name))
-    raise InvalidMetric(f"the name of a metric must be a string, not {name!r}")
+    raise InvalidMetric(f"the name of a metric must be a string, not {_shortly(name)}")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -189,7 +190,9 @@ def _scalar(name: object, value: Any) -> int | float:
 def _not_a_number(name: object, value: Any) -> InvalidMetric:
     if value is None or isinstance(value, str):
         return InvalidMetric(f"metric {name!r} must be a number, not {_shortly(value)}")
-    shape = getattr(value, "shape", None)
+    shape = None
+    with contextlib.suppress(Exception):  # a foreign library may raise anything
+        shape = value.shape
     what = type(value).__name__ + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) and shape else "")
     return InvalidMetric(
         f"metric {name!r} must be a number or an array of one element, not {what}; log its mean, or its parts one by one"

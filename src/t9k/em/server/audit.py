@@ -72,17 +72,21 @@ class AuditLog:
         state = scope["state"]
         given = parse_qs(scope["query_string"].decode("latin-1"))
         target = {name: given[name][0] for name in _TARGET if name in given}
-        fields: dict[str, Any] = {
+        own: dict[str, Any] = {
             "request": request_id,
             "user": state.get("user", ""),
             "key_id": state.get("key_id", ""),
             "address": scope["client"][0] if scope.get("client") else "",
             "operation": getattr(scope.get("route"), "operation_id", None) or scope["method"],
             "status": status,
+        }
+        concerns = {
             **target,
             **{name: str(value) for name, value in scope.get("path_params", {}).items()},
             **state.get("about", {}),
         }
+        # Whom a request concerns never stands in the place of who made it.
+        fields = own | {f"target_{name}" if name in own else name: value for name, value in concerns.items()}
         cut = {name: value[:MOST_CHARS] if isinstance(value, str) else value for name, value in fields.items()}
         _logger.info("audit", extra={"fields": cut})
 
