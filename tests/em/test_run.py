@@ -832,8 +832,8 @@ class Foreign:
 def test_a_metric_that_raises_whatever_is_asked_of_it_is_left_out():
     run = em.create_run(name="r")
     with pytest.warns(IncompleteWarning, match="not Foreign"):
-        run.log("train", {"foreign": Foreign(), "loss": 0.5}, step=1)
+        run.log("train", {"foreign": Foreign(), "loss": 0.5}, step=1)  # type: ignore[dict-item]  # what is wrong here
     with pytest.warns(IncompleteWarning, match="name of a metric must be a string"):
-        run.log("train", {Foreign(): 1.0, "loss": 0.25}, step=2)
+        run.log("train", {Foreign(): 1.0, "loss": 0.25}, step=2)  # type: ignore[dict-item]  # likewise
     assert [entry["value"] for entry in run.metrics["train"]] == [{"loss": 0.5}, {"loss": 0.25}]
     run.finish()

@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 import io
 import logging
+import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -438,3 +440,50 @@ def test_a_stream_that_lets_nobody_listen_is_told(tmp_path, monkeypatch):
         with pytest.warns(IncompleteWarning, match="what is written to sys.stderr is not kept"), kept(tmp_path / "log"):
             print("a", file=sys.stderr)
         monkeypatch.undo()
+
+
+class Interrupted(io.BytesIO):
+    """Bytes during whose writing a signal comes."""
+
+    def write(self, data: Any) -> int:
+        size = super().write(data)
+        if data == b"outer":
+            signal.raise_signal(signal.SIGUSR1)
+        return size
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+def test_what_a_signal_handler_prints_during_a_print_is_kept(tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGUSR1, lambda *_: print("from the handler"))
+    try:
+        with console():
+            monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(Interrupted(), encoding="utf-8"))
+            with kept(tmp_path / "log") as log:
+                print("outer")
+            monkeypatch.undo()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert sorted(log.path.read_text().split()) == ["from", "handler", "outer", "the"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+def test_a_signal_handler_may_end_the_log_in_the_middle_of_a_line(tmp_path, monkeypatch):
+    with console():
+        log = OutputLog(tmp_path / "log")
+        before = signal.signal(signal.SIGUSR1, lambda *_: log.stop())
+        written = os.pwrite
+
+        def interrupted(fd: int, data: Any, offset: int) -> int:
+            signal.raise_signal(signal.SIGUSR1)
+            return written(fd, data, offset)
+
+        try:
+            log.start()
+            monkeypatch.setattr(os, "pwrite", interrupted)
+            print("whole", end="")
+            monkeypatch.undo()
+            print("not kept any more")
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        assert not log.is_going
+    assert log.path.read_text() == "whole"

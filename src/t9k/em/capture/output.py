@@ -66,6 +66,7 @@ class OutputLog:
         # Reentrant, because a signal handler or a finalizer may print while a line is being written.
         self._lock = threading.RLock()
         self._writing = False
+        self._is_ending = False
         self._queue: deque[tuple[str, str]] = deque()
 
     @property
@@ -92,6 +93,7 @@ class OutputLog:
             if self.is_going:
                 return
             self._committed = 0
+            self._is_ending = False
             self._is_of_main_thread = threading.current_thread() is threading.main_thread()
             try:
                 if self._through == "fd":
@@ -117,7 +119,10 @@ class OutputLog:
         with self._lock:
             self._stop_listening = _nothing
             descriptors, self._descriptors = self._descriptors, None
-            self._close()
+            if self._writing:  # this is a signal handler, and its thread is in the middle of a line
+                self._is_ending = True
+            else:
+                self._close()
         if descriptors is not None:
             descriptors.give_back()
 
@@ -185,6 +190,8 @@ class OutputLog:
                 self._give_up(error)
             finally:
                 self._writing = False
+                if self._is_ending:
+                    self._close()
 
     def _give_up(self, error: OSError) -> None:
         self._close()

@@ -160,11 +160,11 @@ class _Tap:
         """Write text by the way that was there before, and tell it unless a stream above this one has."""
         if not self.listeners or self.name in (busy := _busy()):
             return inner(text, *args, **kwargs)
-        busy.add(self.name)
+        busy[self.name] = self
         try:
             written = inner(text, *args, **kwargs)
         finally:
-            busy.discard(self.name)
+            busy.pop(self.name, None)
         self.tell(text)
         return written
 
@@ -174,12 +174,12 @@ class _Tap:
                 return
 
 
-def _busy() -> set[str]:
-    """The streams that this thread is writing to, and whose text will be told."""
+def _busy() -> dict[str, _Tap]:
+    """The streams that this thread is writing to, and whose text will be told, by name."""
     try:
-        found: set[str] = _inside.busy
+        found: dict[str, _Tap] = _inside.busy
     except AttributeError:
-        found = _inside.busy = set()
+        found = _inside.busy = {}
     return found
 
 
@@ -210,13 +210,18 @@ class _BytesTap(_Tap):
                 self.stream.reconfigure(write_through=False)
 
     def _write(self, data: Any) -> Any:
-        if not self.listeners or self.name in (busy := _busy()):
+        if not self.listeners:
             return self._inner(data)
-        busy.add(self.name)
+        busy = _busy()
+        above = busy.get(self.name)
+        if above is not None and above is not self:
+            return self._inner(data)
+        busy[self.name] = self  # it may be so already: a signal handler prints while this is written
         try:
             written = self._inner(data)
         finally:
-            busy.discard(self.name)
+            if above is None:
+                busy.pop(self.name, None)
         view = memoryview(data).cast("B")
         self.tell(self._decoded(view if written is None else view[:written]))
         return written
