@@ -58,7 +58,9 @@ def parent_directory(kind: str) -> Path:
         LocalError: The environment variable names a store, or was meant to.
     """
     variable, default = _PARENTS[kind]
-    named = os.environ.get(variable) or default
+    named = os.environ.get(variable)
+    if not named:
+        return Path(default)
     check_local(named, f"the environment variable {variable}")
     return Path(named)
 
