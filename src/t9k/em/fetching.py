@@ -110,7 +110,7 @@ def _look(of: type[_Kept], backend: Backend, path: str, keys: Collection[str] | 
     make_parent = layout.parent_maker(of.kind)
     temporary = Path(tempfile.mkdtemp(prefix="em-"))
     try:
-        files = temporary / _name(node)
+        files = temporary / _name(backend, path, node)
         read = _receive(backend, node, path, files, keys, None, durable=False)
         looked = of.open_directory(files)
     except BaseException:
@@ -179,7 +179,7 @@ def _fetch(
 ) -> Path:
     """Downloads files of a node into a directory that appears when they are complete."""
     node = _found(backend, path, kind)
-    name = _name(node)
+    name = _name(backend, path, node)
     if wanted is not None:
         layout.check_local(wanted, "the place of a download")
     parent = layout.make_parent(kind) if wanted is None else wanted.absolute().parent
@@ -202,9 +202,16 @@ def _found(backend: Backend, path: str, kind: str) -> Node:
     return node
 
 
-def _name(node: Node) -> str:
-    """What its directory is called."""
-    return str(node.metadata.get("alternative_name") or node.name)
+def _name(backend: Backend, path: str, node: Node) -> str:
+    """What its directory is called.
+
+    Raises:
+        CorruptData: That can be no name.
+    """
+    try:
+        return check_name(node.metadata.get("alternative_name") or node.name, what="alternative name")
+    except InvalidName as error:
+        raise _unusable(backend, path, node.kind, error) from error
 
 
 def _receive(
@@ -222,11 +229,6 @@ def _receive(
     Returns:
         The generation that was read.
     """
-    name = _name(node)
-    try:
-        check_name(name, what="alternative name")
-    except InvalidName as error:
-        raise _unusable(backend, path, node.kind, error) from error
     make_private_dir(directory, exist_ok=False)
     is_newest = split_version(path)[1] is None
     read = download_files(backend, node, directory, keys=keys, or_newest=is_newest, durable=durable, progress=progress)
