@@ -304,6 +304,7 @@ def loaded(backend):
 
 
 def test_an_object_that_only_the_index_knows_is_not_found(loaded, snapshot):
+    assert Path(loaded.local).is_dir()  # made by this, as by the first `get`
     before = snapshot()
     with pytest.raises(NotFound, match="has no file 'objects/missing'"):
         loaded.get("missing")
@@ -321,6 +322,7 @@ def test_an_object_that_only_the_manifest_knows_is_left(loaded):
 
 
 def test_bytes_that_are_not_those_of_the_index_are_refused(loaded, snapshot):
+    assert Path(loaded.local).is_dir()  # made by this, as by the first `get`
     before = snapshot()
     with pytest.raises(CorruptData):
         loaded.get("other")
