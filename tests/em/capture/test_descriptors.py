@@ -136,7 +136,7 @@ def test_printing_goes_on_when_the_helper_is_killed(tmp_path):
     warnings.simplefilter("ignore")
     os.write(1, b"before\\n")
     time.sleep(0.5)
-    os.kill(log._descriptors._helper.pid, signal.SIGKILL)
+    os.kill(log._descriptors.helper, signal.SIGKILL)
     for number in range(50):
         print(number, flush=True)
         time.sleep(0.01)
@@ -145,6 +145,26 @@ def test_printing_goes_on_when_the_helper_is_killed(tmp_path):
     """
     ran = run(code, tmp_path / "log")
     assert ran.stdout == "before\n" + "".join(f"{n}\n" for n in range(50)) + "child\n"
+
+
+def test_who_waits_for_all_children_does_not_wait_for_the_helper(tmp_path):
+    code = """
+    for number in range(3):
+        if not os.fork():
+            os.write(1, b"child\\n")
+            os._exit(0)
+    found = 0
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+        found += 1
+    print(found, flush=True)
+    log.stop()
+    """
+    ran = run(code, tmp_path / "log")
+    assert ran.stdout == (tmp_path / "log").read_text() == "child\nchild\nchild\n3\n"
 
 
 def test_a_child_that_goes_on_prints_on_after_the_run_has_stopped(tmp_path):

@@ -99,6 +99,13 @@ def test_a_progress_bar_takes_one_line(tmp_path):
         assert log.path.read_text() == "loss: 0.5\n100%|##########| 100/100 [00:100]\n"
 
 
+def test_a_row_with_other_separators_is_one_row(tmp_path):
+    with logged(tmp_path) as (log, _):
+        print("a\u2028b\x0cc")
+        sys.stdout.write("\x1b[A\x1b[2Kd\n")
+        assert log.path.read_text() == "d\n"
+
+
 def test_a_newline_of_windows_may_be_split_over_two_writes(tmp_path):
     with logged(tmp_path) as (log, _):
         for piece in ("one\r", "\n", "two\r\n", "three\r", "four\n"):

@@ -152,3 +152,11 @@ def test_it_shows_what_a_terminal_shows(pieces):
             grid[row][column : column + len(piece)] = piece
             column += len(piece)
     assert [line.rstrip() for line in terminal(*pieces)] == ["".join(line).rstrip() for line in grid]
+
+
+def test_colours_without_text_take_no_room():
+    screen = Screen()
+    for _ in range(1000):
+        screen.feed("\x1b[31m\x1b[1m\x1b[0m")
+    screen.feed("\x1b[32m" * 1000)
+    assert len(screen.text) < 200

@@ -28,7 +28,17 @@ READY_S = 20.0
 ANSWER_S = 5.0
 DRAIN_BYTES = 1 << 20
 
-_CODE = "import json, sys; given = json.loads(sys.argv[1]); sys.path[:] = given.pop('path'); from t9k.em.capture.passing import main; main(**given)"
+_CODE = """
+import os
+if os.fork():
+    os._exit(0)
+import json, sys
+given = json.loads(sys.argv[1])
+sys.path[:] = given.pop("path")
+from t9k.em.capture.passing import main
+main(**given)
+"""
+"""The helper is no child of the run: one that waits for all its children (`os.wait`) would wait for it until the run ends."""
 
 
 class Descriptors:
@@ -37,17 +47,17 @@ class Descriptors:
     Args:
         saved: Copies of what they were.
         reads: Ends that the helper reads, kept open here until it is certain that it does.
-        helper: The process.
-        control: What it is asked by.
+        alive: A pipe whose other end only the helper has; it ends when the helper does.
+        control: What the helper is asked by.
+        helper: Its process id.
     """
 
-    def __init__(
-        self, saved: list[int], reads: list[int], helper: subprocess.Popen[bytes], control: socket.socket
-    ) -> None:
+    def __init__(self, saved: list[int], reads: list[int], alive: int, control: socket.socket, helper: int) -> None:
         self._saved = saved
         self._reads = reads
-        self._helper = helper
+        self._alive = alive
         self._control = control
+        self.helper = helper
         self._asking = threading.Lock()
         self._changing = threading.Lock()
         self._is_taken = True
@@ -75,7 +85,7 @@ class Descriptors:
             names = ["stdout"] if is_one else ["stdout", "stderr"]
             ends.extend(_channel(out) for _, out in zip(names, saved, strict=False))
             reads = [read for read, _ in ends]
-            helper = _start(path, [*zip(reads, names, saved, strict=False)], theirs)
+            alive = _start(path, [*zip(reads, names, saved, strict=False)], theirs)
         except OSError as error:
             for fd in (*saved, *(fd for pair in ends for fd in pair)):
                 os.close(fd)
@@ -84,10 +94,9 @@ class Descriptors:
             return None
         finally:
             theirs.close()
-        if not _is_ready(ours):
-            helper.kill()
-            helper.wait()
-            for fd in (*saved, *(fd for pair in ends for fd in pair)):
+        helper = _helper_that_answers(ours)
+        if not helper:
+            for fd in (alive, *saved, *(fd for pair in ends for fd in pair)):
                 os.close(fd)
             ours.close()
             tell("the process that keeps the output of child processes did not start; what Python prints is kept", 8)
@@ -97,7 +106,7 @@ class Descriptors:
             os.dup2(write, fd)
         for write in writes:
             os.close(write)
-        return cls(saved, reads, helper, ours)
+        return cls(saved, reads, alive, ours, helper)
 
     def finished(self) -> int:
         """How many bytes of the file stay as they are, as far as the helper says so."""
@@ -124,7 +133,8 @@ class Descriptors:
 
     def _watch(self) -> None:
         """Wait for the end of the helper; before its time, print as if there was none."""
-        self._helper.wait()
+        os.read(self._alive, 1)
+        os.close(self._alive)
         was_taken = self._is_taken
         outs = [os.dup(saved) for saved in self._saved] if was_taken else []
         self._restore()
@@ -184,19 +194,30 @@ def _channel(out: int) -> tuple[int, int]:
     return controller, terminal
 
 
-def _start(path: Path, channels: list[tuple[int, str, int]], control: socket.socket) -> subprocess.Popen[bytes]:
+def _start(path: Path, channels: list[tuple[int, str, int]], control: socket.socket) -> int:
+    """Start the helper, which goes on when nobody can ask it any more and ends when nobody can print; return what ends with it."""
+    alive, end = os.pipe()
     given = {"path": sys.path, "log": str(path), "channels": channels, "control": control.fileno()}
-    used = {control.fileno(), *(fd for read, _, out in channels for fd in (read, out))}
-    return subprocess.Popen(
-        [sys.executable, "-I", "-c", _CODE, json.dumps(given)],
-        pass_fds=sorted(used),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # what ends the run by its group, such as Ctrl-C, does not end what keeps its last words
-    )
+    used = {end, control.fileno(), *(fd for read, _, out in channels for fd in (read, out))}
+    try:
+        subprocess.run(
+            [sys.executable, "-I", "-c", _CODE, json.dumps(given)],
+            check=False,  # whether the helper is there is known when it says so
+            pass_fds=sorted(used),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # what ends the run by its group, such as Ctrl-C, does not end what keeps its last words
+        )
+    except OSError:
+        os.close(alive)
+        raise
+    finally:
+        os.close(end)
+    return alive
 
 
-def _is_ready(control: socket.socket) -> bool:
+def _helper_that_answers(control: socket.socket) -> int:
+    """The process id of the helper once it reads; 0 when there is none."""
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
-        return bool(selector.select(READY_S)) and control.recv(1) == b"r"
+        return int.from_bytes(control.recv(8), "big") if selector.select(READY_S) else 0

@@ -34,7 +34,7 @@ class LogFile:
 
     def __init__(self, path: Path) -> None:
         self._screens = {stream: Screen(lambda stream=stream: self._take_back(stream)) for stream in STREAMS}  # type: ignore[misc]
-        self._past: deque[tuple[str, str, int]] = deque(maxlen=MOST_ROWS)  # stream, row, bytes
+        self._past: deque[tuple[str, bytes]] = deque(maxlen=MOST_ROWS)  # stream, row with its newline
         self._path = path
         self.written = time.monotonic()
         self.fd = os.open(path, _FLAGS | os.O_CREAT, 0o600)
@@ -64,19 +64,22 @@ class LogFile:
         Raises:
             OSError: The file cannot be written.
         """
-        finished = self._screens[stream].feed(text)
-        if finished:
-            others = [(name, screen.settle()) for name, screen in self._screens.items() if name != stream]
-            for name, rows in (*others, (stream, finished)):
-                if rows:
-                    self._note(name, rows)
-            finished = "".join(rows for _, rows in others) + finished
-        data = finished.encode("utf-8", "backslashreplace")
+        committed = self._screens[stream].feed(text).encode("utf-8", "backslashreplace")
+        if committed:
+            for name, screen in self._screens.items():
+                if name != stream and (rows := screen.settle()):
+                    above = rows.encode("utf-8", "backslashreplace")
+                    self._note(name, above)
+                    self._note(stream, committed)
+                    committed = above + committed
+                    break
+            else:
+                self._note(stream, committed)
         pending = ""
         for screen in self._screens.values():
-            if screen.text:
-                pending = f"{pending}\n{screen.text}" if pending and pending[-1] != "\n" else pending + screen.text
-        self._rewrite(data, pending)
+            if shown := screen.text:
+                pending = f"{pending}\n{shown}" if pending and pending[-1] != "\n" else pending + shown
+        self._rewrite(committed, pending)
 
     def finished(self) -> int:
         """How many bytes of the file stay as they are, from now on."""
@@ -90,19 +93,20 @@ class LogFile:
             with contextlib.suppress(OSError):  # closed by somebody else; everything is written already
                 os.close(fd)
 
-    def _note(self, stream: str, finished: str) -> None:
+    def _note(self, stream: str, finished: bytes) -> None:
         """Remember the rows that were finished last."""
-        for row in finished.splitlines(keepends=True)[-MOST_ROWS:] if finished[-1] == "\n" else ():
-            self._past.append((stream, row, len(row.encode("utf-8", "backslashreplace"))))
-        if finished[-1] != "\n":
+        *rows, rest = finished.rsplit(b"\n", MOST_ROWS + 1)[-MOST_ROWS - 1 :]
+        if rest:
             self._past.clear()  # a part of a row, which its other part continues
+        else:
+            self._past.extend((stream, row + b"\n") for row in rows)
 
     def _take_back(self, stream: str) -> str | None:
         if not self._past or self._past[-1][0] != stream:
             return None
-        _, row, size = self._past.pop()
-        self._committed -= size
-        return row
+        _, row = self._past.pop()
+        self._committed -= len(row)
+        return row.decode()
 
     def _rewrite(self, committed: bytes, pending: str) -> None:
         """Put bytes after those that are committed, and unfinished text after them; the first are committed as well."""

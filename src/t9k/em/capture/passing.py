@@ -43,7 +43,7 @@ class _Passing:
             self._selector.register(fd, selectors.EVENT_READ)
 
     def run(self) -> None:
-        self._control.sendall(b"r")
+        self._control.sendall(os.getpid().to_bytes(8, "big"))
         while self._outs:
             for key, _ in self._selector.select():
                 if key.fd == self._control.fileno():

@@ -57,7 +57,10 @@ class Screen:
     @property
     def text(self) -> str:
         """The rows that are not finished."""
-        return "\n".join(row.text for row in self._rows) + self._colours
+        rows = self._rows
+        if len(rows) == 1:
+            return "".join(rows[0].cells) + self._colours
+        return "\n".join(row.text for row in rows) + self._colours
 
     def feed(self, text: str) -> str:
         r"""Take text that was printed.
@@ -70,20 +73,24 @@ class Screen:
         """
         if self._held:
             text, self._held = self._held + text, ""
-        row = self._rows[-1]
-        is_at_end = self._at == len(self._rows) - 1 and self._column == len(row.cells) and not self._reach
-        if is_at_end and len(self._rows) == 1 and not ("\r" in text or "\b" in text or "\x1b" in text):
-            finished, newline, rest = text.rpartition("\n")
-            if newline:
-                finished = row.text + self._colours + finished
-                self._rows[0], self._column, self._colours = _Row(), 0, ""
-            self._write(rest)
-            return finished + newline + self._given_away()
+        if len(self._rows) == 1 and not self._reach and not ("\r" in text or "\b" in text or "\x1b" in text):
+            row = self._rows[0]
+            if self._column == len(row.cells):
+                finished, newline, rest = text.rpartition("\n")
+                if newline:
+                    finished = row.text + self._colours + finished + newline
+                    row.cells, self._column, self._colours = [], 0, ""
+                if not rest:
+                    return finished
+                self._write(rest)
+                return finished + self._given_away()
         return self._feed_slowly(text)
 
     def settle(self) -> str:
         """Finish the rows above the cursor, for something else was printed below them; returns them."""
         self._reach = 0
+        if not self._at:
+            return ""
         self._finish()
         return self._given_away()
 
@@ -151,8 +158,9 @@ class Screen:
                 self._colours += piece
             return
         count, kind = int(match[1] or 0), match[2]
-        if kind == "m":
-            self._colours += piece
+        if kind == "m":  # a reset undoes those before it
+            is_alone = not count or len(self._colours) > _MOST_HELD
+            self._colours = piece if is_alone else self._colours + piece
         elif kind == "A":
             self._up(max(1, count))
         elif kind == "F":
