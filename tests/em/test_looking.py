@@ -268,3 +268,12 @@ def test_the_first_change_of_an_artifact_makes_its_directory(run, change):
     assert [path.name for path in Path("loaded artifacts").iterdir()] == [loaded.alternative_name]
     assert em.load_artifact(loaded.local).objects == loaded.objects
     loaded.upload()
+
+
+def test_a_block_that_only_reads_leaves_nothing(run, backend):
+    with em.load_run(PLACE) as loaded:
+        assert loaded.metrics["train"][0]["value"] == {"loss": 1}
+    assert (loaded.status, loaded.has_directory, _made()) == ("Complete", False, [])
+    with em.load_run(PLACE) as loaded:
+        loaded.log("train", {"loss": 2}, step=2)
+    assert (loaded.status, loaded.has_directory) == ("Complete", True)

@@ -165,7 +165,10 @@ def test_values_that_every_reader_takes_pass():
         wire.check_json(deep)
 
 
-@pytest.mark.parametrize("ancestors", [["x"], [5], [new_op()] * (wire.MOST_ANCESTORS + 1), new_op()])
+OP = "20231114T221320.000000Z-abcdefghij"
+
+
+@pytest.mark.parametrize("ancestors", [["x"], [5], [OP] * (wire.MOST_ANCESTORS + 1), OP])
 def test_what_an_upload_comes_from_is_a_list_of_uploads(ancestors):
     written = through_json(wire.request_json(make_request("/alice/f", "m", {}, ancestors=[])))
     assert wire.request_of(written).ancestors == ()

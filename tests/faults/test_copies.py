@@ -151,7 +151,7 @@ LOSING = {
         LocalNode, "_join", _note_before_adopting
     ),
     "an old version counts as the newest": Mutant(fetching, "_remember", _as_of_the_newest),
-    "what was changed is told by the newest version": Mutant(localnode.merging, "find_versions", _of_another_base),
+    "what was changed is told by the newest version": Mutant(merging, "find_versions", _of_another_base),
     "of two changes of a field theirs is taken": Mutant(merging._Planner, "_choose", _theirs_wins),
     "of two changes of a field mine is taken": Mutant(merging._Planner, "_choose", _mine_wins),
     "of two logs the longer one is taken": Mutant(merging._Planner, "_begins", lambda _: staticmethod(_longer_wins(_))),

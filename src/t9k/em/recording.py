@@ -67,7 +67,9 @@ class Recording(LocalNode):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finishes the run; its status says how the block ended, see `finish`."""
+        """Finishes the run; its status says how the block ended, see `finish`. One that was only looked at stays as it is."""
+        if not self.has_directory:
+            return
         if error is not None:
             self._upload_again()
         try:
