@@ -344,3 +344,48 @@ class TestAutoUpload:
         run.finish()
         there = published()
         assert (there.labels, there.status, steps(there)) == (["theirs"], "Complete", [1, 2, 3])
+
+
+class TestARunThatGoesOn:
+    @pytest.fixture
+    def live(self, backend) -> Run:
+        run = em.create_run(name="r", auto_upload=True)
+        log(run, 1)
+        assert run._live is not None
+        assert run._live.flush(30)
+        return run
+
+    def test_loses_nothing_that_was_shown_when_somebody_edits_it_and_its_machine_is_lost(self, live, monkeypatch):
+        other = on_another_machine(monkeypatch)
+        assert steps(other) == [1]
+        log(live, 2, 3)
+        assert live._live.flush(30)
+        assert steps(published()) == [1, 2, 3]
+        live._live.abandon(5)
+        other.labels = ["theirs"]
+        other.upload()
+        there = published()
+        assert (there.labels, steps(there), steps(other)) == (["theirs"], [1, 2, 3], [1, 2, 3])
+
+    @pytest.mark.parametrize("strategy", SAFE)
+    def test_is_not_replaced_by_a_copy_that_has_logged_something_else(self, live, monkeypatch, strategy):
+        other = on_another_machine(monkeypatch)
+        log(live, 2)
+        assert live._live.flush(30)
+        live._live.abandon(5)
+        log(other, 7)
+        with pytest.raises(Diverged, match=r"both that and this copy have logged to metrics/train.yaml"):
+            other.upload(conflict_strategy=strategy)
+        assert steps(published()) == [1, 2]
+        other.upload(conflict_strategy="replace")
+        assert steps(published()) == [1, 7]
+
+    def test_may_be_gone_on_with_elsewhere(self, live, monkeypatch):
+        live._live.abandon(5)
+        other = on_another_machine(monkeypatch)
+        log(other, 2)
+        other.upload()
+        log(other, 3)
+        other.finish()
+        other.upload()
+        assert (published().status, steps(published())) == ("Complete", [1, 2, 3])

@@ -30,6 +30,7 @@ from t9k.em.names import check_strategy, join, parent_and_name
 from t9k.em.recording import Recording
 from t9k.em.records import ARTIFACT, RUN, Body, Outcome, utc_text
 from t9k.em.telling import tell
+from t9k.em.transfer.growth import catch_up
 from t9k.em.transfer.sources import growing_body
 
 if TYPE_CHECKING:
@@ -629,6 +630,14 @@ class Run(Recording):
         """From now on, another process decides when the run goes on and ends; this logs to the same files."""
         self._resumable, self._is_copy = False, True
 
+    def _catch_up(self, backend: Backend, folder: str, strategy: str) -> None:
+        """Takes over what was logged elsewhere since this copy was loaded from a run that goes on."""
+        origin = self._state.get("origin", None)
+        if origin is None or self._live is not None or strategy == "replace" or origin["uri"] != backend.uri:
+            return
+        if parent_and_name(origin["path"])[0] == folder:
+            catch_up(backend, origin["path"], self.id, self._directory)
+
     def _prepare(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> None:
@@ -637,6 +646,7 @@ class Run(Recording):
             self._capture.wait_for_all()
         self._refresh()
         upload_again(self._hparams)
+        self._catch_up(backend, folder, strategy)
         if strategy in ("skip", "error") and self._is_taken(backend, folder):
             return  # the run stays here, and so do its artifacts
         known = {

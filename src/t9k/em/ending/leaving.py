@@ -86,6 +86,11 @@ def done(run: GoesOn) -> None:
     _going_on.pop(id(run), None)
 
 
+def forget_all() -> None:
+    """Let every run that goes on stay as it is when the process leaves, as between two tests."""
+    _going_on.clear()
+
+
 def flush_by(flush: Callable[[float], None]) -> None:
     """Have a function send what was logged when the process leaves.
 

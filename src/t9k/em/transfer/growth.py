@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t9k.em.backend import Grows
+from t9k.em.errors import Diverged, NotFound
 from t9k.em.local.files import make_safe_parents
 from t9k.em.local.layout import LOG, METRICS
 from t9k.em.names import check_key
@@ -42,6 +43,49 @@ def add_grown(backend: Backend, node: Node, directory: Path, *, metrics_only: bo
             start = file.tell()
             for lines in _whole_lines(backend.read_grown(node, key, start)):
                 file.write(lines)
+
+
+def catch_up(backend: Backend, path: str, identity: str, directory: Path) -> None:
+    """Add to a copy of a run what was logged elsewhere since the copy was loaded, so that an upload of the copy does not hide that.
+
+    Args:
+        backend: Where the run is.
+        path: Absolute path of the run.
+        identity: Its id; another node is left alone.
+        directory: Of the copy.
+
+    Raises:
+        Diverged: Both have logged something of their own.
+        BackendError: Something cannot be read.
+    """
+    try:
+        node = backend.stat(path)
+    except NotFound:
+        return
+    if node.id != identity or not _goes_on(node) or not isinstance(backend, Grows):
+        return
+    ends: dict[str, int] = {}
+    for segment in backend.grown(node):
+        ends[segment.key] = max(ends.get(segment.key, 0), segment.start + segment.size)
+    published = {file.key: file.size for file in backend.files(node)}
+    for key in sorted(ends)[:MAX_KEYS]:
+        if check_key(key).startswith(f"{METRICS}/"):
+            _catch_up(backend, node, key, published.get(key, 0), directory / key)
+
+
+def _catch_up(backend: Grows, node: Node, key: str, published: int, path: Path) -> None:
+    make_safe_parents(path.parent.parent, path)
+    with path.open("ab+") as file:
+        size = file.tell()
+        file.seek(published)
+        for chunk in backend.read_grown(node, key, published, max(size, published)):
+            if file.read(len(chunk)) != bytes(chunk)[: max(0, size - published)]:
+                raise Diverged(
+                    f"{node.path} goes on elsewhere, and both that and this copy have logged to {key}: load the newest with "
+                    f"em.load_run({node.path!r}) and go on there; conflict_strategy='replace' overwrites it"
+                )
+        for lines in _whole_lines(backend.read_grown(node, key, max(size, published))):
+            file.write(lines)
 
 
 def last_sign(backend: Backend, node: Node) -> float | None:
