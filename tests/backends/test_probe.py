@@ -109,6 +109,11 @@ class TestUnsafeStore:
         (node,) = reader.list(HOME)
         assert read_node(reader, node) == {"a": b"a"}
 
+    def test_a_single_writer_finds_out_whether_it_can_be_written(self, unsafe):
+        store = unsafe()
+        MemoryBackend(store, "memory://unsafe", unsafe_single_writer=True).try_write()
+        assert list(store.list("")) == []
+
     def test_a_single_writer_may_use_it(self, unsafe):
         backend = MemoryBackend(unsafe(), "memory://unsafe", unsafe_single_writer=True)
         upload(backend, make_request(HOME, "m", {"a": b"a"}), {"a": b"a"})

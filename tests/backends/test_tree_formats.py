@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import logging
+import os
 from typing import Any
 
 import pytest
@@ -348,3 +349,23 @@ def test_a_damaged_node_does_not_hide_its_neighbours_but_keeps_its_folder(backen
     assert backend.stat("/alice/f/other")
     with pytest.raises(InvalidInput, match="without '@' and digits"):
         backend.delete("/alice/f/other@1")
+
+
+def test_a_record_that_no_reader_takes_is_not_written(backend, store):
+    large = _head_for(b"", metadata={"text": "x" * MAX_HEAD_BYTES})
+    with pytest.raises(InvalidInput, match="the record .* would take .* bytes, of at most"):
+        backend.generations("/alice", "m").publish(1, large)
+    assert not [info for info in store.list("") if "/h/" in info.key]
+
+
+@pytest.mark.parametrize("name", ["bad/name", ".."])
+def test_who_writes_a_record_without_a_name_is_known_by_a_number(backend, monkeypatch, name):
+    def nobody():
+        raise InvalidInput("no name; set EM_USER")
+
+    monkeypatch.setattr(backend, "whoami", nobody)
+    monkeypatch.delenv("EM_USER", raising=False)
+    assert backend.writer() == f"uid-{os.getuid()}"
+    monkeypatch.setenv("EM_USER", name)
+    with pytest.raises(InvalidInput):
+        backend.writer()

@@ -133,7 +133,7 @@ def test_at_most_the_last_moments_are_lost_and_nothing_is_torn(image: Path, tmp_
         )
         try:
             assert process.stdout is not None
-            local = process.stdout.readline().strip()
+            local = os.path.relpath(process.stdout.readline().strip(), disk)
             safe: list[int] = [0]
             for number in range(CUTS):
                 moment = wait_for_more(told, safe[-1])

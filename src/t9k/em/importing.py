@@ -170,10 +170,10 @@ def _walk(source: Path, *, follow_symlinks: bool) -> Iterator[tuple[str, Path]]:
             path = Path(entry.path)
             try:
                 mode = _mode(entry, chain, follow_symlinks=follow_symlinks)
-            except (FileNotFoundError, SymlinkError):
-                if os.path.lexists(path):
+            except (FileNotFoundError, SymlinkError) as error:
+                if isinstance(error, SymlinkError) and os.path.lexists(path):
                     raise
-                continue
+                continue  # a file that has the name by now came after the listing
             name = f"{relative}{entry.name}"
             if stat.S_ISDIR(mode) and _holds_runs_or_artifacts(path):
                 continue  # perhaps this very one
