@@ -6,7 +6,9 @@ import gzip
 import hashlib
 import json
 import logging
+import math
 import os
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -18,8 +20,18 @@ from t9k.em.testing.faults import Faults, FaultyStore
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 from t9k_em_backends.tree import heads as heads_module
-from t9k_em_backends.tree import listing
-from t9k_em_backends.tree.heads import MAX_HEAD_BYTES, Head, ManifestRef, decode_manifest, encode_head, encode_manifest
+from t9k_em_backends.tree import listing, manifests, values
+from t9k_em_backends.tree.heads import (
+    MAX_GENERATION,
+    MAX_HEAD_BYTES,
+    Head,
+    ManifestRef,
+    decode_head,
+    encode_head,
+    head_key,
+    seal_head,
+)
+from t9k_em_backends.tree.manifests import decode_manifest, encode_manifest
 
 FILES = {"a": b"a", "b/c": b"bb"}
 HEAD = "alice/.em/h/m/00000001.json"
@@ -44,6 +56,13 @@ def _overwrite(store, key: str, data: bytes | object) -> None:
 
 def _read(store, key: str) -> bytes:
     return b"".join(store.get(key))
+
+
+def _nested(depth: int) -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(depth - 1):
+        nested = [nested]
+    return nested
 
 
 # Heads.
@@ -80,6 +99,35 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "another size": {"files": [FILE], "file_count": 1, "size": 2},
     "a negative count": {"file_count": -1},
     "metadata that is a list": {"metadata": []},
+    "metadata with NaN": {"metadata": {"loss": math.nan}},
+    "metadata with an infinity, deep in a list": {"metadata": {"losses": [{"x": [1, math.inf]}]}},
+    "metadata with a lone surrogate": {"metadata": {"description": "\ud800"}},
+    "metadata with a lone surrogate in a key": {"metadata": {"x": {"\udfff": 1}}},
+    "metadata that are nested too deeply": {"metadata": {"x": _nested(values.MAX_DEPTH)}},
+    "metadata that are too large": {"metadata": {"x": "y" * values.MAX_METADATA_BYTES}},
+    "an id with a lone surrogate": {"id": "\ud800"},
+    "an id without end": {"id": "x" * (values.MAX_TEXT_BYTES + 1)},
+    "a kind with a lone surrogate": {"kind": "\ud800"},
+    "a writer with a lone surrogate": {"writer": "\ud800"},
+    "a name with a lone surrogate": {"name": "m\ud800"},
+    "a key with a lone surrogate": {"files": [{**FILE, "key": "\ud800"}], "file_count": 1, "size": 1},
+    "an etag with a lone surrogate": {"files": [{**FILE, "etag": "\ud800"}], "file_count": 1, "size": 1},
+    "a size that no database takes": {"files": [{**FILE, "size": 2**63}], "file_count": 1, "size": 2**63},
+    "sizes that no database takes together": {
+        "files": [{**FILE, "size": 2**62}, {**FILE, "key": "b", "size": 2**62}],
+        "file_count": 2,
+        "size": 2**63,
+    },
+    "a size that is a fraction": {"size": 0.5},
+    "files beside a list of files": {"files": [FILE], "manifest": {"op": OP, "sha256": SHA}},
+    "files that are an object": {"files": {"a": FILE}},
+    "a file that is a text": {"files": ["a"]},
+    "a generation that cannot be": {"collected": MAX_GENERATION + 1},
+    "fences that are an object": {"fenced": {OP: 1}},
+    "a time that is none": {"time": "yesterday"},
+    "a time in a month that is none": {"time": "2024-13-01T00:00:00.000000Z"},
+    "an older version than the first": {"v": 0},
+    "a version that is true": {"v": True},
     "a fence that is no op": {"fenced": ["x"]},
     "fences that are a number": {"fenced": 1},
     "a negative generation": {"collected": -1},
@@ -90,6 +138,8 @@ NO_HEADS = {
     "nothing": b"",
     "half": b'{"v": 1, "wri',
     "no JSON": b"\x00\xff",
+    "JSON in UTF-16": json.dumps({"v": 1}).encode("utf-16"),
+    "a surrogate in bytes": b'{"v": 1, "name": "\xed\xa0\x80"}',
     "a list": b"[]",
     "a number": b"1",
     "empty": b"{}",
@@ -215,7 +265,7 @@ def _head_for(data: bytes, **changes) -> Head:
         name="m",
         id="i",
         writer="alice",
-        time="t",
+        time="2024-01-01T00:00:00.000000Z",
         manifest=ManifestRef(op=OP, sha256=hashlib.sha256(data).hexdigest()),
         file_count=1,
         size=1,
@@ -249,10 +299,11 @@ def test_a_hostile_list_of_files_with_the_right_checksum_is_refused(plain: bytes
 
 
 def test_a_list_of_files_that_becomes_huge_is_refused(monkeypatch) -> None:
-    monkeypatch.setattr(heads_module, "MAX_MANIFEST_BYTES", 1 << 20)
-    data = gzip.compress(b" " * (64 << 20))
+    monkeypatch.setattr(manifests, "MAX_MANIFEST_BYTES", 1 << 20)
+    files = b",".join(json.dumps({**FILE, "key": f"{number:06d}"}).encode() for number in range(10_000))
+    data = gzip.compress(b'{"v":1,"files":[%b]}' % files)
     with pytest.raises(CorruptManifest, match="larger"):
-        decode_manifest(data, _head_for(data), "key")
+        decode_manifest(data, _head_for(data, file_count=10_000, size=10_000), "key")
 
 
 def test_a_head_without_a_list_has_none() -> None:
@@ -356,6 +407,96 @@ def test_a_record_that_no_reader_takes_is_not_written(backend, store):
     with pytest.raises(InvalidInput, match="the record .* would take .* bytes, of at most"):
         backend.generations("/alice", "m").publish(1, large)
     assert not [info for info in store.list("") if "/h/" in info.key]
+
+
+def test_the_last_generation_is_published_and_found_and_none_behind_it(backend, store) -> None:
+    node = upload(backend, make_request("/alice", "m", FILES, id="mine"), FILES)
+    generations = backend.generations("/alice", "m")
+    store.put(head_key(generations.prefix, MAX_GENERATION - 1), Body.of(_read(store, HEAD)))
+    last = upload(backend, make_request("/alice", "m", {"a": b"new"}, id="mine"), {"a": b"new"})
+    assert last.generation == MAX_GENERATION
+    assert backend.stat("/alice/m") == last == backend.stat(f"/alice/m@{MAX_GENERATION}")
+    assert backend.list("/alice") == [last]
+    before = {info.key for info in store.list("alice/.em/")}
+    for call in (
+        lambda: upload(backend, make_request("/alice", "m", FILES, id="mine"), FILES),
+        lambda: backend.delete("/alice/m"),
+    ):
+        with pytest.raises(
+            InvalidInput, match="'m' has 99999999 generations, and there can be no more; use another name"
+        ):
+            call()
+    assert {info.key for info in store.list("alice/.em/")} == before
+    assert node.generation == 1
+
+
+def test_the_largest_record_is_written_and_read_and_one_byte_more_is_refused(store, monkeypatch) -> None:
+    head = evolve(_head_for(b""), fenced=tuple(f"20240101T{number:06d}.000000Z-0123456789" for number in range(90_000)))
+    free = MAX_HEAD_BYTES - len(encode_head(evolve(head, metadata={"x": ""})))
+    largest = evolve(head, metadata={"x": "y" * free})
+    assert len(seal_head(largest, HEAD)) == MAX_HEAD_BYTES
+    generations = MemoryBackend(store, "memory://test").generations("/alice", "m")
+    assert generations.publish(1, largest)
+    assert generations.read(1) == largest
+    with pytest.raises(InvalidInput, match=f"would take {MAX_HEAD_BYTES + 1} bytes, of at most .*em gc --apply"):
+        generations.publish(2, evolve(largest, metadata={"x": "y" * (free + 1)}))
+    assert [info.key for info in store.list("")] == [HEAD]
+
+
+LARGEST: dict[str, dict[str, Any]] = {
+    "metadata that are as large as can be": {"x": "y" * (values.MAX_METADATA_BYTES - len('{"x":""}'))},
+    "metadata that are as deep as can be": {"x": _nested(values.MAX_DEPTH - 1)},
+}
+
+
+@pytest.mark.parametrize("what", LARGEST)
+def test_what_is_at_a_limit_is_published_and_read(backend, what: str) -> None:
+    node = upload(backend, make_request("/alice", "m", FILES, metadata=LARGEST[what]), FILES)
+    assert backend.stat("/alice/m") == node
+    assert backend.stat("/alice/m").metadata == LARGEST[what]
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "take 1048577 bytes": {"metadata": {"x": "y" * (values.MAX_METADATA_BYTES - len('{"x":""}') + 1)}},
+    "nested more than 128 deep": {"metadata": {"x": _nested(values.MAX_DEPTH)}},
+    "NaN": {"metadata": {"x": [math.nan]}},
+    "lone surrogate": {"metadata": {"x": "\ud800"}},
+    "a key that is no text": {"metadata": {"x": {1: 2}}},
+    "not JSON serializable": {"metadata": {"x": {1, 2}}},
+    "longer than 1024 bytes": {"id": "x" * (values.MAX_TEXT_BYTES + 1)},
+}
+
+
+@pytest.mark.parametrize("flaw", REFUSED)
+def test_what_no_record_can_say_is_refused_before_anything_is_sent(backend, store, flaw: str) -> None:
+    with pytest.raises(InvalidInput, match=f"'m' cannot be uploaded, for what its record would say: .*{flaw}"):
+        backend.begin(make_request("/alice", "m", FILES, **REFUSED[flaw]))
+    assert not list(store.list("alice/"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"writer": "\ud800"}, {"time": "yesterday"}, {"collected": -1}, {"metadata": {"x": {1: 2, "1": 2}}}, {"size": 1}],
+    ids=str,
+)
+def test_a_record_is_read_before_it_is_written(store, changes) -> None:
+    head = _head_for(b"", manifest=None, file_count=0, size=0)
+    assert decode_head(seal_head(head, HEAD), HEAD) == head
+    with pytest.raises(InvalidInput, match="nothing was published"):
+        MemoryBackend(store, "memory://test").generations("/alice", "m").publish(1, evolve(head, **changes))
+    assert not list(store.list(""))
+
+
+def test_what_a_few_bytes_of_gzip_become_is_not_unpacked_behind_the_first_flaw() -> None:
+    data = gzip.compress(b'{"v":1,"files":[' + b"{}," * (32 << 20) + b"{}]}", 9)
+    assert len(data) < 200_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptManifest, match="is damaged"):
+            decode_manifest(data, _head_for(data), "key")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", ["bad/name", ".."])

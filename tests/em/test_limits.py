@@ -20,8 +20,8 @@ from t9k.em.local.yamlwriter import MAX_BYTES
 from t9k.em.names import new_op
 from t9k.em.records import FileEntry
 from t9k.em.run import Run
-from t9k_em_backends.tree import heads
-from t9k_em_backends.tree.backend import MAX_METADATA_BYTES
+from t9k_em_backends.tree import heads, manifests
+from t9k_em_backends.tree.values import MAX_METADATA_BYTES
 
 LARGE = metadata.MAX_TEXT_BYTES
 
@@ -132,10 +132,10 @@ def test_the_history_of_uploads_with_long_paths_can_be_read() -> None:
 def test_a_list_of_files_that_no_reader_takes_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     op = new_op()
     files = tuple(FileEntry(key=f"objects/{index}", op=op, size=1, sha256="0" * 64) for index in range(3000))
-    assert heads.encode_manifest(files)
-    monkeypatch.setattr(heads, "MAX_MANIFEST_BYTES", 100_000)
+    assert manifests.encode_manifest(files)
+    monkeypatch.setattr(manifests, "MAX_MANIFEST_BYTES", 100_000)
     with pytest.raises(InvalidInput, match="the list of 3000 files takes more than 100000 bytes"):
-        heads.encode_manifest(files)
+        manifests.encode_manifest(files)
 
 
 def test_all_that_a_node_may_hold_fits_into_a_record() -> None:

@@ -15,12 +15,12 @@ from t9k_em_backends.tree import TreeBackend
 from t9k_em_backends.tree.heads import (
     Head,
     decode_head,
-    decode_manifest,
     file_key,
     heads_prefix,
     manifest_key,
     split_head_key,
 )
+from t9k_em_backends.tree.manifests import decode_manifest
 
 
 @frozen(kw_only=True)

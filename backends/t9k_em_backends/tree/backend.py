@@ -20,6 +20,7 @@ from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision,
 from t9k.em.names import check_name, check_path, fold, join, parent_and_name, split_version
 from t9k.em.records import (
     FOLDER,
+    Draft,
     FileEntry,
     Garbage,
     Node,
@@ -30,21 +31,19 @@ from t9k.em.records import (
     UploadRequest,
     utc_text,
 )
-from t9k_em_backends.tree import signing
+from t9k_em_backends.tree import signing, values
 from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
 from t9k_em_backends.tree.growing import Growing, publication
 from t9k_em_backends.tree.heads import (
-    MAX_MANIFEST_BYTES,
     Head,
-    decode_manifest,
-    dump_json,
     file_key,
     heads_prefix,
     manifest_key,
     to_node,
 )
 from t9k_em_backends.tree.listing import children
+from t9k_em_backends.tree.manifests import MAX_MANIFEST_BYTES, decode_manifest
 from t9k_em_backends.tree.probe import Probe, try_write
 from t9k_em_backends.tree.upload import TreeUpload
 
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 
     from t9k.em.uris import URI
 
-MAX_METADATA_BYTES = 1 << 20
 UNSAFE = "unsafe_single_writer"
 TRANSIENT = (UNSAFE, "driver", "timeout")
 """Options that say how a store is used and not where it is."""
@@ -305,11 +303,7 @@ class TreeBackend(Backend):
 
     def begin(self, request: UploadRequest) -> Upload:
         """See the port."""
-        size = len(dump_json(request.draft.metadata))
-        if size > MAX_METADATA_BYTES:
-            raise InvalidInput(
-                f"the metadata of {request.draft.name!r} takes {size} bytes of JSON, of {MAX_METADATA_BYTES}"
-            )
+        _check_draft(request.draft)
         self._require_safe_store()
         if request.folder.count("/") == 1 and fold(request.draft.name) == DEFAULT:
             self.make_folder(join(request.folder, DEFAULT))  # which always exists, so that the name is taken
@@ -452,6 +446,19 @@ def _address(uri: URI) -> str:
     """The URI with the options that say where the store is, so that whoever finds it recorded finds the same store."""
     located = {name: value for name, value in sorted(uri.options.items()) if name not in TRANSIENT}
     return f"{uri.text}?{urlencode(located, safe=':/')}" if located else uri.text
+
+
+def _check_draft(draft: Draft) -> None:
+    """Refuses what no record can say, before anything is sent.
+
+    Raises:
+        InvalidInput: It cannot be published.
+    """
+    try:
+        values.metadata(draft.metadata)
+        values.text(draft.id), values.text(draft.kind)
+    except values.FLAWS as error:
+        raise InvalidInput(f"{draft.name!r} cannot be uploaded, for what its record would say: {error}") from error
 
 
 def _implicit(path: str) -> Node:

@@ -12,12 +12,19 @@ from t9k.em.errors import (
     BackendUnavailable,
     CommitUnknown,
     CorruptData,
-    CorruptManifest,
     InvalidInput,
     NotFound,
 )
 from t9k.em.records import Body, ObjectInfo
-from t9k_em_backends.tree.heads import MAX_HEAD_BYTES, Head, decode_head, encode_head, head_key, split_head_key
+from t9k_em_backends.tree.heads import (
+    MAX_GENERATION,
+    MAX_HEAD_BYTES,
+    Head,
+    decode_head,
+    head_key,
+    seal_head,
+    split_head_key,
+)
 
 ATTEMPTS = 6
 FIRST_PAUSE_S = 0.05
@@ -59,8 +66,6 @@ class Generations:
             data = b"".join(self.store.get(key, 0, MAX_HEAD_BYTES + 1))
         except NotFound:
             return None
-        if len(data) > MAX_HEAD_BYTES:
-            raise CorruptManifest(f"the record {key} is larger than {MAX_HEAD_BYTES} bytes")
         return decode_head(data, key)
 
     def newest(self, floor: int = 0) -> tuple[int, Head | None]:
@@ -101,13 +106,15 @@ class Generations:
 
         Raises:
             CommitUnknown: Neither could be learned; nothing must be deleted.
-            InvalidInput: The record is larger than `read` takes; nothing was written.
+            InvalidInput: No reader would find the record, or `read` would not take it; nothing was written.
         """
         key = head_key(self.prefix, generation)
-        record = encode_head(head)
-        if len(record) > MAX_HEAD_BYTES:
-            raise InvalidInput(f"the record {key} would take {len(record)} bytes, of at most {MAX_HEAD_BYTES}")
-        body = Body.of(record)
+        if generation > MAX_GENERATION:
+            raise InvalidInput(
+                f"{head.name!r} has {MAX_GENERATION} generations, and there can be no more; use another name. Who did not "
+                f"publish so many finds a record under {head_key(self.prefix, MAX_GENERATION)} that is not the library's"
+            )
+        body = Body.of(seal_head(head, key))
         trouble: Exception | None = None
         for attempt in range(ATTEMPTS):
             try:

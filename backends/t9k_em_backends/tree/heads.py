@@ -5,35 +5,30 @@ For a folder F, with `<c>` the folded name, percent-encoded, as `names.encode_co
     F/.em/h/<c>/<gen:08d>.json           head record: one generation of a child; written once, never changed
     F/.em/index.json                     cache of newest heads for listings
     F/<name>/<op>/<key>                  the files of an upload
-    F/<name>/<op>/.em/manifest-<sha256>.json.gz    its list of files, when too long for the head
+    F/<name>/<op>/.em/manifest-<sha256>.json.gz    its list of files, when too long for the head, see `manifests`
 
 What lies under `.em/parts/` and `.em/grown/` of an upload is written down in `parts` and `growing`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from attrs import evolve, field, frozen
 
-from t9k.em.errors import CorruptManifest, EMError, InvalidInput
-from t9k.em.names import check_collisions, check_name, encode_component, fold, is_op, join
+from t9k.em.errors import CorruptManifest, InvalidInput
+from t9k.em.names import check_name, encode_component, fold, join
 from t9k.em.records import FOLDER, FileEntry, Node
+from t9k_em_backends.tree import values
+from t9k_em_backends.tree.values import dump_json
 
 FORMAT = 1
 FILES_IN_HEAD_BYTES = 256 << 10
 MAX_HEAD_BYTES = 4 << 20
-MAX_MANIFEST_BYTES = 512 << 20
-_MOST_FRAME_BYTES = 100  # of the list, around its records
 MAX_GENERATION = 99_999_999
 
-_GZIP = 31  # what zlib calls the format
-_AT_ONCE = 1000
 _SMALLEST_RECORD_BYTES = 150
 
 _HEAD_KEY = re.compile(r"(?P<folder>(?:.*/)?)\.em/h/(?P<c>[^/]+)/(?P<generation>\d{8})\.json")
@@ -146,7 +141,7 @@ def encode_head(head: Head) -> bytes:
         "state": head.state,
         "name": head.name,
         "id": head.id,
-        "files": [_file_record(file) for file in head.files],
+        "files": [values.file_record(file) for file in head.files],
         "manifest": None if head.manifest is None else {"op": head.manifest.op, "sha256": head.manifest.sha256},
         "file_count": head.file_count,
         "size": head.size,
@@ -159,6 +154,33 @@ def encode_head(head: Head) -> bytes:
     return dump_json(record)
 
 
+def seal_head(head: Head, key: str) -> bytes:
+    """Write a head as JSON, and read it as everybody will who looks for the node.
+
+    Raises:
+        InvalidInput: A reader would refuse it, or find something else in it.
+    """
+    try:
+        data = encode_head(head)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"the record {key} cannot be written ({error}); nothing was published") from error
+    if len(data) > MAX_HEAD_BYTES:
+        raise InvalidInput(
+            f"the record {key} would take {len(data)} bytes, of at most {MAX_HEAD_BYTES}; nothing was published. Make its "
+            "metadata smaller, or where its uploads were given up often, run `em gc --apply` on it"
+        )
+    try:
+        read = decode_head(data, key)
+    except CorruptManifest as error:
+        raise InvalidInput(f"no reader would take this record, so nothing was published: {error.__cause__}") from error
+    if encode_head(read) != data:
+        raise InvalidInput(
+            f"a reader would find something else in the record {key}, so nothing was published; "
+            "give metadata of JSON types, with texts for keys"
+        )
+    return data
+
+
 def decode_head(data: bytes, key: str) -> Head:
     """Reads a head and believes nothing: a bucket may be hostile.
 
@@ -166,66 +188,20 @@ def decode_head(data: bytes, key: str) -> Head:
         CorruptManifest: It is no head, or not one that may lie under this key.
     """
     try:
-        record = json.loads(data)
-        if record["v"] != FORMAT:
-            raise CorruptManifest(f"{key} has format {record['v']!r}, this version reads {FORMAT}; upgrade t9k-em")
-        name, kind, state = record["name"], record["kind"], record["state"]
-        manifest = record["manifest"]
-        head = Head(
-            write_id=_text(record["write_id"]),
-            op=None if record["op"] is None else _op(record["op"]),
-            kind=_text(kind),
-            state=state,
-            name=check_name(name),
-            id=_text(record["id"]),
-            files=_file_entries(record["files"]),
-            manifest=None
-            if manifest is None
-            else ManifestRef(op=_op(manifest["op"]), sha256=_sha256(manifest["sha256"])),
-            file_count=_count(record["file_count"]),
-            size=_count(record["size"]),
-            metadata=_mapping(record["metadata"]),
-            fenced=tuple(_op(op) for op in record["fenced"]),
-            collected=_count(record["collected"]),
-            writer=_text(record["writer"]),
-            time=_text(record["time"]),
-        )
-        if state not in (("ready", "closing", "deleted") if kind == FOLDER else ("ready", "deleted")):
-            raise ValueError(f"state {state!r}")
-        if encode_component(fold(name)) != key.split("/")[-2]:
-            raise ValueError(f"name {name!r} belongs under another key")
-        if manifest is None and (len(head.files), sum(file.size for file in head.files)) != (
-            head.file_count,
-            head.size,
-        ):
-            raise ValueError("file_count or size")
-    except CorruptManifest:
+        if len(data) > MAX_HEAD_BYTES:
+            raise ValueError(f"it is larger than {MAX_HEAD_BYTES} bytes")
+        record = values.parse_json(data)
+        values.format_of(record, FORMAT, key)
+        head = _head(record)
+        if encode_component(fold(head.name)) != key.split("/")[-2]:
+            raise ValueError(f"name {head.name!r} belongs under another key")
+    except values.NewerFormat:
         raise
-    except (EMError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except values.FLAWS as error:
         raise CorruptManifest(
             f"the record {key} is damaged ({error}); upload the node again or ask who wrote it"
         ) from error
     return head
-
-
-def encode_manifest(files: tuple[FileEntry, ...]) -> bytes:
-    """Writes a list of files, piece by piece for there may be very many; the same list gives the same bytes.
-
-    Raises:
-        InvalidInput: It is larger than `decode_manifest` takes.
-    """
-    size = 0
-    deflate = zlib.compressobj(6, wbits=_GZIP)
-    pieces = [deflate.compress(f'{{"v":{FORMAT},"files":['.encode())]
-    for at in range(0, len(files), _AT_ONCE):
-        records = dump_json([_file_record(file) for file in files[at : at + _AT_ONCE]])[1:-1]
-        size += len(records) + 1
-        if size > MAX_MANIFEST_BYTES - _MOST_FRAME_BYTES:
-            raise InvalidInput(
-                f"the list of {len(files)} files takes more than {MAX_MANIFEST_BYTES} bytes; add them as archives of many files"
-            )
-        pieces.append(deflate.compress((b"," if at else b"") + records))
-    return b"".join([*pieces, deflate.compress(b"]}"), deflate.flush()])
 
 
 def fits(head: Head) -> bool:
@@ -234,27 +210,6 @@ def fits(head: Head) -> bool:
         len(head.files) * _SMALLEST_RECORD_BYTES <= FILES_IN_HEAD_BYTES
         and len(encode_head(head)) <= FILES_IN_HEAD_BYTES
     )
-
-
-def decode_manifest(data: bytes, head: Head, key: str) -> tuple[FileEntry, ...]:
-    """Reads a list of files and compares it with the head that names it.
-
-    Raises:
-        CorruptManifest: It is not the one that the head means, or too large.
-    """
-    try:
-        if head.manifest is None or hashlib.sha256(data).hexdigest() != head.manifest.sha256:
-            raise ValueError("its SHA-256 differs from the one in the head")
-        inflate = zlib.decompressobj(wbits=_GZIP)
-        plain = inflate.decompress(data, MAX_MANIFEST_BYTES)
-        if not inflate.eof:
-            raise ValueError(f"it is cut, or larger than {MAX_MANIFEST_BYTES} bytes")
-        files = _file_entries(json.loads(plain)["files"])
-        if (len(files), sum(file.size for file in files)) != (head.file_count, head.size):
-            raise ValueError("its number or size of files differs from the head")
-    except (EMError, ValueError, TypeError, KeyError, RecursionError, zlib.error) as error:
-        raise CorruptManifest(f"the list of files {key} is damaged: {error}; upload the node again") from error
-    return files
 
 
 def with_files(head: Head, files: tuple[FileEntry, ...]) -> Head:
@@ -280,56 +235,33 @@ def to_node(folder: str, generation: int, head: Head) -> Node:
     )
 
 
-def dump_json(value: object) -> bytes:
-    """Compact JSON in UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+def _head(record: Mapping[str, Any]) -> Head:
+    """What a record of a head says.
 
-
-def _file_record(file: FileEntry) -> dict[str, Any]:
-    record = {"key": file.key, "op": file.op, "size": file.size, "sha256": file.sha256}
-    return {**record, "etag": file.etag} if file.etag else record
-
-
-def _file_entries(records: Any) -> tuple[FileEntry, ...]:
-    files = tuple(
-        FileEntry(
-            key=record["key"],
-            op=_op(record["op"]),
-            size=record["size"],
-            sha256=record["sha256"],
-            etag=_text(record.get("etag", "")),
-        )
-        for record in records
+    Raises:
+        EMError, ValueError, TypeError, KeyError: It is none.
+    """
+    kind, state, manifest = values.text(record["kind"]), record["state"], record["manifest"]
+    if state not in (("ready", "closing", "deleted") if kind == FOLDER else ("ready", "deleted")):
+        raise ValueError(f"state {state!r:.100}")
+    file_count, size = values.count(record["file_count"]), values.count(record["size"])
+    files = tuple(map(values.file_entry, values.items(record["files"])))
+    return Head(
+        write_id=values.text(record["write_id"]),
+        op=None if record["op"] is None else values.op(record["op"]),
+        kind=kind,
+        state=state,
+        name=check_name(record["name"]),
+        id=values.text(record["id"]),
+        files=values.distinct(files, *((0, 0) if manifest is not None else (file_count, size))),
+        manifest=None
+        if manifest is None
+        else ManifestRef(op=values.op(manifest["op"]), sha256=values.sha256(manifest["sha256"])),
+        file_count=file_count,
+        size=size,
+        metadata=values.metadata(record["metadata"]),
+        fenced=tuple(map(values.op, values.items(record["fenced"]))),
+        collected=values.count(record["collected"], MAX_GENERATION),
+        writer=values.text(record["writer"]),
+        time=values.time(record["time"]),
     )
-    check_collisions(file.key for file in files)
-    return files
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _op(value: Any) -> str:
-    if not is_op(_text(value)):
-        raise ValueError(f"{value!r} is no upload")
-    return str(value)
-
-
-def _sha256(value: Any) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", _text(value)):
-        raise ValueError(f"{value!r} is no SHA-256")
-    return str(value)
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{value!r} is no count")
-    return value
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError("metadata is no object")
-    return value

@@ -19,7 +19,8 @@ from t9k.em.names import encode_component, fold, is_name, join
 from t9k.em.records import Body, Node
 from t9k_em_backends.tree.foreign import nameable
 from t9k_em_backends.tree.generations import Generations
-from t9k_em_backends.tree.heads import FORMAT, Head, dump_json, folder_prefix, heads_prefix, index_key, split_head_key
+from t9k_em_backends.tree.heads import FORMAT, Head, folder_prefix, heads_prefix, index_key, split_head_key
+from t9k_em_backends.tree.values import dump_json
 
 REWRITE_AT = 16
 LARGEST_METADATA_BYTES = 2048

@@ -40,15 +40,15 @@ from t9k_em_backends.tree.growing import publication
 from t9k_em_backends.tree.heads import (
     Head,
     ManifestRef,
-    dump_json,
-    encode_manifest,
     fits,
     manifest_key,
     to_node,
     upload_prefix,
     with_files,
 )
+from t9k_em_backends.tree.manifests import decode_manifest, encode_manifest
 from t9k_em_backends.tree.parts import assembler, check_part
+from t9k_em_backends.tree.values import dump_json
 
 if TYPE_CHECKING:
     from t9k_em_backends.tree.backend import TreeBackend
@@ -353,8 +353,11 @@ class TreeUpload(Upload):
             return head
         data = encode_manifest(head.files)
         manifest = ManifestRef(op=self._request.op, sha256=hashlib.sha256(data).hexdigest())
-        self._tree.store.put(manifest_key(self._request.folder, self._name, manifest), Body.of(data))
-        return evolve(head, files=(), manifest=manifest)
+        short = evolve(head, files=(), manifest=manifest)
+        key = manifest_key(self._request.folder, self._name, manifest)
+        decode_manifest(data, short, key)  # as every reader of the node will
+        self._tree.store.put(key, Body.of(data))
+        return short
 
     def _finish(self, outcome: Outcome, generation: int, head: Head) -> None:
         if outcome is Outcome.PUBLISHED:

@@ -1,0 +1,174 @@
+"""The values in a record of a store: JSON that any reader takes, in the right types and within limits.
+
+A bucket may be hostile, so nothing is believed. The same rules hold for what is written: a record is read, as its readers
+read it, before it is put.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from t9k.em.errors import CorruptManifest, EMError
+from t9k.em.names import check_collisions, is_op
+from t9k.em.records import FileEntry
+
+MAX_METADATA_BYTES = 1 << 20
+MAX_TEXT_BYTES = 1024
+"""Of a text in a record that is neither a name nor a key: an id, a kind, a writer, an ETag."""
+
+MAX_DEPTH = 128
+"""Of metadata; 100 is what the library keeps of hyperparameters."""
+
+MAX_COUNT = 2**63 - 1
+"""Of bytes and files, one by one and together: what a server's client and databases take."""
+
+FLAWS = (EMError, ValueError, TypeError, KeyError, RecursionError)
+"""What reading a record raises that is none."""
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class NewerFormat(CorruptManifest):
+    """A record is of a later version of the format: not damaged, and to be left alone."""
+
+
+def dump_json(value: object) -> bytes:
+    """Compact JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8.
+
+    Raises:
+        ValueError, RecursionError: It is none.
+    """
+    return json.loads(data.decode())
+
+
+def format_of(record: Mapping[str, Any], known: int, key: str) -> None:
+    """Refuses a record of another format.
+
+    Raises:
+        NewerFormat: It is of a later one.
+        ValueError: It is of none.
+    """
+    found = record["v"]
+    if type(found) is int and found > known:
+        raise NewerFormat(f"{key} has format {found!r}, this version reads {known}; upgrade t9k-em")
+    if type(found) is not int or found != known:
+        raise ValueError(f"format {found!r}")
+
+
+def text(value: Any) -> str:
+    """A text that can be written in UTF-8."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.100} is no text")
+    if len(value.encode()) > MAX_TEXT_BYTES:
+        raise ValueError(f"{value!r:.100} is longer than {MAX_TEXT_BYTES} bytes")
+    return value
+
+
+def op(value: Any) -> str:
+    """The id of an upload."""
+    if not is_op(text(value)):
+        raise ValueError(f"{value!r} is no upload")
+    return str(value)
+
+
+def sha256(value: Any) -> str:
+    """A checksum."""
+    if not _SHA256.fullmatch(text(value)):
+        raise ValueError(f"{value!r} is no SHA-256")
+    return str(value)
+
+
+def time(value: Any) -> str:
+    """A time as `utc_text` writes it."""
+    if not _TIME.fullmatch(text(value)):
+        raise ValueError(f"{value!r} is no time")
+    datetime.fromisoformat(value[:-1])
+    return str(value)
+
+
+def count(value: Any, most: int = MAX_COUNT) -> int:
+    """A number of things or bytes."""
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{value!r:.100} is no count up to {most}")
+    return value
+
+
+def items(value: Any) -> Sequence[Any]:
+    """A list."""
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r:.100} is no list")
+    return value
+
+
+def metadata(value: Any, most_bytes: int = MAX_METADATA_BYTES) -> Mapping[str, Any]:
+    """Metadata of a node: an object whose values every reader of JSON takes.
+
+    Raises:
+        ValueError, TypeError, RecursionError: They are none, too large or too deep.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError("the metadata are no object")
+    pending: list[tuple[Any, int]] = [(value, 1)]
+    while pending:
+        item, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise ValueError(f"the metadata are nested more than {MAX_DEPTH} deep")
+        inner: Iterable[Any] = ()
+        if isinstance(item, Mapping):
+            if not all(isinstance(key, str) for key in item):
+                raise TypeError("the metadata have a key that is no text")
+            inner = item.values()
+        elif isinstance(item, (list, tuple)):
+            inner = item
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise ValueError("the metadata hold NaN or an infinity")
+        pending.extend((value, depth + 1) for value in inner if isinstance(value, (Mapping, list, tuple, float)))
+    try:
+        size = len(dump_json(value))
+    except UnicodeEncodeError as error:
+        raise ValueError("the metadata hold a lone surrogate, which is no valid Unicode") from error
+    if size > most_bytes:
+        raise ValueError(f"the metadata take {size} bytes of JSON, of at most {most_bytes}")
+    return value
+
+
+def file_record(file: FileEntry) -> dict[str, Any]:
+    """A file of a node as JSON."""
+    record = {"key": file.key, "op": file.op, "size": file.size, "sha256": file.sha256}
+    return {**record, "etag": file.etag} if file.etag else record
+
+
+def file_entry(record: Any) -> FileEntry:
+    """The reverse of `file_record`."""
+    return FileEntry(
+        key=record["key"],
+        op=op(record["op"]),
+        size=count(record["size"]),
+        sha256=record["sha256"],
+        etag=text(record.get("etag", "")),
+    )
+
+
+def distinct(files: Iterable[FileEntry], number: int, size: int) -> tuple[FileEntry, ...]:
+    """Files of one node, compared with the number and size that are told of them.
+
+    Raises:
+        KeyCollision: Some file system cannot keep them apart.
+        ValueError: They are others.
+    """
+    found = tuple(files)
+    if (len(found), sum(file.size for file in found)) != (number, size):
+        raise ValueError("the number or size of its files is another")
+    check_collisions(file.key for file in found)
+    return found
