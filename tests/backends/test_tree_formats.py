@@ -18,9 +18,10 @@ from t9k.em.errors import CorruptData, CorruptManifest, EMError, InvalidInput, N
 from t9k.em.records import RUN, Body
 from t9k.em.testing.faults import Faults, FaultyStore
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
+from t9k_em_backends.local import LocalBackend, LocalStore
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 from t9k_em_backends.tree import heads as heads_module
-from t9k_em_backends.tree import listing, manifests, values
+from t9k_em_backends.tree import index, listing, manifests, pieces, values
 from t9k_em_backends.tree.heads import (
     MAX_GENERATION,
     MAX_HEAD_BYTES,
@@ -319,11 +320,20 @@ def test_the_same_files_make_the_same_list() -> None:
 
 # The listing cache.
 
-BAD_ROWS = {
+BAD_ROWS: dict[str, dict[str, Any]] = {
     "another type": {"size": "1"},
     "another generation": {"generation": 2},
     "another name": {"name": "other"},
+    "a name that is none": {"name": "../x"},
     "more": {"more": 1},
+    "metadata with NaN": {"metadata": {"x": math.nan}},
+    "metadata with a lone surrogate": {"metadata": {"x": "\ud800"}},
+    "metadata that are too deep": {"metadata": {"x": _nested(values.MAX_DEPTH)}},
+    "metadata that are too large": {"metadata": {"x": "y" * index.LARGEST_METADATA_BYTES}},
+    "a count that no database takes": {"size": 2**63},
+    "a time that is none": {"modified": "x"},
+    "a flag that is a number": {"deleted": 0},
+    "an id with a lone surrogate": {"id": "\ud800"},
 }
 BAD_INDEXES = [
     b"",
@@ -332,7 +342,16 @@ BAD_INDEXES = [
     b"{}",
     b'{"v": 1}',
     b'{"v": 2, "rows": {"m/00000001": {}}}',
+    b'{"v": 0, "rows": {}}',
     b'{"v": 1, "rows": []}',
+    b'{"v": 1, "rows": {1: 2}}',
+    b'{"v": 1, "rows": {"a" 1}}',
+    b'{"v": 1, "rows": {"a": 1 "b": 2}}',
+    b'{"v": 1, "rows": {"a": 1}',
+    b'{"v": 1, "rows": {"a": 1}]',
+    b'{"v": 1, "rows": {}}' + b" " * (pieces.MAX_MEMBER_BYTES + 1),
+    b'{"v": 1, "rows": {"a": "' + b"x" * (pieces.MAX_MEMBER_BYTES + 1) + b'"}}',
+    b'{"v": 1, "rows": {"\xff": 1}}',
     b"[" * 200_000,
 ]
 
@@ -346,36 +365,91 @@ def listed(backend):
     return nodes
 
 
-@pytest.mark.parametrize("data", BAD_INDEXES, ids=lambda data: data[:40].decode())
+INDEX = "alice/f/.em/index.json"
+
+
+def _rows(store) -> dict[str, Any]:
+    """The rows of the cache by name."""
+    return {key.partition("/")[0]: key for key in json.loads(_read(store, INDEX))["rows"]}
+
+
+@pytest.mark.parametrize("data", BAD_INDEXES, ids=lambda data: repr(data[:40]))
 def test_a_damaged_listing_cache_changes_nothing(backend, store, listed, data: bytes, caplog) -> None:
-    _overwrite(store, "alice/f/.em/index.json", data)
+    _overwrite(store, INDEX, data)
     with caplog.at_level(logging.WARNING):
         assert list(backend.list("/alice/f")) == listed
+    assert f"the listing cache {INDEX} is damaged" in caplog.text
     assert list(backend.list("/alice/f")) == listed
-    store.delete(["alice/f/.em/index.json"])
+    store.delete([INDEX])
     assert list(backend.list("/alice/f")) == listed
 
 
 @pytest.mark.parametrize("what", BAD_ROWS)
 def test_an_entry_of_the_cache_that_does_not_fit_is_ignored(backend, store, listed, what: str) -> None:
-    record = json.loads(_read(store, "alice/f/.em/index.json"))
-    record["rows"]["n00/00000001"] |= BAD_ROWS[what]
-    record["rows"]["n01/00000001"] = None if what == "more" else {"name": "../x"}
-    _overwrite(store, "alice/f/.em/index.json", record)
+    keys = _rows(store)
+    record = json.loads(_read(store, INDEX))
+    record["rows"][keys["n00"]] |= BAD_ROWS[what]
+    record["rows"][keys["n01"]] = None
+    _overwrite(store, INDEX, record)
     assert list(backend.list("/alice/f")) == listed
 
 
 def test_entries_of_the_cache_for_what_is_not_there_are_ignored(backend, store, listed) -> None:
-    record = json.loads(_read(store, "alice/f/.em/index.json"))
-    row = record["rows"]["n00/00000001"]
-    record["rows"]["ghost/00000001"] = {**row, "name": "ghost"}
-    record["rows"]["n00/00000002"] = {**row, "generation": 2}
-    _overwrite(store, "alice/f/.em/index.json", record)
+    record = json.loads(_read(store, INDEX))
+    key = _rows(store)["n00"]
+    row = record["rows"][key]
+    record["rows"][key.replace("n00", "ghost")] = {**row, "name": "ghost"}
+    record["rows"][key.replace("00000001", "00000002")] = {**row, "generation": 2}
+    record["rows"]["n00/00000001"] = {**row, "size": 77}  # as earlier versions wrote
+    record["later"] = {"x": 1}
+    _overwrite(store, INDEX, record)
     assert list(backend.list("/alice/f")) == listed
 
 
+def test_a_row_of_the_cache_is_read_in_place_of_its_head(backend, store, listed) -> None:
+    record = json.loads(_read(store, INDEX))
+    record["rows"][_rows(store)["n00"]]["size"] = 77
+    _overwrite(store, INDEX, record)
+    assert backend.list("/alice/f")[0].size == 77
+
+
+def test_a_head_that_was_restored_from_another_copy_is_listed_as_it_is(backend, store, listed) -> None:
+    head = "alice/f/.em/h/n00/00000001.json"
+    restored = {**json.loads(_read(store, head)), "id": "another", "metadata": {"from": "an older copy"}}
+    _overwrite(store, head, restored)
+    assert backend.stat("/alice/f/n00").id == "another"
+    assert backend.list("/alice/f")[0] == backend.stat("/alice/f/n00")
+
+
+def test_a_cache_holds_as_many_rows_as_its_readers_take(backend, store, listed, monkeypatch, caplog) -> None:
+    whole = _read(store, INDEX)
+    store.delete([INDEX])
+    monkeypatch.setattr(index, "MAX_INDEX_BYTES", len(whole) - 1)
+    assert list(backend.list("/alice/f")) == listed
+    written = _read(store, INDEX)
+    assert 0 < len(json.loads(written)["rows"]) < len(listed)
+    assert list(backend.list("/alice/f")) == listed
+    assert not caplog.records
+    _overwrite(store, INDEX, whole)
+    assert list(backend.list("/alice/f")) == listed
+    assert "is larger than" in caplog.text
+
+
+def test_a_row_that_is_too_long_is_left_out_of_the_cache(backend, store, listed, monkeypatch, caplog) -> None:
+    upload(backend, make_request("/alice/f", "long", {}, metadata={"x": "y" * 1000}), {})
+    store.delete([INDEX])
+    monkeypatch.setattr(index, "MAX_MEMBER_BYTES", 1000)
+    assert len(backend.list("/alice/f")) == len(listed) + 1
+    assert set(_rows(store)) == {node.name for node in listed}
+    monkeypatch.setattr(index, "MAX_MEMBER_BYTES", 10)
+    store.delete([INDEX])
+    assert len(backend.list("/alice/f")) == len(listed) + 1
+    assert json.loads(_read(store, INDEX)) == {"v": 1, "rows": {}}
+    assert not caplog.records
+
+
 def test_a_listing_leaves_out_large_metadata(backend, listed) -> None:
-    metadata = {"small": 1, "large": "x" * listing.LARGEST_METADATA_BYTES}
+    metadata = {"small": 1, "large": "x" * index.LARGEST_METADATA_BYTES}
     node = upload(backend, make_request("/alice/f", "large", {}, metadata=metadata), {})
     assert backend.list("/alice/f")[0].metadata == {"small": 1}
     assert backend.stat(node.path).metadata == metadata
@@ -510,3 +584,18 @@ def test_who_writes_a_record_without_a_name_is_known_by_a_number(backend, monkey
     monkeypatch.setenv("EM_USER", name)
     with pytest.raises(InvalidInput):
         backend.writer()
+
+
+def test_a_head_that_is_put_back_into_a_directory_is_listed_as_it_is(tmp_path) -> None:
+    uri = f"file://{tmp_path}/store"
+    local = LocalBackend(LocalStore(tmp_path / "store"), uri)
+    names = [f"n{number:02d}" for number in range(listing.REWRITE_AT)]
+    for name in names:
+        upload(local, make_request("/alice/f", name, {}), {})
+    path = tmp_path / "store" / "alice/f/.em/h/n00/00000001.json"
+    copy = path.read_bytes().replace(b'"size":0', b'"size":0 ')[:-1] + b"}"
+    copy = copy.replace(local.stat("/alice/f/n00").id.encode(), b"another")
+    assert len(local.list("/alice/f")) == len(names)
+    path.unlink()
+    path.write_bytes(copy)
+    assert local.list("/alice/f")[0].id == local.stat("/alice/f/n00").id == "another"

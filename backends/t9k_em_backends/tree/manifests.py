@@ -6,35 +6,24 @@ the first flaw is the end.
 
 from __future__ import annotations
 
-import codecs
 import hashlib
-import json
-import re
 import zlib
 from collections.abc import Iterator
-from typing import Any
 
 from t9k.em.errors import CorruptManifest, InvalidInput
 from t9k.em.records import FileEntry
 from t9k_em_backends.tree.heads import FORMAT, Head
-from t9k_em_backends.tree.values import FLAWS, distinct, dump_json, file_entry, file_record, format_of
+from t9k_em_backends.tree.pieces import decoded, elements
+from t9k_em_backends.tree.values import FLAWS, distinct, dump_json, file_entry, file_record
 
 MAX_MANIFEST_BYTES = 512 << 20
 """Unpacked; and so it is at most as a file of the store."""
-
-MAX_RECORD_BYTES = 16 << 10
-"""Of one file: more than the longest key, ETag and checksum take together, however they are escaped."""
 
 _GZIP = 31  # what zlib calls the format
 _AT_ONCE = 1000
 _PACKED_PIECE_BYTES = 64 << 10
 _PIECE_BYTES = 1 << 20
 _MOST_FRAME_BYTES = 100  # of the list, around its records
-
-_HEAD = re.compile(r'\s*\{\s*"v"\s*:\s*(\d{1,9})\s*,\s*"files"\s*:\s*\[\s*', re.ASCII)
-_NEXT = re.compile(r"\s*,\s*", re.ASCII)
-_END = re.compile(r"\s*\]", re.ASCII)
-_DECODER = json.JSONDecoder()
 
 
 def encode_manifest(files: tuple[FileEntry, ...]) -> bytes:
@@ -76,50 +65,18 @@ def decode_manifest(data: bytes, head: Head, key: str) -> tuple[FileEntry, ...]:
 def _entries(data: bytes, most: int, key: str) -> Iterator[FileEntry]:
     """The files in a list, up to the first flaw."""
     ops: dict[str, str] = {}  # one text for all files of an upload
-    for number, record in enumerate(_records(data, key)):
+    texts = decoded(_unpacked(data), MAX_MANIFEST_BYTES)
+    for number, record in enumerate(elements(texts, "files", FORMAT, key)):
         if number == most:
             raise ValueError(f"it has more than the {most} files of the head")
         record["op"] = ops.setdefault(record["op"], record["op"])
         yield file_entry(record)
 
 
-def _records(data: bytes, key: str) -> Iterator[dict[str, Any]]:
-    pieces = _unpacked(data)
-    buffer = next(pieces)
-    head = _HEAD.match(buffer)
-    if head is None:
-        raise ValueError("it does not begin as a list of files")
-    format_of({"v": int(head[1])}, FORMAT, key)
-    at, is_first = head.end(), True
-    while True:
-        while len(buffer) - at < MAX_RECORD_BYTES and (piece := next(pieces, None)) is not None:
-            buffer, at = buffer[at:] + piece, 0
-        end = _END.match(buffer, at)
-        if end is not None:
-            break
-        if not is_first:
-            comma = _NEXT.match(buffer, at)
-            if comma is None:
-                raise ValueError("there is no comma between two files")
-            at = comma.end()
-        record, stop = _DECODER.raw_decode(buffer, at)
-        if not isinstance(record, dict):
-            raise TypeError("a file is no object")
-        if stop - at > MAX_RECORD_BYTES:
-            raise ValueError(f"a file takes more than {MAX_RECORD_BYTES} bytes")
-        at, is_first = stop, False
-        yield record
-    rest = buffer[end.end() :]
-    if len(rest) > MAX_RECORD_BYTES or next(pieces, None) is not None:
-        raise ValueError("there is too much behind the files")
-    json.loads(f'{{"files":[]{rest}')  # fields that a later version adds
-
-
-def _unpacked(data: bytes) -> Iterator[str]:
-    """The text of a list in pieces of about the same length; the first is as long as the others, if there is so much."""
+def _unpacked(data: bytes) -> Iterator[bytes]:
+    """What gzip becomes, in pieces."""
     inflate = zlib.decompressobj(wbits=_GZIP)
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    size, at = 0, 0
+    at = 0
     while not inflate.eof:
         packed = inflate.unconsumed_tail
         if not packed:
@@ -128,9 +85,4 @@ def _unpacked(data: bytes) -> Iterator[str]:
         plain = inflate.decompress(packed, _PIECE_BYTES)
         if not (packed or plain):
             raise ValueError("it is cut")
-        size += len(plain)
-        if size > MAX_MANIFEST_BYTES:
-            raise ValueError(f"it is larger than {MAX_MANIFEST_BYTES} bytes")
-        if plain:
-            yield decoder.decode(plain)
-    yield decoder.decode(b"", final=True)
+        yield plain
