@@ -69,6 +69,7 @@ def test_paths_are_those_of_the_backend(em: Em, logged_in: str) -> None:
         "nodes": 2,
         **dict.fromkeys(("files", "size", "moved_files", "moved", "digest", "entries"), ...),
         "outside": [],
+        "partial": [],
     }
 
 
@@ -147,3 +148,24 @@ def test_one_folder_is_not_mirrored_over_a_whole_store(em: Em, logged_in: str) -
         assert (ran.code, ran.out) == (1, "")
         assert ran.err.endswith(f"give the folder as the target: {logged_in}-2#/alice/{folder}\n")
     assert not Path("store-2").exists()
+
+
+def test_a_disaster_is_refused_until_it_is_allowed(em: Em, store: str) -> None:
+    make_artifact("kept").upload(f"{store}#cv", make_folder=True)
+    for number in range(11):
+        make_artifact(f"m{number}").upload(f"{store}-2#cv", make_folder=True)
+    ran = em("mirror", store, f"{store}-2", "--delete")
+    assert ran.code == 1
+    assert "11 of the 11 runs and artifacts" in ran.err
+    assert "--max-delete 11" in ran.err
+    assert "nothing was changed" in ran.err
+    plan = em("mirror", store, f"{store}-2", "--delete", "-n")
+    assert (plan.code, plan.out.count("delete  ")) == (3, 11)
+    assert em("mirror", store, f"{store}-2", "--delete", "--max-delete", "100%").code == 0
+    assert em("ls", f"{store}-2#cv/m1").code == 1
+
+
+def test_a_limit_without_delete_and_one_that_is_none_are_refused(em: Em, store: str) -> None:
+    fill(store)
+    assert em("mirror", store, f"{store}-2", "--max-delete", "5").code == 2
+    assert "--max-delete 'x' is no number" in em("mirror", store, f"{store}-2", "--delete", "--max-delete", "x").err

@@ -13,6 +13,7 @@ from t9k.em.backend import Backend
 from t9k.em.budget import Budget
 from t9k.em.errors import CorruptData, InvalidInput, NotFound, RequestRefused
 from t9k.em.names import check_key, check_path
+from t9k.em.records import Listing
 from t9k_em_backends.aistore.address import Address, address_of
 from t9k_em_backends.aistore.direct import DIRECT_BYTES, Direct
 from t9k_em_backends.aistore.failures import Failed, failure
@@ -94,7 +95,17 @@ class AIStoreBackend(Backend):
 
     def list(self, path: str) -> Sequence[Node]:
         """See the port."""
-        return self._nodes("/nodes/children", path)
+        return self.list_all(path).nodes
+
+    def list_all(self, path: str) -> Listing:
+        """See `t9k.em.backend.TellsLeftOut`; what is damaged only the server knows."""
+        told: list[bool | None] = []
+        nodes = self._nodes("/nodes/children", path, lambda page: told.append(wire.is_whole(page)))
+        is_whole = all(told)
+        if None in told:  # an older server, which shows a part of a folder only to who may do no more than pass it
+            said = self._server.ask("GET", "/nodes", {"path": check_path(path)})
+            is_whole = self._server.understood(lambda: wire.is_shown_whole(said))
+        return Listing(nodes=nodes, is_whole=is_whole)
 
     def versions(self, path: str) -> Sequence[Node]:
         """See the port."""
@@ -203,9 +214,9 @@ class AIStoreBackend(Backend):
     def _node(self, said: Any) -> Node:
         return self._server.understood(lambda: wire.node_of(said))
 
-    def _nodes(self, address: str, path: str) -> Sequence[Node]:
+    def _nodes(self, address: str, path: str, look: Callable[[Any], object] = lambda _: None) -> Sequence[Node]:
         limit = self._server.ready().page
-        return list(self._server.pages(address, {"path": check_path(path)}, limit, wire.node_of))
+        return list(self._server.pages(address, {"path": check_path(path)}, limit, wire.node_of, look))
 
     def _content(
         self,

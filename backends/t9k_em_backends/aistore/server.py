@@ -102,7 +102,14 @@ class Server:
         self.ready()
         return self.connection.ask(method, f"{wire.PREFIX}{path}", params, **options)
 
-    def pages(self, path: str, params: Mapping[str, Any], limit: int, make: Callable[[Any], _T]) -> Iterator[_T]:
+    def pages(
+        self,
+        path: str,
+        params: Mapping[str, Any],
+        limit: int,
+        make: Callable[[Any], _T],
+        look: Callable[[Any], object] = lambda _: None,
+    ) -> Iterator[_T]:
         """Yields all items of a listing.
 
         Args:
@@ -110,12 +117,14 @@ class Server:
             params: Of the query.
             limit: How many come at once.
             make: Makes an item of its JSON.
+            look: Is shown each page.
         """
         after: str | None = ""
         while after is not None:
             asked = {**params, "limit": limit, **({"after": after} if after else {})}
             page = self.ask("GET", path, asked)
             items, following = self.understood(partial(_page, page, make))
+            self.understood(partial(look, page))
             if following == after:
                 raise stranger(self.address.url, 200, "the same page of a listing again and again")
             after = following

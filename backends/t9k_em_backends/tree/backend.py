@@ -7,7 +7,7 @@ import getpass
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlencode
@@ -23,6 +23,7 @@ from t9k.em.records import (
     Draft,
     FileEntry,
     Garbage,
+    Listing,
     Node,
     ObjectInfo,
     Origin,
@@ -210,13 +211,13 @@ class TreeBackend(Backend):
 
     def list(self, path: str) -> Sequence[Node]:
         """See the port."""
-        return self.list_all(path)[0]
+        return self.list_all(path).nodes
 
-    def list_all(self, path: str) -> tuple[Sequence[Node], Mapping[str, str]]:
-        """See `t9k.em.backend.TellsDamaged`."""
+    def list_all(self, path: str) -> Listing:
+        """See `t9k.em.backend.TellsLeftOut`."""
         self._require_folder(check_path(path))
         damaged: dict[str, str] = {}
-        return children(self.store, path, self.sleep, damaged=damaged), damaged
+        return Listing(nodes=children(self.store, path, self.sleep, damaged=damaged), damaged=damaged)
 
     def versions(self, path: str) -> Sequence[Node]:
         """See the port."""

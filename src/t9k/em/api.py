@@ -312,6 +312,7 @@ def mirror(
     *,
     dry_run: bool = False,
     delete: bool = False,
+    max_delete: int | str | None = None,
     history: bool = True,
     verify: bool = False,
     executor: Executor | None = None,
@@ -339,7 +340,9 @@ def mirror(
             It is made when it is missing.
         dry_run: Whether to change nothing and only report what would be done.
         delete: Whether to delete in the target what the source does not have, within the target Folder only. Versions
-            stay readable until they are collected.
+            stay readable until they are collected. Nothing is deleted in a folder of which the source shows only a part.
+        max_delete: How many Runs and Artifacts `delete` may delete, such as 40, or which share of those in the target, such as
+            '50%'; otherwise nothing is done. By default 10 or 25 %, whichever is more.
         history: Whether to mirror all versions, the oldest first, with the deletions between them; otherwise only the newest.
         verify: Whether to read every list of files again, and not only of what has changed since the last call.
         executor: A `concurrent.futures.Executor` to do the work, such as `Client.get_executor()` of Dask. Its workers
@@ -352,7 +355,7 @@ def mirror(
 
     Raises:
         NotFound: There is no `source`; or with `delete`, nothing at all is in it, as in a store that was not meant.
-        InvalidInput: It is a version, or one of the two lies in the other.
+        InvalidInput: It is a version, or one of the two lies in the other; or more than `max_delete` would be deleted.
         BackendError: One of the stores cannot be used.
 
     Examples:
@@ -372,6 +375,7 @@ def mirror(
         target,
         dry_run=dry_run,
         delete=delete,
+        max_delete=max_delete,
         history=history,
         verify=verify,
         executor=executor,
@@ -385,13 +389,15 @@ def mirror_stores(
     *,
     dry_run: bool = False,
     delete: bool = False,
+    max_delete: int | str | None = None,
     history: bool = True,
     verify: bool = False,
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Does what `mirror` does, whatever `EM_MODE` says, as the command does."""
-    from t9k.em.transfer.mirroring.nodes import Options  # noqa: PLC0415 - a training needs none of it
+    from t9k.em.transfer.mirroring.deletions import MaxDelete  # noqa: PLC0415 - a training needs none of it
+    from t9k.em.transfer.mirroring.nodes import Options  # noqa: PLC0415
     from t9k.em.transfer.mirroring.running import Side, run_mirror  # noqa: PLC0415
 
     def side(place: str) -> Side:
@@ -401,7 +407,8 @@ def mirror_stores(
         backend, path = session.resolve(full)
         return Side(backend=backend, uri=session.root(full), path=path)
 
-    options = Options(history=history, delete=delete, apply=not dry_run)
+    limit = MaxDelete.of(max_delete)
+    options = Options(history=history, delete=delete, max_delete=limit, apply=not dry_run)
     return run_mirror(side(source), side(target), options, verify=verify, executor=executor, progress=progress)
 
 

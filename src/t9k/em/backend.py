@@ -11,7 +11,7 @@ and threads start on first use or in `open()` and end in `close()`, which may be
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         FileEntry,
         FileSpec,
         Garbage,
+        Listing,
         Node,
         ObjectInfo,
         Origin,
@@ -529,11 +530,18 @@ class Grows(Protocol):
 
 
 @runtime_checkable
-class TellsDamaged(Protocol):
-    """A backend that can say what its listings leave out."""
+class TellsLeftOut(Protocol):
+    """A backend whose listings may leave something out, and that says so.
 
-    def list_all(self, path: str) -> tuple[Sequence[Node], Mapping[str, str]]:
-        """Like `Backend.list`, with the children whose record is damaged: name, in lower case perhaps -> what is wrong."""
+    A backend without this ability lists every child that is not damaged to everybody who may list the folder.
+    """
+
+    def list_all(self, path: str) -> Listing:
+        """Return what `Backend.list` does, with what it leaves out.
+
+        Raises:
+            NotFound: There is no such folder.
+        """
 
 
 @runtime_checkable

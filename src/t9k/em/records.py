@@ -8,7 +8,7 @@ import io
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, BinaryIO, TypeVar
 
@@ -315,6 +315,22 @@ class Node:
     def name(self) -> str:
         """The last component of the path; '' for the root."""
         return self.path.rpartition("/")[2]
+
+
+@frozen(kw_only=True)
+class Listing:
+    """The children of a folder, and whether these are all.
+
+    Attributes:
+        nodes: Those that can be read, by name.
+        damaged: Those whose record is damaged: name, in lower case perhaps -> what is wrong.
+        is_whole: Whether no child is left out because the reader may not see it. Only then is a name that is not here
+            the name of nothing.
+    """
+
+    nodes: Sequence[Node]
+    damaged: Mapping[str, str] = field(factory=dict)
+    is_whole: bool = True
 
 
 @frozen(kw_only=True)

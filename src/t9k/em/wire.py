@@ -195,6 +195,27 @@ def node_of(record: Mapping[str, Any]) -> Node:
     )
 
 
+def is_whole(page: Mapping[str, Any]) -> bool | None:
+    """Return whether a page of a folder's children is of a listing that leaves nothing out; None where an older server does not tell.
+
+    Raises:
+        TypeError: It says something else.
+    """
+    whole = page.get("whole")
+    if whole is not None and not isinstance(whole, bool):
+        raise TypeError(f"{whole!r} is neither true nor false")
+    return whole
+
+
+def is_shown_whole(folder: Mapping[str, Any]) -> bool:
+    """Return whether all that is in a folder is shown to who got this record of it: they may do more than pass it.
+
+    Raises:
+        KeyError, TypeError: It is no record of a node.
+    """
+    return _text(folder["permission"]) in (VIEW, EDIT, OWN)
+
+
 def file_json(file: FileEntry) -> dict[str, Any]:
     """A file of a published node."""
     return {"key": file.key, "op": file.op, "size": file.size, "sha256": file.sha256, "etag": file.etag}

@@ -43,6 +43,7 @@ _COMMANDS = {
 _IN_SHELL = {
     "make_folder=True": "--make-folder",
     "recursive=True": "-r",
+    "max_delete=": "--max-delete ",
     "delete=True": "--delete",
     "em.mirror copies": "em mirror copies",
     "conflict_strategy='new', 'replace' or 'skip'": "--conflict-strategy new, replace or skip",

@@ -31,7 +31,7 @@ _DONE = {
     Action.DELETE: "deleted",
     Action.FAILED: "failed",
 }
-_SHOWN_OUTSIDE = 3
+_SHOWN = 3
 
 
 @click.command(short_help="Make a folder or a whole store like another.")
@@ -39,6 +39,11 @@ _SHOWN_OUTSIDE = 3
 @click.argument("target")
 @click.option("-n", "--dry-run", is_flag=True, help="Change nothing; print what would be done.")
 @click.option("--delete", is_flag=True, help="Delete in TARGET what SOURCE does not have.")
+@click.option(
+    "--max-delete",
+    metavar="N|P%",
+    help="Refuse to delete more runs and artifacts than so many, or than so much of TARGET; by default more than 10 and 25%.",
+)
 @click.option("--history/--no-history", default=True, help="All versions of each node (default), or the newest only.")
 @click.option("--verify", is_flag=True, help="Compare also what an earlier run found equal.")
 @json_option
@@ -51,6 +56,7 @@ def mirror(
     *,
     dry_run: bool,
     delete: bool,
+    max_delete: str | None,
     history: bool,
     verify: bool,
     as_json: bool,
@@ -61,8 +67,11 @@ def mirror(
     same command again to send what has changed since, or what an interruption left out: nothing is sent twice.
 
     A node of SOURCE comes on top of another one of that name in TARGET; earlier versions stay readable. Nodes that only
-    TARGET has stay there without --delete, and nothing outside of TARGET is ever touched.
+    TARGET has stay there without --delete, and nothing outside of TARGET is ever touched. Nor is anything deleted of which
+    SOURCE may have more than it shows to you, or where it would be more than --max-delete.
     """
+    if max_delete is not None and not delete:
+        raise click.UsageError("--max-delete is about --delete, which is not given")
     for place in (source, target):
         if places.local_node(place):
             raise InvalidInput(f"{place} is local; em upload sends it, and em mirror what is in a backend")
@@ -75,6 +84,7 @@ def mirror(
             target,
             dry_run=dry_run,
             delete=delete,
+            max_delete=max_delete,
             history=history,
             verify=verify,
             progress=bars,
@@ -85,6 +95,10 @@ def mirror(
         _print(report)
     for entry in report.problems:
         note(f"em: {clean(entry.path or report.source)}: {explain(EMError(entry.problem))}")
+    if report.partial:
+        shown = ", ".join(clean(f"/{path}") for path in report.partial[:_SHOWN])
+        more = "" if len(report.partial) <= _SHOWN else f" and {len(report.partial) - _SHOWN:,} more"
+        note(f"only a part of the source is shown to you, and only that is mirrored, in: {shown}{more}")
     if not report.complete:
         note(f"em: {count(len(report.problems), 'problem')}, see above; correct it and run the command again")
     ctx.exit(OK if report.complete else PARTIAL)
@@ -112,8 +126,8 @@ def _print(report: Report) -> None:
     )
     say(f"digest    {report.digest}")
     if report.outside:
-        shown = ", ".join(map(clean, report.outside[:_SHOWN_OUTSIDE]))
-        more = "" if len(report.outside) <= _SHOWN_OUTSIDE else f" and {len(report.outside) - _SHOWN_OUTSIDE:,} more"
+        shown = ", ".join(map(clean, report.outside[:_SHOWN]))
+        more = "" if len(report.outside) <= _SHOWN else f" and {len(report.outside) - _SHOWN:,} more"
         note(f"runs refer to artifacts that are not among these: {shown}{more}")
 
 

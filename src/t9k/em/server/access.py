@@ -8,7 +8,7 @@ from attrs import frozen
 
 from t9k.em.errors import BackendPermissionError, NotFound
 from t9k.em.names import is_within, parent_and_name
-from t9k.em.records import Node
+from t9k.em.records import FOLDER, Node
 from t9k.em.server.accounts import Accounts, Principal
 from t9k.em.wire import EDIT, OWN, PASS, VIEW
 
@@ -111,7 +111,11 @@ class Access:
         bound = self.principal.folder
         if bound is not None and not is_within(folder, bound):
             on_the_way = [(child, self.permission(child.path)) for child in children if is_within(bound, child.path)]
-            return [(child, allowed) for child, allowed in on_the_way if allowed is not None]
+            return [
+                (child, allowed)
+                for child, allowed in on_the_way
+                if allowed is not None and (allowed != PASS or child.kind == FOLDER)
+            ]
         found = self._held_below(folder, children, permission)
         return [(child, allowed) for child, held in found if (allowed := self._narrowed(child.path, held)) is not None]
 
@@ -132,7 +136,8 @@ class Access:
         if owner_of(child.path) == self.principal.user:
             return OWN
         reached = self.accounts.level(self.principal, child.path) if child.path in shared else None
-        passing = PASS if child.path in ways else None
+        # What was there before the folder that one may pass is nothing to pass.
+        passing = PASS if child.path in ways and child.kind == FOLDER else None
         inherited = None if above == PASS else above
         return max((reached, passing, inherited), key=_RANKS.__getitem__)
 

@@ -116,6 +116,12 @@ class Node(_Answered):
     metadata: dict[str, Any]
 
 
+class Children(Page[Node]):
+    """Some children of a folder."""
+
+    whole: Annotated[bool, Field(description="Whether the one who asks may see all nodes in the folder.")]
+
+
 class File(_Answered):
     """A file of a published node."""
 

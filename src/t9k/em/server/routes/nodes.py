@@ -46,13 +46,13 @@ def stat(caller: Authenticated, path: Path) -> JSONResponse:
     return JSONResponse(node_json(node, permission))
 
 
-@router.get(f"{wire.PREFIX}/nodes/children", operation_id="children", response_model=models.Page[models.Node])
+@router.get(f"{wire.PREFIX}/nodes/children", operation_id="children", response_model=models.Children)
 def children(caller: Authenticated, path: Path, limit: Limit = PAGE, after: After = "") -> JSONResponse:
-    """The nodes in a folder, by name."""
+    """The nodes in a folder, by name; `whole` says whether the one who asks sees all of them."""
     tree = caller.reading(check_path(path), PASS)
     permission = _permission(caller, path)
     found = caller.access.visible(path, tree.list(path), permission)
-    return page(found, limit, after, lambda item: item[0].name, lambda item: node_json(*item))
+    return page(found, limit, after, lambda item: item[0].name, lambda item: node_json(*item), whole=permission != PASS)
 
 
 @router.get(f"{wire.PREFIX}/nodes/versions", operation_id="versions", response_model=models.Page[models.Node])

@@ -24,7 +24,12 @@ After = Annotated[str, Query(max_length=MAX_TEXT, description="`next` of the pag
 
 
 def page(
-    items: Sequence[_Item], limit: int, after: str, name: Callable[[_Item], str], show: Callable[[_Item], Any]
+    items: Sequence[_Item],
+    limit: int,
+    after: str,
+    name: Callable[[_Item], str],
+    show: Callable[[_Item], Any],
+    **more: Any,
 ) -> JSONResponse:
     """One page of a listing that is there as a whole.
 
@@ -34,18 +39,22 @@ def page(
         after: The name that the page before ended with; '' for the first one.
         name: What an item is sorted by.
         show: An item as JSON.
+        **more: What else the page says.
     """
     following = [item for item in items if name(item) > after] if after else list(items)
     return whole(
-        [show(item) for item in following[:limit]], name(following[limit - 1]) if len(following) > limit else None
+        [show(item) for item in following[:limit]],
+        name(following[limit - 1]) if len(following) > limit else None,
+        **more,
     )
 
 
-def whole(items: Sequence[Any], following: str | None = None) -> JSONResponse:
+def whole(items: Sequence[Any], following: str | None = None, **more: Any) -> JSONResponse:
     """A page of items that are JSON already.
 
     Args:
         items: The items.
         following: What `after` is for the next page; None on the last one.
+        **more: What else the page says.
     """
-    return JSONResponse({"items": list(items), "next": following})
+    return JSONResponse({"items": list(items), "next": following, **more})

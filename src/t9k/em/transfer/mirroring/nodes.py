@@ -12,6 +12,7 @@ from t9k.em.errors import BackendError, Conflict, CorruptData, EMError, NotFound
 from t9k.em.names import parent_and_name
 from t9k.em.records import ARTIFACT, FileSpec, Node
 from t9k.em.transfer.copying import copy_version
+from t9k.em.transfer.mirroring.deletions import MaxDelete
 from t9k.em.transfer.mirroring.histories import Version, history, lacking, newest, version_of
 from t9k.em.transfer.mirroring.ops import FixedOp
 from t9k.em.transfer.mirroring.report import Action, Entry
@@ -57,11 +58,13 @@ class Options:
     Attributes:
         history: Whether all versions are mirrored, and not only the newest.
         delete: Whether a node of another kind may be deleted to make room.
+        max_delete: How much may be deleted.
         apply: Whether anything is changed.
     """
 
     history: bool = True
     delete: bool = False
+    max_delete: MaxDelete = field(factory=MaxDelete)
     apply: bool = True
 
 

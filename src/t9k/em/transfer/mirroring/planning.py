@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 
-from t9k.em.backend import TellsDamaged
 from t9k.em.errors import EMError, NotFound
 from t9k.em.names import fold, join
-from t9k.em.records import ARTIFACT, FOLDER, Node
+from t9k.em.records import ARTIFACT, FOLDER, Listing, Node
+from t9k.em.transfer.mirroring.deletions import Toll, listing_of
 from t9k.em.transfer.mirroring.nodes import Item, Options, failed
 from t9k.em.transfer.mirroring.report import Action, Entry
 from t9k.em.transfer.parallel import in_parallel
@@ -18,6 +18,9 @@ from t9k.em.transfer.parallel import in_parallel
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
     from t9k.em.transfer.mirroring.state import State
+
+_NAMED = 3
+_PARTLY = "only a part of that folder is shown to you in the source"
 
 
 @frozen(kw_only=True)
@@ -30,6 +33,7 @@ class _Place:
         target: Absolute path in the target.
         is_in_source: Whether it is there.
         is_in_target: Whether it is there.
+        is_whole: Whether the reader sees all that the source has in it, as far as is known yet.
     """
 
     path: str
@@ -37,6 +41,7 @@ class _Place:
     target: str
     is_in_source: bool = True
     is_in_target: bool = True
+    is_whole: bool = True
 
     def below(self, name: str) -> str:
         """The relative path of a child."""
@@ -53,6 +58,8 @@ class Plan:
         items: Nodes to compare, and to publish where they differ.
         extra: Nodes of the target that the source lacks and that are to be deleted.
         entries: What is known already: what is unchanged, or cannot be done.
+        partial: Folders of the source of which the reader sees only a part; '' for the one that is mirrored.
+        toll: How much `clear` and `extra` delete.
     """
 
     clear: list[Entry] = Factory(list)
@@ -60,6 +67,8 @@ class Plan:
     items: list[Item] = Factory(list)
     extra: list[Entry] = Factory(list)
     entries: list[Entry] = Factory(list)
+    partial: list[str] = Factory(list)
+    toll: Toll = Factory(Toll)
 
 
 class Planner:
@@ -78,6 +87,7 @@ class Planner:
         self._options = options
         self._state = state
         self.plan = Plan()
+        self._doomed: list[str] = []  # folders of the target
 
     def node(self, node: Node, folder: str) -> None:
         """Plans one run or artifact.
@@ -91,7 +101,9 @@ class Planner:
             there = [self._target.stat(join(folder, node.name))]
         except NotFound:
             there = []
+        self.plan.toll.count(Listing(nodes=there))
         self._match(place, node, {other.name: other for other in there}, {})
+        self._count()
 
     def folder(self, source: str, target: str) -> None:
         """Plans a folder with all that lies below; both paths are absolute."""
@@ -105,23 +117,21 @@ class Planner:
                 for below in self._pair(place, *lists)
             ]
         self.plan.items.sort(key=lambda item: (item.kind != ARTIFACT, item.path))  # runs refer to artifacts
+        self._count()
 
-    def _list(self, place: _Place) -> tuple[Sequence[Node], Sequence[Node], Mapping[str, str]] | None:
-        """The children on both sides, and the damaged ones; None when one side cannot be told, so that nothing is done."""
+    def _list(self, place: _Place) -> tuple[Listing, Listing] | None:
+        """The children on both sides; None when one side cannot be told, so that nothing is done."""
+        there = Listing(nodes=())
         try:
-            there = self._target.list(place.target) if place.is_in_target else []
+            if place.is_in_target:
+                there = listing_of(self._target, place.target)
         except NotFound:
-            there = []
+            pass
         except EMError as error:
             self._fail(place.path, FOLDER, error)
             return None
         try:
-            if not place.is_in_source:
-                return [], there, {}
-            if isinstance(self._source, TellsDamaged):
-                here, damaged = self._source.list_all(place.source)
-                return here, there, damaged
-            return self._source.list(place.source), there, {}
+            return listing_of(self._source, place.source) if place.is_in_source else Listing(nodes=()), there
         except NotFound as error:
             if not place.path:
                 raise
@@ -130,21 +140,27 @@ class Planner:
             self._fail(place.path, FOLDER, error)
         return None
 
-    def _pair(
-        self, place: _Place, here: Sequence[Node], there: Sequence[Node], damaged: Mapping[str, str]
-    ) -> list[_Place]:
+    def _pair(self, place: _Place, here: Listing, there: Listing) -> list[_Place]:
         """Plans the children of a folder; returns the folders to look into next."""
-        by_name = {node.name: node for node in there}
-        spelled = {fold(node.name): node for node in there}
-        for name, problem in damaged.items():
+        if not here.is_whole:
+            place = evolve(place, is_whole=False)
+            self.plan.partial.append(place.path)
+        self.plan.toll.count(there)
+        by_name = {node.name: node for node in there.nodes}
+        spelled = {fold(node.name): node for node in there.nodes}
+        for name, problem in here.damaged.items():
             known = spelled.get(name)
             path, kind = place.below(known.name if known else name), known.kind if known else ""
             self.plan.entries.append(failed(path, kind, problem))
-        folded = {fold(node.name) for node in here} | damaged.keys()
-        names = {node.name for node in here}
-        alike = {fold(node.name): node for node in there if node.name not in names}
-        below = [self._match(place, node, by_name, alike) for node in here]
-        below += [self._extra(place, node) for node in there if fold(node.name) not in folded]
+        folded = {fold(node.name) for node in here.nodes} | here.damaged.keys()
+        names = {node.name for node in here.nodes}
+        alike = {fold(node.name): node for node in there.nodes if node.name not in names}
+        extra = [node for node in there.nodes if fold(node.name) not in folded]
+        below = [self._match(place, node, by_name, alike) for node in here.nodes]
+        if place.is_whole:
+            below += [self._extra(place, node) for node in extra]
+        elif extra and self._options.delete:
+            self._keep(place, extra)
         return [found for found in below if found is not None]
 
     def _match(
@@ -185,12 +201,44 @@ class Planner:
 
     def _clear(self, place: _Place, path: str, node: Node, why: str) -> bool:
         """Plans to delete what is in the way, where that is allowed."""
-        if self._options.delete:
-            self.plan.clear.append(_deletion(place.below(node.name), node))
+        if self._options.delete and place.is_whole:
+            self.plan.clear.append(self._deletion(place, node))
             return True
         what = f"{node.path} in {self._target.uri} is a {node.kind} in the way, for {why}"
-        self.plan.entries.append(failed(path, node.kind, f"{what}; delete it, or mirror with delete=True", id=node.id))
+        advice = "; delete it, or mirror with delete=True" if place.is_whole else f"; delete it yourself, for {_PARTLY}"
+        self.plan.entries.append(failed(path, node.kind, f"{what}{advice}", id=node.id))
         return False
+
+    def _keep(self, place: _Place, extra: Sequence[Node]) -> None:
+        """Tells of nodes that only the target lists and that stay, for nobody knows whether the source has them too."""
+        names = ", ".join(node.name for node in extra[:_NAMED]) + (", ..." if len(extra) > _NAMED else "")
+        what = f"{len(extra):,} of {place.target} in {self._target.uri}" if len(extra) > 1 else f"{extra[0].path}"
+        self.plan.entries.append(
+            failed(
+                place.path,
+                FOLDER,
+                f"not deleted, though the source does not list {'them' if len(extra) > 1 else 'it'}: {what} ({names}), "
+                f"for {_PARTLY}; mirror with a key that may see all of {place.source}, or delete by hand",
+            )
+        )
+
+    def _count(self) -> None:
+        """Counts what would be deleted."""
+        deleted = [*self.plan.clear, *self.plan.extra]
+        self.plan.toll.doomed += sum(entry.kind != FOLDER for entry in deleted)
+        self.plan.toll.add_below(self._target, self._doomed)
+
+    def _deletion(self, place: _Place, node: Node) -> Entry:
+        if node.kind == FOLDER:
+            self._doomed.append(node.path)
+        return Entry(
+            path=place.below(node.name),
+            kind=node.kind,
+            id=node.id,
+            action=Action.DELETE,
+            files=node.file_count,
+            size=node.size,
+        )
 
     def _extra(self, place: _Place, node: Node) -> _Place | None:
         """Plans what becomes of a node that only the target lists: a damaged one of the source is not listed either."""
@@ -206,7 +254,7 @@ class Planner:
                 return None
             if node.path.count("/") == 1:  # homes always exist
                 return _Place(path=path, source=source, target=node.path, is_in_source=False)
-            self.plan.extra.append(_deletion(path, node))
+            self.plan.extra.append(self._deletion(place, node))
         except EMError as error:
             self._fail(path, node.kind, error)
         else:
@@ -216,7 +264,3 @@ class Planner:
 
     def _fail(self, path: str, kind: str, error: Exception) -> None:
         self.plan.entries.append(failed(path, kind, str(error)))
-
-
-def _deletion(path: str, node: Node) -> Entry:
-    return Entry(path=path, kind=node.kind, id=node.id, action=Action.DELETE, files=node.file_count, size=node.size)

@@ -77,12 +77,15 @@ class Report:
         target: URI of what it was mirrored to.
         applied: False for a plan.
         entries: Every node, each folder that was made, and whatever was deleted or failed; sorted by path.
+        partial: Folders of the source of which only a part is shown to who mirrors, by relative path, sorted; '' stands for
+            `source` itself. What is not shown is not in the target, and nothing was deleted in the target for its sake.
     """
 
     source: str
     target: str
     applied: bool
     entries: tuple[Entry, ...]
+    partial: tuple[str, ...] = ()
 
     @property
     def problems(self) -> Sequence[Entry]:
@@ -131,6 +134,7 @@ class Report:
             "moved": sum(entry.moved for entry in self.entries),
             "digest": self.digest,
             "outside": list(self.outside),
+            "partial": list(self.partial),
             "entries": [{**asdict(entry), "action": entry.action.value} for entry in self.entries],
         }
 

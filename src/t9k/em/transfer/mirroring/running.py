@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from t9k.em.backend import Backend
+    from t9k.em.records import Node
 
 FEWEST_NODES, MOST_NODES = 4, 32
 
@@ -70,6 +71,51 @@ def run_mirror(
     Returns:
         What was done, or would be.
     """
+    top = _check(source, target, options)
+    state = State(str(source), str(target))
+    if not verify:
+        state.load()
+    planner = Planner(source.backend, target.backend, options, state)
+    if top.kind == FOLDER:
+        planner.folder(source.path, target.path)
+    else:
+        planner.node(top, target.path)
+    plan = planner.plan
+    entries = [*plan.entries]
+    excess = plan.toll.excess(options.max_delete, str(source), str(target))
+    if excess and options.apply:
+        raise InvalidInput(f"{excess}; nothing was changed")
+    if excess:
+        entries.append(failed("", FOLDER, excess))
+    try:
+        entries += _delete(target, plan.clear, options)
+        entries += _make_folders(target, plan, options, is_folder=top.kind == FOLDER)
+
+        def finish(done: Mirrored) -> None:
+            state.remember(done, history=options.history)
+            entries.append(done.entry)
+
+        _mirror_all(source, target, plan.items, options, executor, progress or Silent(), finish)
+        entries += _delete(target, plan.extra, options)
+    finally:
+        if options.apply:
+            state.save()
+    entries.sort(key=lambda entry: (entry.path, entry.action.value))
+    return Report(
+        source=str(source),
+        target=str(target),
+        applied=options.apply,
+        entries=tuple(entries),
+        partial=tuple(sorted(plan.partial)),
+    )
+
+
+def _check(source: Side, target: Side, options: Options) -> Node:
+    """Refuses what was hardly meant.
+
+    Returns:
+        The node that is mirrored.
+    """
     if split_version(source.path)[1] is not None or split_version(target.path)[1] is not None:
         raise InvalidInput(f"a mirror follows the newest version; give {source} without '@' and digits")
     top = source.backend.stat(source.path)
@@ -90,31 +136,7 @@ def run_mirror(
         raise NotFound(f"{source} holds nothing, so all in {target} would be deleted; check the URI of the source")
     if not top.generation and isinstance(source.backend, TellsState) and not source.backend.is_there():
         raise NotFound(f"there is no store at {source.backend.uri}: nothing was ever uploaded there; check its URI")
-    state = State(str(source), str(target))
-    if not verify:
-        state.load()
-    planner = Planner(source.backend, target.backend, options, state)
-    if top.kind == FOLDER:
-        planner.folder(source.path, target.path)
-    else:
-        planner.node(top, target.path)
-    plan = planner.plan
-    entries = [*plan.entries]
-    try:
-        entries += _delete(target, plan.clear, options)
-        entries += _make_folders(target, plan, options, is_folder=top.kind == FOLDER)
-
-        def finish(done: Mirrored) -> None:
-            state.remember(done, history=options.history)
-            entries.append(done.entry)
-
-        _mirror_all(source, target, plan.items, options, executor, progress or Silent(), finish)
-        entries += _delete(target, plan.extra, options)
-    finally:
-        if options.apply:
-            state.save()
-    entries.sort(key=lambda entry: (entry.path, entry.action.value))
-    return Report(source=str(source), target=str(target), applied=options.apply, entries=tuple(entries))
+    return top
 
 
 def _check_nesting(source: Side, target: Side, options: Options, *, is_folder: bool) -> None:
