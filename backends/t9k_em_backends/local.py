@@ -10,7 +10,6 @@ import itertools
 import logging
 import os
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,6 +33,7 @@ from t9k.em.local.files import write_all
 from t9k.em.local.reflink import reflink
 from t9k.em.names import check_stored, random_text
 from t9k.em.records import CHUNK_BYTES, Body, ObjectInfo, Part
+from t9k_em_backends.clock import store_time
 from t9k_em_backends.local_parts import LocalParts, PartsDropped
 from t9k_em_backends.tree import TreeBackend
 from t9k_em_backends.tree.foreign import closed_directories, is_needed
@@ -197,7 +197,7 @@ class LocalStore(ObjectStore):
 
     def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
         """See `t9k.em.backend.SweepsTemporary`."""
-        before = time.time() - older_than_s
+        before = store_time(self) - older_than_s
         for entry in self._scan(TEMPORARY):
             if not entry.is_file(follow_symlinks=False):
                 continue

@@ -27,8 +27,9 @@ from t9k.em.errors import (
     NotFound,
     SourceChanged,
 )
-from t9k.em.names import check_stored, random_text
+from t9k.em.names import check_stored
 from t9k.em.records import Body, ObjectInfo, Origin
+from t9k_em_backends.clock import store_time
 from t9k_em_backends.parts import MIB, MULTIPART_FROM_BYTES
 from t9k_em_backends.s3.connection import Refused
 from t9k_em_backends.s3.drivers import Drivers
@@ -347,9 +348,7 @@ class ObstoreStore(SignsS3):
     def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
         """See `t9k.em.backend.SweepsTemporary`: multipart uploads that nobody completed, and what says so."""
         drivers = self._open()
-        clock = f".em/clock/{random_text(16)}"
-        before = self.put(clock, Body.of(b"")).modified - older_than_s
-        self.delete([clock])
+        before = store_time(self) - older_than_s
         for upload in drivers.multipart.pending(self._place.root):
             if upload.modified <= before:
                 yield ObjectInfo(

@@ -14,7 +14,7 @@ from t9k.em.errors import BackendPermissionError
 from t9k.em.records import Body
 from t9k.em.registry import open_backend
 from t9k.em.testing.uploads import make_request, upload
-from t9k_em_backends.tree.foreign import is_of_upload
+from t9k_em_backends.tree.foreign import is_temporary, split_upload
 
 OP = "20260101T000000.000000Z-abcdefghij"
 
@@ -181,19 +181,37 @@ def test_keys_of_other_tools_in_a_bucket_are_left_alone(moto, driver, at_root):
 
 
 @pytest.mark.parametrize(
-    ("key", "ours"),
+    ("key", "found"),
     [
-        (f"alice/node/{OP}/file", True),
-        (".em/tmp/abc", True),
-        ("backups/of-others.tar", False),
-        (f"{OP}/file", False),
-        (f"alice/node/{OP}", False),
-        (f"alice/../{OP}/file", False),
-        (f"alice/node/{OP}//file", False),
+        (f"alice/node/{OP}/file", ("/alice", "node", OP)),
+        (f"node/{OP}/some/file", ("/", "node", OP)),
+        (".em/tmp/abc", None),
+        ("backups/of-others.tar", None),
+        (f"{OP}/file", None),
+        (f"alice/node/{OP}", None),
+        (f"alice/../{OP}/file", None),
+        (f"alice/node/{OP}//file", None),
     ],
 )
-def test_what_is_ours_is_told_by_its_key(key, ours):
-    assert is_of_upload(key) is ours
+def test_whose_file_it_is_is_told_by_its_key(key, found):
+    assert split_upload(key) == found
+
+
+@pytest.mark.parametrize(
+    ("key", "ours"),
+    [
+        (".em/tmp/0123456789abcdefghij", True),
+        (f".em/tmp/parts-{'0' * 32}", True),
+        (f".em/tmp/parts-{'0' * 32}-0123456789abcdefghij", True),
+        (f".em/signed/{'0' * 64}", True),
+        (".em/tmp/backup.tar", False),
+        (".em/tmp/0123456789abcdefghij/file", False),
+        (".em/other", False),
+        ("alice/.em/tmp/0123456789abcdefghij", False),
+    ],
+)
+def test_temporary_files_of_ours_are_told_by_their_key(key, ours):
+    assert is_temporary(key) is ours
 
 
 def test_a_directory_that_a_driver_of_fsspec_may_not_read_is_left_aside(webdav, monkeypatch, caplog):

@@ -391,20 +391,24 @@ class TestPermissions:
             LocalStore(root).put("new", Body.of(b""))
 
 
+OLD, NEW = "old" * 6 + "00", "new" * 6 + "00"
+"""What the store could have called a file that it writes."""
+
+
 class TestInterruptedWrites:
     def test_what_they_left_is_collected_after_the_grace(self, tmp_path):
         with open_backend(str(tmp_path / "store")) as backend:
             upload(backend, make_request(HOME, "m", {}), {})
             temporary = tmp_path / "store/.em/tmp"
-            for name in ("old", "new"):
+            for name in (OLD, NEW):
                 (temporary / name).write_bytes(b"half")
             week = 7 * 24 * 3600
-            status = (temporary / "old").stat()
-            os.utime(temporary / "old", (status.st_atime - week, status.st_mtime - week))
+            status = (temporary / OLD).stat()
+            os.utime(temporary / OLD, (status.st_atime - week, status.st_mtime - week))
             assert [info.size for info in backend.collect().objects] == [4]
-            assert sorted(os.listdir(temporary)) == ["new", "old"]
+            assert sorted(os.listdir(temporary)) == [NEW, OLD]
             backend.collect(apply=True)
-            assert os.listdir(temporary) == ["new"]
+            assert os.listdir(temporary) == [NEW]
 
 
 class TestReflink:

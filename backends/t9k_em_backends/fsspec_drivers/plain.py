@@ -37,6 +37,7 @@ from t9k.em.errors import (
 )
 from t9k.em.names import random_text
 from t9k.em.records import Body, ObjectInfo
+from t9k_em_backends.clock import store_time
 from t9k_em_backends.failures import failure
 from t9k_em_backends.fsspec_drivers.cloud import taken
 from t9k_em_backends.fsspec_drivers.loop import PIECE_BYTES, PerProcess
@@ -182,9 +183,7 @@ class PlainStore(ObjectStore):
 
     def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
         """See `t9k.em.backend.SweepsTemporary`."""
-        clock = f".em/clock/{random_text(16)}"
-        before = self.put(clock, Body.of(b"")).modified - older_than_s
-        self.delete([clock])
+        before = store_time(self) - older_than_s
         for key, found in self._entries(TEMPORARY):
             info = _info(key, found)
             if info.modified <= before:

@@ -15,8 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from t9k.em.errors import EMError, MissingExtra
-from t9k.em.names import random_text
 from t9k.em.records import Body, ObjectInfo
+from t9k_em_backends.clock import store_time
 from t9k_em_backends.failures import failure, forget, unreachable, untrusted
 from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, changed, now
 from t9k_em_backends.fsspec_drivers.loop import PerProcess, run
@@ -94,9 +94,7 @@ class S3Store(CloudStore, SignsS3):
 
     def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
         """See `t9k.em.backend.SweepsTemporary`: multipart uploads that nobody completed, and what says so."""
-        clock = f".em/clock/{random_text(16)}"
-        before = self.put(clock, Body.of(b"")).modified - older_than_s
-        self.delete([clock])
+        before = store_time(self) - older_than_s
         with self._multipart() as multipart:
             for upload in multipart.pending(self._root):
                 if upload.modified <= before:

@@ -1,5 +1,8 @@
 """The collector: removes what no kept generation refers to, without ever harming a writer that is under way.
 
+What it takes lies below a name that has a head, or of which a record says that an upload was begun: others keep things in
+the same store, and a copy of a node's directory looks like an upload.
+
 Before it deletes anything under a name it publishes a generation that repeats the newest head. A writer that planned
 against the head below loses its race, looks again, and finds its own upload fenced or the files it counts on kept.
 """
@@ -10,19 +13,29 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from t9k.em.backend import SweepsTemporary
 from t9k.em.errors import BackendPermissionError, CorruptManifest, NotFound
-from t9k.em.names import fold, random_text
-from t9k.em.records import Body, Garbage, ObjectInfo, utc_text
-from t9k_em_backends.tree.foreign import is_of_upload, nameable, op_at
+from t9k.em.names import encode_component, fold, parent_and_name
+from t9k.em.records import Garbage, ObjectInfo, utc_text
+from t9k_em_backends.clock import store_time
+from t9k_em_backends.tree.begun import BegunRecord, begun_prefix, read_name, split_begun
+from t9k_em_backends.tree.foreign import is_temporary, nameable, split_upload
 from t9k_em_backends.tree.growing import grown_prefix, publication, repeats
-from t9k_em_backends.tree.heads import Head, file_key, folder_prefix, manifest_key
+from t9k_em_backends.tree.heads import (
+    Head,
+    file_key,
+    folder_prefix,
+    heads_prefix,
+    index_key,
+    manifest_key,
+    split_head_key,
+)
 
 if TYPE_CHECKING:
     from t9k_em_backends.tree.backend import TreeBackend
@@ -38,7 +51,32 @@ class _Data:
     """One object of some upload."""
 
     info: ObjectInfo
+    name: str
     op: str
+
+
+@define
+class _Found:
+    """What there is of one folded name in a folder.
+
+    Attributes:
+        data: Objects of its uploads, as their keys say.
+        begun: What says that uploads were begun.
+        has_head: Whether a head of it was listed.
+    """
+
+    data: list[_Data] = field(factory=list)
+    begun: list[BegunRecord] = field(factory=list)
+    has_head: bool = False
+
+    def oldest(self) -> float:
+        """When the oldest object was written, by the store's clock."""
+        return min((info.modified for info in self.infos()), default=math.inf)
+
+    def infos(self) -> Iterator[ObjectInfo]:
+        """The objects."""
+        yield from (item.info for item in self.data)
+        yield from (record.info for record in self.begun)
 
 
 class Collector:
@@ -56,40 +94,74 @@ class Collector:
         self._grace_s = grace_s
         self._keep_versions = max(1, keep_versions)
         self._apply = apply
+        self._others: list[str] = []
 
     def collect(self, path: str) -> Garbage:
         """Looks below a folder or node; see `t9k.em.backend.Collects`."""
         before = self._store_time() - self._grace_s
         found: list[ObjectInfo] = []
-        for (folder, _), data in sorted(self._data(path).items()):
-            if any(item.info.modified <= before for item in data):
-                name = data[0].info.key[len(folder_prefix(folder)) :].split("/")[0]
+        names = self._names(path)
+        for (folder, c), of_name in sorted(names.items()):
+            if of_name.oldest() <= before:
                 try:
-                    found += self._collect_name(folder, name, data, before)
+                    found += self._collect_name(folder, c, of_name, before)
                 except CorruptManifest as error:
-                    _log.warning("nothing is collected of %r in %s: %s", name, folder, error)
-        store = self._tree.store
-        if path == "/" and isinstance(store, SweepsTemporary):
-            # In the rest of a bucket others upload in parts too.
-            swept = [info for info in store.sweep(self._grace_s) if is_of_upload(info.key)]
-            found += swept
-            if self._apply:
-                store.remove_swept(swept)
+                    _log.warning("nothing is collected of %r in %s: %s", c, folder, error)
+        if path == "/":
+            found += self._sweep(names)
+        if self._others:
+            _log.warning(
+                "%d objects look like files of uploads, but no record says that anything was uploaded there, like %r; they "
+                "are left alone: delete them yourself if they are neither copies nor another program's",
+                len(self._others),
+                self._others[0],
+            )
         return Garbage(objects=tuple(found), applied=self._apply)
 
-    def _data(self, path: str) -> dict[tuple[str, str], list[_Data]]:
-        """All objects of uploads below a path, by folder and folded name; anything else in the store is not ours."""
-        found: dict[tuple[str, str], list[_Data]] = defaultdict(list)
+    def _names(self, path: str) -> dict[tuple[str, str], _Found]:
+        """What there is below a path, by folder and folded, encoded name; anything else in the store is not ours."""
+        found: dict[tuple[str, str], _Found] = defaultdict(_Found)
         for info in nameable(self._tree.store.list(folder_prefix(path))):
-            components = info.key.split("/")
-            depth = op_at(components)
-            if depth:
-                folder = "/" + "/".join(components[: depth - 1])
-                found[folder, fold(components[depth - 1])].append(_Data(info=info, op=components[depth]))
+            if data := split_upload(info.key):
+                folder, name, op = data
+                found[folder, encode_component(fold(name))].data.append(_Data(info=info, name=name, op=op))
+            elif head := split_head_key(info.key):
+                found["/" + head[0][:-1], head[1]].has_head = True
+            elif record := split_begun(info):
+                found[record.folder, record.c].begun.append(record)
+        folder, name = parent_and_name(path)
+        if name:  # whose own records lie beside what was listed
+            c = encode_component(fold(name))
+            beside = map(split_begun, self._tree.store.list(begun_prefix(folder)))
+            found[folder, c].begun += [record for record in beside if record is not None and record.c == c]
         return found
 
-    def _collect_name(self, folder: str, name: str, data: list[_Data], before: float) -> list[ObjectInfo]:
-        generations = self._tree.generations(folder, name)
+    def _sweep(self, names: dict[tuple[str, str], _Found]) -> list[ObjectInfo]:
+        """What interrupted writes of ours left and no listing shows; in the rest of a bucket others write in parts too."""
+        store = self._tree.store
+        if not isinstance(store, SweepsTemporary):
+            return []
+        known = {key for key, of_name in names.items() if of_name.has_head or of_name.begun}
+        caches = {index_key(folder) for folder, _ in known}
+
+        def is_ours(key: str) -> bool:
+            data = split_upload(key)
+            is_known = data is not None and (data[0], encode_component(fold(data[1]))) in known
+            return is_known or key in caches or is_temporary(key)
+
+        try:
+            swept = [info for info in store.sweep(self._grace_s) if is_ours(info.key)]
+        except BackendPermissionError:
+            if self._apply:
+                raise
+            _log.info("what interrupted writes left is not told to who may not write")
+            return []
+        if self._apply:
+            store.remove_swept(swept)
+        return swept
+
+    def _collect_name(self, folder: str, c: str, of_name: _Found, before: float) -> list[ObjectInfo]:
+        generations = evolve(self._tree.generations(folder, ""), prefix=f"{heads_prefix(folder)}{c}/")
         for _ in range(TRIES):
             listed = generations.listed()
             newest = max(listed, default=0)
@@ -103,19 +175,35 @@ class Collector:
             except NotFound:  # another collector was faster; with a list of files missing for good nothing is collected
                 continue
             grown = self._grown(folder, newest, heads)
+            data = self._ours(of_name, heads)
             dead = [
                 item
                 for item in data
                 if item.info.key not in needed and item.info.modified <= before and not item.info.key.startswith(grown)
             ]
-            if not dead or not self._apply:
-                return [item.info for item in dead]
             published = {head.op for head in heads.values()}
-            fence = {item.op for item in dead if item.op not in published}
-            if self._fence(generations, newest, heads.get(newest), name, fence, min(kept, default=1) - 1):
+            records = _needless(of_name, dead, published, before)
+            garbage = [*(item.info for item in dead), *(record.info for record in records)]
+            if garbage and self._apply:
+                fence = {item.op for item in dead if item.op not in published}
+                if dead and not self._fence(
+                    generations, newest, heads.get(newest), dead[0].name, fence, min(kept, default=1) - 1
+                ):
+                    continue
                 self._tree.store.delete(item.info.key for item in dead)
-                return [item.info for item in dead]
+                self._tree.store.delete(
+                    record.info.key for record in records
+                )  # last, for they say whose the others are
+            self._others += [item.info.key for item in of_name.data if item not in data]
+            return garbage
         return []
+
+    def _ours(self, of_name: _Found, heads: dict[int, Head]) -> list[_Data]:
+        """The objects below a name, in its very spelling, that has a head or under which an upload was begun."""
+        names = {head.name for head in heads.values()}
+        if not all(item.name in names for item in of_name.data):
+            names |= {read_name(self._tree.store, record) for record in of_name.begun}
+        return [item for item in of_name.data if item.name in names]
 
     def _kept(self, listed: dict[int, ObjectInfo], heads: dict[int, Head], before: float) -> list[int]:
         """The generations to keep: of the last versions, and of those that were still the newest within the grace."""
@@ -167,13 +255,21 @@ class Collector:
         return generations.publish(newest + 1, repeated)
 
     def _store_time(self) -> float:
-        """POSIX seconds by the store's own clock, taken from an object that is written for this."""
-        key = f".em/clock/{random_text(16)}"
+        """POSIX seconds by the store's own clock; who only looks, and may not write, takes that of this machine."""
         try:
-            now = self._tree.store.put(key, Body.of(b"")).modified
-            self._tree.store.delete([key])
+            return store_time(self._tree.store)
         except BackendPermissionError:
             if self._apply:
                 raise
             return time.time()
-        return now
+
+
+def _needless(of_name: _Found, dead: list[_Data], published: set[str | None], before: float) -> list[BegunRecord]:
+    """The records of uploads that are published, or of which nothing is left beside what goes now."""
+    gone = {item.info.key for item in dead}
+    left = {item.op for item in of_name.data if item.info.key not in gone}
+    return [
+        record
+        for record in of_name.begun
+        if record.info.modified <= before and (record.op in published or record.op not in left)
+    ]

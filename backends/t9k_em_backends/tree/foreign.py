@@ -7,11 +7,14 @@ with '..', or in bytes that are no UTF-8. Nothing that lists may stumble over th
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from t9k.em.errors import InvalidKey
 from t9k.em.names import check_stored, is_name, is_op
 from t9k.em.records import ObjectInfo
+
+_TEMPORARY = re.compile(r"\.em/(?:tmp/(?:[0-9a-z]{20}|parts-[0-9a-f]{32}(?:-[0-9a-z]{20})?)|signed/[0-9a-f]{64})")
 
 _log = logging.getLogger(__name__)
 
@@ -38,12 +41,16 @@ def closed_directories(place: str, closed: Sequence[str]) -> str:
     return f"{place}: {len(closed)} directories may not be read, {closed[0]!r} for one; what is in them is left alone"
 
 
-def is_of_upload(key: str) -> bool:
-    """Whether a key is that of a file of some upload, `<folder>/<name>/<op>/<key>`, or of what lies in `.em/` at the root."""
-    if not _is_key(key):
-        return False
+def is_temporary(key: str) -> bool:
+    """Whether a key is that of a file which a store of ours writes beside the tree, and forgets when it is killed."""
+    return _TEMPORARY.fullmatch(key) is not None
+
+
+def split_upload(key: str) -> tuple[str, str, str] | None:
+    """The path of the folder, name and upload in the key of a file, `<folder>/<name>/<op>/<key>`; None for any other key."""
     components = key.split("/")
-    return components[0] == ".em" or op_at(components) > 0
+    depth = op_at(components) if _is_key(key) else 0
+    return ("/" + "/".join(components[: depth - 1]), components[depth - 1], components[depth]) if depth else None
 
 
 def op_at(components: list[str]) -> int:

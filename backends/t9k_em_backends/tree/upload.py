@@ -35,6 +35,7 @@ from t9k.em.records import (
     utc_text,
 )
 from t9k_em_backends.tree import signing
+from t9k_em_backends.tree.begun import Begun
 from t9k_em_backends.tree.foreign import nameable
 from t9k_em_backends.tree.growing import publication
 from t9k_em_backends.tree.heads import (
@@ -68,6 +69,7 @@ class TreeUpload(Upload):
         self._base: dict[str, FileEntry] = {}
         self._sent: dict[str, FileEntry] = {}
         self._lost: set[str] = set()
+        self._begun = Begun(tree.store, request.folder, request.op)
         self._may_be_published = request.resumed
 
     def start(self) -> None:
@@ -101,6 +103,7 @@ class TreeUpload(Upload):
 
     def put(self, items: Sequence[tuple[FileSpec, Body]]) -> None:
         """See the port."""
+        self._record_begun()
         prefix = self._prefix
         infos = self._tree.store.put_many([(prefix + file.key, body) for file, body in items])
         for (file, _), info in zip(items, infos, strict=True):
@@ -108,6 +111,7 @@ class TreeUpload(Upload):
 
     def sign(self, file: FileSpec, *, lifetime_s: float) -> SignedUpload | None:
         """See `t9k.em.backend.SendsDirect`."""
+        self._record_begun()
         prefix = upload_prefix(self._request.folder, self._name, self._request.op)
         return signing.sign_put(self._tree.store, prefix + file.key, file, lifetime_s)
 
@@ -119,6 +123,7 @@ class TreeUpload(Upload):
     def put_part(self, file: FileSpec, start: int, body: Body) -> None:
         """See `t9k.em.backend.TakesParts`."""
         check_part(file, start, body)
+        self._record_begun()
         prefix = self._prefix
         assembler(self._tree.store, prefix).put_part(prefix + file.key, start, body)
 
@@ -248,7 +253,8 @@ class TreeUpload(Upload):
         source = upload_prefix(folder, self._name, op)
         self._name, self._generation, self._sent = self._draft.alternative_name, 0, {}
         self._look()
-        if self.outcome is None and isinstance(self._tree.store, CopiesObjects):
+        if sent and self.outcome is None and isinstance(self._tree.store, CopiesObjects):
+            self._record_begun()
             target = upload_prefix(folder, self._name, op)
             for file in sent.values():
                 with contextlib.suppress(NotFound):  # collected meanwhile, so it is missing again
@@ -269,6 +275,11 @@ class TreeUpload(Upload):
         )
 
     # What was sent.
+
+    def _record_begun(self) -> None:
+        """Writes down that files may lie under the name, before the first one does, where no head says so."""
+        if self._head is None or self._head.name != self._name:
+            self._begun.write(self._name)
 
     def _entry(self, file: FileSpec) -> FileEntry | None:
         """Where a file lies: in the head below, if that has the same bytes, or in this upload; None if it is missing."""
@@ -362,6 +373,7 @@ class TreeUpload(Upload):
     def _finish(self, outcome: Outcome, generation: int, head: Head) -> None:
         if outcome is Outcome.PUBLISHED:
             self._tree.keep_folder(self._request.folder, self._folder_generation)
+            self._begun.remove(self._name, resumed=self._request.resumed and generation == 1)
         self.outcome = outcome
         node = to_node(self._request.folder, generation, head)
         if outcome is Outcome.UNCHANGED and head.op is None:  # a collector repeated it

@@ -34,7 +34,10 @@ _DEVICES = frozenset(
         *(f"{port}{n}" for port in ("com", "lpt") for n in "123456789¹²³"),
     ]
 )
-_OP = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-z]{10}")
+OP = r"\d{8}T\d{6}\.\d{6}Z-[0-9a-z]{10}"
+"""The form of an upload's id, as a regular expression."""
+
+_OP = re.compile(OP)
 _VERSION = re.compile(r"@(\d{1,8})$")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # the categories Cc and Cs of Unicode
 _SIMPLE_KEY = re.compile(
