@@ -24,7 +24,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
 CAN_VENV := import ensurepip, venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-server openapi test test-frameworks test-notebooks coverage coverage-report lint format docs pictures bench-object-stores bench-memory bench-server-load bench-server-throughput lock clean distclean
+.PHONY: help demo demo-server openapi test test-frameworks test-notebooks coverage coverage-report lint format docs pictures bench-object-stores bench-memory bench-server-load bench-server-throughput bench-server-abuse lock clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -82,6 +82,9 @@ bench-server-load: $(VENV)/.has-test ## 200 clients on the AIStore server for a 
 
 bench-server-throughput: $(VENV)/.has-test ## upload 1 GiB to the AIStore server and to nginx; ARGS="--nginx /usr/sbin/nginx"
 	$(BIN)/python benchmarks/server_throughput.py $(ARGS)
+
+bench-server-abuse: $(VENV)/.has-test ## 20 clients beside slow bodies, slow readers, half-open and idle connections
+	$(BIN)/python benchmarks/server_abuse.py $(ARGS)
 
 bench-log: $(VENV)/.has-test $(LOG_PEERS)/.has-peers ## compare run.log with other trackers (2 GB of environments); ARGS="--rounds 1"
 	$(BIN)/python benchmarks/log.py --peers $(LOG_PEERS) $(ARGS)

@@ -21,6 +21,7 @@ PATIENCE_S = 120
 """How long a client repeats a request that is not answered."""
 
 LINE_BYTES = 512
+LARGE_BYTES = (512 << 10, 1536 << 10)
 KINDS = ("begin", "batch", "commit", "append", "list", "read")
 UNKNOWN = {("append", "not_supported")}
 AGAIN = ("unavailable", "commit_unknown", "rate_limited")
@@ -41,12 +42,14 @@ class Seat:
         user: A user.
         key: A key of theirs.
         number: Of the client, among all.
+        large: Whether one of five uploads is a large file.
     """
 
     url: str
     user: str
     key: str = field(repr=False)
     number: int
+    large: bool = False
 
     @property
     def folder(self) -> str:
@@ -156,6 +159,9 @@ class Client:
 
     def _some_upload(self) -> None:
         name = f"a{len(self.notes.artifacts) + len(self.notes.unknown)}"
+        if self.seat.large and self._random.random() < 0.2:
+            self._upload(name, {"large.bin": self._random.randbytes(self._random.randint(*LARGE_BYTES))})
+            return
         self._upload(name, {f"{part}.bin": self._random.randbytes(self._random.randint(1, 8192)) for part in "abc"})
 
     def _upload(self, name: str, contents: dict[str, bytes], kind: str = "Artifact") -> dict[str, Any]:

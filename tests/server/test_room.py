@@ -46,6 +46,23 @@ def test_one_user_leaves_room_for_others():
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("users", [1, 2, 4, 9])
+def test_however_many_users_take_what_they_can_there_is_room_for_who_comes_last(users):
+    async def scene():
+        room = Room(1000)
+        tasks = [(await waits(room, f"user{number % users}", 20)) for number in range(100)]
+        assert not all(has.is_set() for _, has, _ in tasks)
+        last = await waits(room, "last", 40)
+        assert last[1].is_set()
+        tasks.append(last)
+        for _, _, done in tasks:
+            done.set()
+        await asyncio.gather(*(task for task, _, _ in tasks))
+        assert (room._taken, room._by_user, room._of_user, room._waiting) == (0, {}, {}, {})
+
+    asyncio.run(scene())
+
+
 def test_the_user_who_holds_least_goes_first():
     async def scene():
         room = Room(100)
@@ -127,7 +144,7 @@ def test_slow_bodies_give_way_while_others_wait(monkeypatch):
             fast = await held(stack, room, "fast", 50)
             for holding, name in ((slow, "slow"), (fast, "fast")):
                 holding.give_way = lambda name=name: gave_way.append(name)
-            fast.came_bytes = 1 << 30
+            fast.came(1 << 30)
             await asyncio.sleep(0.1)
             assert gave_way == []  # nobody waits
             task, _, done = await waits(room, "other", 50)
@@ -135,5 +152,22 @@ def test_slow_bodies_give_way_while_others_wait(monkeypatch):
             assert gave_way == ["slow"]
         done.set()
         await task
+
+    asyncio.run(scene())
+
+
+def test_what_came_fast_at_the_beginning_is_no_excuse_later(monkeypatch):
+    monkeypatch.setattr(module, "GRACE_S", 0.05)
+
+    async def scene():
+        async with Room(100).holding("a", 10) as holding:
+            holding.came(1 << 40)
+            await asyncio.sleep(0.1)
+            assert not holding.is_slow()
+            holding.came(1)
+            await asyncio.sleep(0.1)
+            assert holding.is_slow()
+            holding.came(1)  # looked at once more in a while
+            assert holding.is_slow()
 
     asyncio.run(scene())

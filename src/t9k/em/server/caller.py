@@ -138,17 +138,27 @@ async def with_body(request: Request, work: Callable[[Received], _Result], calle
     service = caller.service
     room = service.room if size >= LARGE_BYTES else service.small_room
     async with room.holding(caller.user) as holding:
-        return await run_in_threadpool(work, Received(await _receive(request, holding, size)))
+        return await run_in_threadpool(work, Received(await receive(request, holding, size)))
 
 
-async def _receive(request: Request, holding: Holding, size: int) -> list[bytes]:
+async def receive(request: Request, holding: Holding, size: int) -> list[bytes]:
+    """Read the whole body, with room for what comes.
+
+    Args:
+        request: The request.
+        holding: Its room, which grows.
+        size: Of the body, in bytes.
+
+    Raises:
+        TooSlow: The body came so slowly that it had to give way to others.
+    """
     pieces: list[bytes] = []
     with anyio.CancelScope() as scope:
         holding.give_way = scope.cancel
         await holding.grow(min(size, BUFFER_BYTES))
         async for piece in request.stream():
             pieces.append(piece)
-            holding.came_bytes += len(piece)
+            holding.came(len(piece))
             await holding.grow(min(size, holding.came_bytes + BUFFER_BYTES))
     holding.give_way = None
     if scope.cancelled_caught:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
-from t9k.em.server.caller import authenticate
+from t9k.em.server.caller import authenticate, receive
+
+if TYPE_CHECKING:
+    from starlette.types import Message
 
 SMALL_BYTES = 64 << 10
 GROWTH = 12
@@ -35,9 +38,18 @@ class DocumentRoute(APIRoute):
             if size <= SMALL_BYTES:
                 await request.body()  # which keeps it
                 return await handle(request)
-            async with service.room.holding(caller.user, size):
-                await request.body()
+            async with service.room.holding(caller.user) as holding:
+                body = b"".join(await receive(request, holding, size))
                 async with service.parsing.holding(caller.user, size * GROWTH):
-                    return await handle(request)
+                    return await handle(_read(request, body))
 
         return handle_document
+
+
+def _read(request: Request, body: bytes) -> Request:
+    """A request whose body was read."""
+
+    async def receive_read() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return Request(request.scope, receive_read)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 
-SHARE = 0.5
-"""The part of a room that one user may hold while others may need it."""
+from attrs import frozen
 
 GRACE_S = 10.0
 """How long a body may be slow before it gives way."""
@@ -18,6 +17,14 @@ SLOW_BYTES_S = 64 << 10
 """A body that comes more slowly than this gives way when others wait."""
 
 LOOK_S = 1.0
+
+
+@frozen(kw_only=True)
+class _Turn:
+    """What somebody waits for."""
+
+    size_bytes: int
+    future: asyncio.Future[None]
 
 
 class Holding:
@@ -35,8 +42,10 @@ class Holding:
         self.give_way: Callable[[], object] | None = None
         """Called once when the request is to be given up; None while it is not receiving anything."""
         self.came_bytes = 0
-        self._began = time.monotonic()
+        self._since = time.monotonic()  # of what is looked at to tell whether it is slow
+        self._since_bytes = 0
         self._waited_s = 0.0
+        self._was_slow = False
 
     async def grow(self, size_bytes: int) -> None:
         """Wait until the request may hold so much in all, and hold it.
@@ -48,18 +57,35 @@ class Holding:
         await self._room.take(self, size_bytes - self.size_bytes)
         self._waited_s += time.monotonic() - began
 
+    def came(self, size_bytes: int) -> None:
+        """Note that bytes came, or went to who reads slowly.
+
+        Args:
+            size_bytes: How many.
+        """
+        if self._receiving_s() > GRACE_S:  # what came at the beginning says nothing of now
+            self._was_slow = self._is_slow_now()
+            self._since, self._since_bytes, self._waited_s = time.monotonic(), self.came_bytes, 0.0
+        self.came_bytes += size_bytes
+
     def is_slow(self) -> bool:
         """Whether what comes comes too slowly; the time in which the request waited for room does not count."""
-        receiving_s = time.monotonic() - self._began - self._waited_s
-        return receiving_s > GRACE_S and self.came_bytes < receiving_s * SLOW_BYTES_S
+        return self._is_slow_now() if self._receiving_s() > GRACE_S else self._was_slow
+
+    def _receiving_s(self) -> float:
+        return time.monotonic() - self._since - self._waited_s
+
+    def _is_slow_now(self) -> bool:
+        return self.came_bytes - self._since_bytes < self._receiving_s() * SLOW_BYTES_S
 
 
 class Room:
     """A number of bytes for all requests of a process.
 
-    Of those who wait, the user who holds the least goes first. One user gets at most `SHARE` of the room, but the oldest request of
-    each may always go on as far as there is room, and the oldest of all `spare_bytes` further, so that nobody waits for ever. While
-    somebody waits, bodies that come too slowly give way.
+    Of those who wait, the user who holds the least goes first. One user holds at most as much as is left for others: alone half of
+    the room, with another one a third. So there is room for who comes last, however many users take what they can. But the
+    oldest request of each may always go on as far as there is room, and the oldest of all `spare_bytes` further, so that nobody
+    waits for ever. While somebody waits, bodies that come too slowly give way.
 
     Args:
         size_bytes: How many.
@@ -73,7 +99,8 @@ class Room:
         self._taken = 0
         self._by_user: Counter[str] = Counter()
         self._holdings: dict[Holding, None] = {}  # in the order in which they began
-        self._waiting: dict[asyncio.Future[None], tuple[Holding, int]] = {}
+        self._of_user: dict[str, dict[Holding, None]] = {}  # likewise
+        self._waiting: dict[str, dict[Holding, _Turn]] = {}  # by user, in the order in which they came
         self._looking: asyncio.TimerHandle | None = None
 
     @contextlib.asynccontextmanager
@@ -86,11 +113,15 @@ class Room:
         """
         holding = Holding(self, user)
         self._holdings[holding] = None
+        self._of_user.setdefault(user, {})[holding] = None
         try:
             await holding.grow(size_bytes)
             yield holding
         finally:
             del self._holdings[holding]
+            del self._of_user[user][holding]
+            if not self._of_user[user]:
+                del self._of_user[user]
             self._add(holding, -holding.size_bytes)
             self._let_in()
 
@@ -106,25 +137,31 @@ class Room:
         if not self._waiting and self._fits(holding, size_bytes):
             self._add(holding, size_bytes)
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[turn] = holding, size_bytes
+        turn = _Turn(size_bytes=size_bytes, future=asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(holding.user, {})[holding] = turn
         self._let_in()
         self._look()
         try:
-            await turn
+            await turn.future
         finally:
-            self._waiting.pop(turn, None)
+            self._leave(holding)
+
+    def _leave(self, holding: Holding) -> None:
+        waiting = self._waiting.get(holding.user, {})
+        waiting.pop(holding, None)
+        if not waiting:
+            self._waiting.pop(holding.user, None)
 
     def _fits(self, holding: Holding, size_bytes: int) -> bool:
         others = self._taken - holding.size_bytes
         if not others:
             return True
         is_oldest = next(iter(self._holdings)) is holding
-        if self._taken + size_bytes > self._size_bytes + (self._spare_bytes if is_oldest else 0):
+        left = self._size_bytes - self._taken - size_bytes
+        if left < (-self._spare_bytes if is_oldest else 0):
             return False
-        if is_oldest or self._by_user[holding.user] + size_bytes <= self._size_bytes * SHARE:
-            return True
-        return next(other for other in self._holdings if other.user == holding.user) is holding
+        first = next(iter(self._of_user[holding.user]))
+        return is_oldest or first is holding or self._by_user[holding.user] + size_bytes <= left
 
     def _add(self, holding: Holding, size_bytes: int) -> None:
         holding.size_bytes += size_bytes
@@ -135,19 +172,29 @@ class Room:
 
     def _let_in(self) -> None:
         """Let in those who wait, the user who holds the least first, as long as somebody fits."""
-        found = True
-        while found:
-            found = False
-            for turn, (holding, size_bytes) in sorted(self._waiting.items(), key=self._rank):
-                if not turn.done() and self._fits(holding, size_bytes):
-                    del self._waiting[turn]
-                    self._add(holding, size_bytes)
-                    turn.set_result(None)
-                    found = True
-                    break
+        users = self._in_turn()
+        while users:
+            user = users.popleft()
+            holding = self._next(user)
+            if holding is None:
+                continue
+            turn = self._waiting[user][holding]
+            self._leave(holding)
+            self._add(holding, turn.size_bytes)
+            turn.future.set_result(None)
+            users = self._in_turn()
 
-    def _rank(self, waiting: tuple[asyncio.Future[None], tuple[Holding, int]]) -> int:
-        return self._by_user[waiting[1][0].user]
+    def _in_turn(self) -> deque[str]:
+        return deque(sorted(self._waiting, key=self._by_user.__getitem__))
+
+    def _next(self, user: str) -> Holding | None:
+        """Who of a user's requests that wait may go on: the oldest one before the one that waits longest."""
+        waiting = self._waiting[user]
+        for holding in (next(iter(self._of_user[user])), next(iter(waiting))):
+            turn = waiting.get(holding)
+            if turn is not None and not turn.future.done() and self._fits(holding, turn.size_bytes):
+                return holding
+        return None
 
     def _look(self) -> None:
         """While somebody waits, have slow bodies give way."""

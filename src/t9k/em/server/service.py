@@ -17,6 +17,7 @@ from t9k.em.records import FileEntry, Node
 from t9k.em.registry import open_backend
 from t9k.em.server.access import owner_of
 from t9k.em.server.accounts import Accounts
+from t9k.em.server.guard import DOCUMENT_BYTES
 from t9k.em.server.limits import Rates
 from t9k.em.server.metrics import Metrics
 from t9k.em.server.receiving import LARGE_BYTES
@@ -91,7 +92,7 @@ class Service:
             accounts=accounts,
             metrics=metrics,
             rates=Rates(settings.rate),
-            room=Room(ROOM_BYTES, settings.body_bytes),
+            room=Room(ROOM_BYTES, max(settings.body_bytes, DOCUMENT_BYTES)),
             uploads=OpenUploads(backend, accounts, settings.upload_lifetime_s),
         )
 

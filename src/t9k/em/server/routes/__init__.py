@@ -17,10 +17,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 _ROUTERS: tuple[APIRouter, ...] = (
     meta.router,
     nodes.router,
-    nodes.sending,
     uploads.router,
     runs.router,
-    runs.sending,
     shares.router,
     accounts.router,
 )

@@ -22,14 +22,13 @@ from t9k.em.server.documents import DocumentRoute
 from t9k.em.server.moving import move_node
 from t9k.em.server.places import check_move
 from t9k.em.server.routes.paging import FILES_PAGE, PAGE, After, FilesLimit, Generation, Key, Limit, Path, page
-from t9k.em.server.sending import ContentRoute, content_response
+from t9k.em.server.sending import Content, content_response
 from t9k.em.wire import EDIT, PASS, node_json
 
 SIGNATURE_LIFETIME_S = 3600.0
 
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})|bytes=-(\d{1,18})")
 router = APIRouter(tags=["nodes"], route_class=DocumentRoute)
-sending = APIRouter(tags=["nodes"], route_class=ContentRoute)
 ANYTHING: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -79,13 +78,13 @@ def files(
     return page(sorted(found.values(), key=_key), limit, after, _key, wire.file_json)
 
 
-@sending.get(
+@router.get(
     f"{wire.PREFIX}/nodes/content",
     operation_id="content",
     response_class=StreamingResponse,
     responses=ANYTHING | {206: ANYTHING[200]},
 )
-def content(
+async def content(
     caller: Authenticated,
     path: Path,
     generation: Generation,
@@ -93,15 +92,23 @@ def content(
     range: Annotated[str, Header(max_length=256, description="`bytes=a-b`.")] = "",
 ) -> Response:
     """The bytes of a file, or a range of them."""
-    tree = caller.reading(check_path(path))
-    node, file = caller.service.published.file(tree, path, generation, key)
-    start, end, status = _range(range, file)
-    headers = {"ETag": f'"{file.sha256}"', "Accept-Ranges": "bytes", "Content-Length": str(end - start)}
-    if status == 206:  # noqa: PLR2004 - Partial Content
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
-    chunks = iter(()) if start == end else tree.read(node, file, start, end)
-    caller.service.metrics.sent(end - start)
-    return content_response(_exactly(chunks, end - start), status, headers)
+
+    def look_up() -> Content:
+        tree = caller.reading(check_path(path))
+        node, file = caller.service.published.file(tree, path, generation, key)
+        start, end, status = _range(range, file)
+        headers = {"ETag": f'"{file.sha256}"', "Accept-Ranges": "bytes", "Content-Length": str(end - start)}
+        if status == 206:  # noqa: PLR2004 - Partial Content
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
+
+        def read() -> Iterator[bytes]:
+            chunks = iter(()) if start == end else tree.read(node, file, start, end)
+            caller.service.metrics.sent(end - start)
+            return _exactly(chunks, end - start)
+
+        return Content(read=read, size_bytes=end - start, status=status, headers=headers)
+
+    return await content_response(caller, look_up)
 
 
 @router.get(f"{wire.PREFIX}/nodes/content/signed", operation_id="signContent", response_model=models.SignedRequest)

@@ -18,11 +18,10 @@ from t9k.em.server.caller import Authenticated, Caller, with_body
 from t9k.em.server.routes.nodes import ANYTHING
 from t9k.em.server.routes.paging import Generation, Key, Offset, Path
 from t9k.em.server.routes.uploads import BYTES
-from t9k.em.server.sending import ContentRoute, content_response
+from t9k.em.server.sending import Content, content_response
 from t9k.em.wire import EDIT, VIEW
 
 router = APIRouter(prefix=f"{wire.PREFIX}/runs", tags=["runs in progress"])
-sending = APIRouter(prefix=f"{wire.PREFIX}/runs", tags=["runs in progress"], route_class=ContentRoute)
 End = Annotated[int | None, Query(ge=0, le=2**53, description="Of the bytes; without it, all that are there.")]
 
 
@@ -47,15 +46,18 @@ def grown(caller: Authenticated, path: Path, generation: Generation) -> JSONResp
     return JSONResponse({"items": [wire.segment_json(segment) for segment in tree.grown(node)]})
 
 
-@sending.get("/content", operation_id="grownContent", response_class=StreamingResponse, responses=ANYTHING)
-def content(
+@router.get("/content", operation_id="grownContent", response_class=StreamingResponse, responses=ANYTHING)
+async def content(
     caller: Authenticated, path: Path, generation: Generation, key: Key, start: Offset = 0, end: End = None
 ) -> Response:
     """The bytes of a growing file, up to the first gap."""
     check_key(key)
-    tree, node = _growing(caller, path, generation, VIEW)
-    chunks = tree.read_grown(node, key, start, end)
-    return content_response(chunks)
+
+    def look_up() -> Content:
+        tree, node = _growing(caller, path, generation, VIEW)
+        return Content(read=lambda: tree.read_grown(node, key, start, end))
+
+    return await content_response(caller, look_up)
 
 
 def _growing(caller: Caller, path: str, generation: int, wanted: str) -> tuple[Grows, Node]:
