@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from t9k.em import history
 from t9k.em.errors import InvalidInput, NotALocalNode, NotFound
 from t9k.em.importing import import_dir, import_file, object_path
-from t9k.em.local import layout, objects
+from t9k.em.local import layout, objects, reentry
 from t9k.em.local.files import FileIdentity, identity, sha256_of
 from t9k.em.local.layout import INDEX, METADATA, OBJECTS
 from t9k.em.local.yamlwriter import dump
@@ -64,6 +64,8 @@ class Artifact(LocalNode):
     kind = ARTIFACT
 
     _checked: dict[str, FileIdentity]
+    _index_seen: FileIdentity | None
+    """The index as this object read or wrote it last."""
     _keys: KeySet | None  # made when something is added
     _published: PublishedArtifact | None = None
 
@@ -72,8 +74,10 @@ class Artifact(LocalNode):
         self._objects = _checked_objects({} if objects is None else objects)
         with layout.new_directory(ARTIFACT, self.name, self.alternative_name or None) as directory:
             self._attach(directory)
+            self._is_new = True
             self._save_metadata()
             self._save_index()
+        self._is_new = False
 
     @classmethod
     def open_directory(cls, directory: Path) -> Artifact:
@@ -87,9 +91,11 @@ class Artifact(LocalNode):
         with layout.understanding(directory):
             artifact._take(layout.read_metadata(directory, ARTIFACT))  # noqa: SLF001 - of this class
             index = directory / INDEX
+            seen = identity(index) if index.exists() else None
             artifact._objects = objects.decode(index.read_bytes(), str(index)) if index.exists() else {}  # noqa: SLF001 - of this class
         artifact._attach(directory)  # noqa: SLF001 - of this class
-        artifact._on_disk = artifact._metadata()  # noqa: SLF001 - of this class
+        artifact._index_seen = seen  # noqa: SLF001 - of this class
+        artifact._shared.base = artifact._metadata()  # noqa: SLF001 - of this class
         return artifact
 
     def __repr__(self) -> str:
@@ -293,13 +299,15 @@ class Artifact(LocalNode):
         metadata = data.get("metadata", {})
         Artifact.__new__(Artifact)._take_new(metadata)  # noqa: SLF001 - of this class
         checked = _checked_objects(data.get("objects", {}))
-        self._take(metadata)
-        self._objects = checked
-        self._keys = None
-        self._checked = {}
-        self.alternative_name = self.alternative_name or self._place.name
-        self._save_metadata()
-        self._save_index()
+        with self._locks.changing, self._writing():
+            self._take(metadata)
+            self._objects = checked
+            self._keys = None
+            self._checked = {}
+            self.alternative_name = self.alternative_name or self._place.name
+            self._shared.replace()
+            self._save_metadata()
+            self._save_index()
 
     def to_dict(self) -> dict[str, Any]:
         """Gives the artifact as a dict of JSON types: the arguments of the constructor.
@@ -365,6 +373,7 @@ class Artifact(LocalNode):
         super()._attach(directory)
         self._keys = None
         self._checked = {}
+        self._index_seen = None
 
     def _metadata(self) -> dict[str, Any]:
         return {**super()._metadata(), "created_timestamp": self.created_timestamp}
@@ -374,16 +383,26 @@ class Artifact(LocalNode):
     ) -> None:
         del backend, folder, make_folder, strategy
         self._fetch([key for key in dict(self._objects) if not self._is_there(key)], progress)
+        reentry.alone(self._sort_index)
+
+    def _sort_index(self) -> None:
+        """Writes the index anew, sorted, with what other objects and processes have added to it."""
         with self._locks.changing:  # a run that is uploaded while it goes on sends its artifacts from another thread
-            self._objects = dict(sorted(self._objects.items()))
             index = self._directory / INDEX
-            there = index.read_bytes() if index.is_file() else b""
-            if there == objects.encode(self._objects):
+            self._objects = dict(sorted(self._objects.items()))
+            if self._read_index(index) == objects.encode(self._objects):
                 return
-            if there:  # another object of this process, or another process, may have added to it
-                self._objects = dict(sorted({**objects.decode(there, str(index)), **self._objects}.items()))
-            if there != objects.encode(self._objects):
-                self._save_index()
+            with self._writing():
+                there = self._read_index(index)
+                if there:  # whatever was added here is in it too, and what was added last counts
+                    self._objects = dict(sorted(objects.decode(there, str(index)).items()))
+                    self._keys = None
+                if there != objects.encode(self._objects):
+                    self._save_index()
+
+    @staticmethod
+    def _read_index(index: Path) -> bytes:
+        return index.read_bytes() if index.is_file() else b""
 
     def _adopt(self, merge: merging.Merge) -> None:
         index = merge.files.get(INDEX)
@@ -409,6 +428,7 @@ class Artifact(LocalNode):
 
     def _save_index(self) -> None:
         objects.write(self._directory / INDEX, self._objects)
+        self._index_seen = identity(self._directory / INDEX)
 
     @contextlib.contextmanager
     def _adding(self, keys: Iterable[str] = ()) -> Iterator[Callable[[Iterable[str]], None]]:
@@ -428,10 +448,30 @@ class Artifact(LocalNode):
             raise
 
     def _add(self, added: Mapping[str, Mapping[str, Any]]) -> None:
-        with self._locks.changing:
+        with self._locks.changing, self._writing():
+            self._learn_objects(added)
             objects.append(self._directory / INDEX, added)
+            self._index_seen = identity(self._directory / INDEX)
             for key, data in added.items():
                 self._objects[key] = dict(data)
+
+    def _learn_objects(self, added: Iterable[str]) -> None:
+        """Takes over what others have added to the index since this object read or wrote it.
+
+        Args:
+            added: Keys of what is to be added.
+
+        Raises:
+            KeyCollision: Some file system takes one of them for what somebody else has added.
+        """
+        index = self._directory / INDEX
+        if not index.is_file() or identity(index) == self._index_seen:
+            return
+        self._objects = objects.decode(index.read_bytes(), str(index))
+        self._keys = None
+        known = KeySet(self._objects)
+        for key in added:
+            known.add(key, again=True)
 
     def _data(self, key: str) -> dict[str, Any]:
         if key not in self._objects:

@@ -12,6 +12,7 @@ from t9k.em.errors import InvalidHparams
 from t9k.em.fitting import fitted
 from t9k.em.plain import Path, Plain, mapping_form
 from t9k.em.telling import outside, tell
+from t9k.em.threeway import same
 
 __all__ = ["Params"]
 
@@ -229,7 +230,7 @@ class Params(MutableMapping[str, Any]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy the values only; the copy uploads nothing."""
-        return type(self), (_upload_nothing, self.as_dict())
+        return type(self), (upload_nothing, self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         """Return all hyperparameters as plain dicts and lists.
@@ -353,7 +354,32 @@ def upload_again(params: Params) -> None:
         params._changed()  # noqa: SLF001 - likewise
 
 
-def _upload_nothing(_: object) -> None:
+def take_over(params: Params, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Take over what others have changed in all parameters; `upload` is not called.
+
+    Args:
+        params: All of them, no nested ones.
+        before: `as_dict()` of them.
+        after: What they have become, plain values only. What is the same in both stays the very value that is kept.
+    """
+    with params._state.lock:  # noqa: SLF001 - of this module
+        _take_over(params._state.data, before, after)  # noqa: SLF001 - likewise
+
+
+def _take_over(kept: dict[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    for key in before.keys() - after.keys():
+        kept.pop(key, None)
+    for key, value in after.items():
+        old = before.get(key)
+        if key in before and same(old, value):
+            continue
+        if isinstance(old, dict) and isinstance(value, dict) and isinstance(kept.get(key), dict):
+            _take_over(kept[key], old, value)
+        else:
+            kept[key] = value
+
+
+def upload_nothing(_: object) -> None:
     """Stand for `upload` in a copy."""
 
 

@@ -77,7 +77,7 @@ class _Nowhere(LocalNode):
     def upload(self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new") -> None:
         """Does nothing."""
 
-    def _save_metadata(self) -> None:
+    def _save_metadata(self, *, is_look: bool = False) -> None:
         """Does nothing."""
 
 

@@ -66,14 +66,15 @@ def refuse(resource: object) -> InvalidInput:
 
 def with_record(records: list[dict[str, str]], record: dict[str, str]) -> list[dict[str, str]]:
     """The records with one added, or renewed in its place if it is there already."""
-    identity = _identity(record)
-    known = [_identity(other) for other in records]
-    if identity not in known:
+    wanted = identity(record)
+    known = [identity(other) for other in records]
+    if wanted not in known:
         return [*records, record]
-    return [record if other == identity else old for old, other in zip(records, known, strict=True)]
+    return [record if other == wanted else old for old, other in zip(records, known, strict=True)]
 
 
-def _identity(record: dict[str, str]) -> tuple[str, ...]:
+def identity(record: dict[str, str]) -> tuple[str, ...]:
+    """Return what tells a record from others."""
     if "reference" in record:
         return record["type"], record["reference"], record.get("path", "")
     return record["type"], record.get("id", "")

@@ -7,22 +7,26 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from t9k.em import history, session
 from t9k.em.errors import Diverged, NotFound
-from t9k.em.local import forks, layout
+from t9k.em.local import forks, reentry
 from t9k.em.local.descent import THERE
 from t9k.em.local.files import write_atomic
 from t9k.em.local.layout import METADATA
+from t9k.em.local.shared import SharedMapping
 from t9k.em.local.state import LocalState
 from t9k.em.metadata import MAX_TEXT_BYTES, check_texts, cut_texts, labels_of, mapping_of, text_of
 from t9k.em.names import check_name, check_strategy, parent_and_name
 from t9k.em.records import Body, Draft, Node, Outcome
 from t9k.em.settings import is_disabled
 from t9k.em.telling import outside, tell
+from t9k.em.threeway import same
 from t9k.em.transfer.uploading import target_of, upload_node
 
 if TYPE_CHECKING:
@@ -79,7 +83,9 @@ class LocalNode(ABC):
     """What makes the local directory, of one that was only looked at so far; see `look`."""
 
     _state: LocalState
-    _on_disk: dict[str, Any] | None
+    _shared: SharedMapping
+    _is_new = False
+    """Whether nobody else can know the directory yet."""
     _is_cut_told = False
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
@@ -130,7 +136,7 @@ class LocalNode(ABC):
             LocalError: The disk is full or refuses.
         """
         self._settle()
-        self._save_metadata()
+        reentry.alone(self._save_metadata)
 
     def send(
         self,
@@ -262,7 +268,7 @@ class LocalNode(ABC):
         progress: Progress | None,
     ) -> tuple[Outcome, Node]:
         self._prepare(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
-        self._save_metadata()
+        reentry.alone(partial(self._save_metadata, is_look=self._may_look))
         draft = Draft(
             kind=self.kind,
             name=self.name,
@@ -362,8 +368,8 @@ class LocalNode(ABC):
     def _attach(self, directory: Path) -> None:
         """Lives in a directory from now on."""
         LocalNode._move_to(self, directory)
-        self._on_disk = None
         self._locks = _Locks()
+        self._shared = SharedMapping("metadata", self._understood, lists=self._lists, has_fixed_keys=True)
         self.alternative_name = self.alternative_name or directory.name
 
     def _metadata(self) -> dict[str, Any]:
@@ -395,10 +401,70 @@ class LocalNode(ABC):
             "description": description,
         }
 
-    def _save_metadata(self) -> None:
-        """Writes the metadata, unless this object has not changed it since it read or wrote it."""
-        with self._locks.changing:  # what is older never replaces what is newer
-            metadata = self._metadata()
-            if metadata != self._on_disk:
-                layout.write_mapping(self._directory / METADATA, metadata)
-                self._on_disk = metadata
+    def _writing(self) -> AbstractContextManager[object]:
+        """Keeps all others, of this process and of others, from changing the local files; no lock of ours is waited for within."""
+        return contextlib.nullcontext() if self._is_new else self._state.lock.held()
+
+    def _save_metadata(self, *, is_look: bool = False) -> None:
+        """Writes what this object has changed in the metadata since it read or wrote it, and takes over what others have.
+
+        In what a handler may call it is done `alone`.
+
+        Args:
+            is_look: Whether to take over what others have changed also if this object has changed nothing.
+        """
+        with self._locks.changing:
+            path, mine = self._directory / METADATA, self._metadata()
+            if self._shared.is_changed(mine):
+                with self._writing():
+                    found = self._shared.write(path, mine, self._own_fields(mine))
+            elif is_look:
+                found = self._shared.look(path, mine)
+            else:
+                return
+            if found is not mine:
+                self._take_over(mine, found)
+
+    _lists: ClassVar[Mapping[str, Any]] = {"labels": str}
+    """See `t9k.em.threeway.joined`."""
+
+    @property
+    def _may_look(self) -> bool:
+        """Whether an upload takes over what others wrote to the local files."""
+        return True
+
+    def _own_fields(self, mine: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of the metadata that nobody else has a say in."""
+        del mine
+        return {}
+
+    def _understood(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """The metadata that somebody else wrote, as this object would write it; what it does not know stays.
+
+        Raises:
+            InvalidName, InvalidInput: Something in it has a wrong form.
+        """
+        base = self._shared.base or {}
+        checked = type(self).__new__(type(self))
+        checked._take({**base, **metadata})  # noqa: SLF001 - of this class
+        checked.alternative_name = checked.alternative_name or self.alternative_name
+        return {**metadata, **checked._metadata()}  # noqa: SLF001 - of this class
+
+    def _take_over(self, mine: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        """Takes over what others have changed in the metadata; what was set since `mine` was read stays."""
+        for name in mine.keys() - {"type", "labels"}:
+            if not same(mine[name], found[name]) and getattr(self, name) == mine[name]:
+                setattr(self, name, found[name])
+        if not same(mine["labels"], found["labels"]):
+            self._take_over_labels(mine["labels"], found["labels"])
+
+    def _take_over_labels(self, mine: list[str], found: list[str]) -> None:
+        kept: Any = self.labels
+        if not isinstance(kept, list):  # another sequence may have been set
+            kept = self.labels = list(kept)
+        for label in mine:  # in the very list, which another thread may be adding to
+            if label not in found and label in kept:
+                kept.remove(label)
+        kept.extend(label for label in found if label not in kept)
+        if kept != found and sorted(kept) == sorted(found):
+            kept[:] = found

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from t9k.em.containers import Params, held, upload_again
+from t9k.em.containers import Params, held, take_over, upload_again
 from t9k.em.ending import failure, leaving
 from t9k.em.ending.status import COMPLETE, RUNNING
 from t9k.em.errors import InvalidInput, LocalError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from t9k.em.live.source import Destination
     from t9k.em.live.uploading import LiveUpload
     from t9k.em.local.metricfiles import MetricFiles
+    from t9k.em.local.shared import SharedMapping
 
 _TAIL_BYTES = 1 << 16
 
@@ -50,7 +51,7 @@ class Recording(LocalNode):
     """Where a call of `upload` sent it while it went on."""
 
     _hparams: Params
-    _hparams_on_disk: dict[str, Any] | None
+    _shared_hparams: SharedMapping
     _metrics: MetricFiles
     _capture: Capture | None
     _system: SystemMetrics | None
@@ -208,7 +209,7 @@ class Recording(LocalNode):
             self._metrics.close,
             partial(self._keep_error, error),
             self._write_hparams,
-            self.save,
+            self._save_metadata,
         ]
         faults = [fault for step in steps if (fault := _fault_of(step)) is not None]
         invalid = [fault for fault in faults if isinstance(fault, InvalidInput)]
@@ -261,12 +262,20 @@ class Recording(LocalNode):
                 7,
             )
 
-    def _write_hparams(self) -> None:
-        with held(self._hparams):  # what is older never replaces what is newer
-            hparams = self._hparams.as_dict()
-            if hparams != self._hparams_on_disk:
-                layout.write_mapping(self._directory / HPARAMS, hparams)
-                self._hparams_on_disk = hparams
+    def _write_hparams(self, *, is_look: bool = False) -> None:
+        """Writes the hyperparameters as `_save_metadata` writes the metadata."""
+        params = self._hparams
+        with held(params):  # what is older never replaces what is newer
+            path, mine = self._directory / HPARAMS, params.as_dict()
+            if self._shared_hparams.is_changed(mine):
+                with self._writing():
+                    found = self._shared_hparams.write(path, mine)
+            elif is_look:
+                found = self._shared_hparams.look(path, mine)
+            else:
+                return
+            if found is not mine:
+                take_over(params, mine, found)
 
     def _upload_again(self) -> None:
         """Have a run that was uploaded while it went on uploaded once more, now that nobody can do so after its end."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from t9k.em import history, lineage, session
 from t9k.em.artifact import Artifact
-from t9k.em.containers import Params, upload_again
+from t9k.em.containers import Params, upload_again, upload_nothing
 from t9k.em.ending import leaving
 from t9k.em.ending.leaving import check_timeout
 from t9k.em.ending.status import RUNNING, check_end
@@ -24,7 +24,9 @@ from t9k.em.local.layout import DIFF, ERROR, GIT, HPARAMS, INDEX, LOG, METADATA,
 from t9k.em.local.metriccalls import MISSING, corrected
 from t9k.em.local.metricfiles import MetricFiles, encode_all
 from t9k.em.local.metrics import encode_now
+from t9k.em.local.shared import SharedMapping
 from t9k.em.local.yamlwriter import dump
+from t9k.em.localnode import LocalNode
 from t9k.em.metadata import associations_of, check_associations, mapping_of, text_of
 from t9k.em.names import check_strategy, join, parent_and_name
 from t9k.em.recording import Recording
@@ -84,6 +86,7 @@ class Run(Recording):
     kind = RUN
 
     associations: dict[str, list[dict[str, str]]]
+    _lists = {**LocalNode._lists, "associations": dict.fromkeys((lineage.INPUT, lineage.OUTPUT), lineage.identity)}  # noqa: SLF001, RUF012 - of a parent
 
     def __init__(
         self,
@@ -98,8 +101,10 @@ class Run(Recording):
         lines = encode_all({} if metrics is None else metrics)
         with layout.new_directory(RUN, self.name, self.alternative_name or None) as directory:
             self._attach(directory)
+            self._is_new = True
             self._save(platform=mapping_of(platform or {}, "platform"), git=mapping_of(git or {}, "git"))
             self._metrics.append_all(lines)
+        self._is_new = False
         if self.status == RUNNING:
             self._begin()
 
@@ -116,8 +121,8 @@ class Run(Recording):
             run._take(layout.read_metadata(directory, RUN))  # noqa: SLF001 - of this class
             run._hparams = Params(run._save_hparams, layout.read_mapping(directory / HPARAMS, "hyperparameters"))  # noqa: SLF001 - of this class
             run._attach(directory)  # noqa: SLF001 - of this class
-        run._on_disk = run._metadata()  # noqa: SLF001 - of this class
-        run._hparams_on_disk = run._hparams.as_dict()  # noqa: SLF001 - of this class
+        run._shared.base = run._metadata()  # noqa: SLF001 - of this class
+        run._shared_hparams.base = run._hparams.as_dict()  # noqa: SLF001 - of this class
         run._resumable = True  # noqa: SLF001 - of this class
         return run
 
@@ -316,11 +321,14 @@ class Run(Recording):
         dump([platform, git])
         self._settle()
         self._wait()
-        self._take(metadata)
-        self.alternative_name = self.alternative_name or self._place.name
-        self._hparams = hparams
-        self._metrics.replace_all(lines)
-        self._save(platform=platform, git=git)
+        with self._locks.changing:
+            self._take(metadata)
+            self.alternative_name = self.alternative_name or self._place.name
+            self._hparams = hparams
+            self._shared.replace()
+            self._shared_hparams.replace()
+            self._metrics.replace_all(lines)
+            self._save(platform=platform, git=git)
         self._replaced += 1
 
     def to_dict(self) -> dict[str, Any]:
@@ -508,7 +516,7 @@ class Run(Recording):
     def _attach(self, directory: Path) -> None:
         super()._attach(directory)
         self._open_metrics()
-        self._hparams_on_disk: dict[str, Any] | None = None
+        self._shared_hparams = SharedMapping("hyperparameters", lambda found: Params(upload_nothing, found).as_dict())
         self._artifacts: dict[str, Artifact] = {}
         self._pid = os.getpid()
         self._capture = None
@@ -567,19 +575,19 @@ class Run(Recording):
         sides = associations_of({"associations": given}, given.keys() & self.associations.keys())
         self.associations.update(sides)
 
-    def _refresh(self) -> None:
-        """Takes over what another object or process wrote since this one was loaded, if this one has changed nothing."""
-        if self._live is not None:
-            return  # a thread does this: what the training holds must not be changed below its hands
-        with self._locks.changing:
-            is_same = self._metadata() == self._on_disk and self._hparams.as_dict() == self._hparams_on_disk
-            if self._resumable and is_same:
-                self._take(layout.read_metadata(self._directory, RUN))
-                self.alternative_name = self.alternative_name or self._place.name
-                self._on_disk = self._metadata()
-                hparams = layout.read_mapping(self._directory / HPARAMS, "hyperparameters")
-                self._hparams = Params(self._save_hparams, hparams)
-                self._hparams_on_disk = self._hparams.as_dict()
+    @property
+    def _may_look(self) -> bool:
+        return self._live is None  # else a thread uploads: what the training holds must not be changed below its hands
+
+    def _own_fields(self, mine: Mapping[str, Any]) -> dict[str, Any]:
+        """Whether the run goes on is known by the process that records it, whatever others wrote."""
+        is_recorder = self.status == RUNNING and not self._resumable and not self._is_guest
+        return {name: mine[name] for name in ("status", "end_timestamp")} if is_recorder else {}
+
+    def _take_over(self, mine: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        sides = {side: list(records) for side, records in found["associations"].items()}
+        super()._take_over(mine, {**found, "associations": mine["associations"]})
+        self.associations.update(sides)
 
     def _index(self) -> dict[str, Any]:
         return {
@@ -594,7 +602,15 @@ class Run(Recording):
         }
 
     def _save_index(self) -> None:
-        layout.write_mapping(self._place / INDEX, self._index())
+        with self._writing():  # so that the one written last names every file
+            self._learn_types()
+            layout.write_mapping(self._place / INDEX, self._index())
+
+    def _learn_types(self) -> None:
+        """Takes over the types that others have logged and whose files do not tell them."""
+        if not self._is_new and self._metrics.has_unknown():
+            types = layout.read_mapping(self._place / INDEX, "index").get("metrics")
+            self._metrics.learn(types if isinstance(types, dict) else {})
 
     def _wait(self) -> None:
         """Lets what is collected in the background arrive."""
@@ -616,7 +632,7 @@ class Run(Recording):
         try:
             if isinstance(resource, Artifact):
                 self._artifacts[resource.id] = resource
-                resource.save()
+                resource._save_metadata()  # noqa: SLF001 - this is done `alone`, as `save` would be
                 local = str(resource.directory)
                 self._state.change_here("artifacts", lambda known: {**(known or {}), resource.id: local})
             self._save_metadata()
@@ -644,7 +660,9 @@ class Run(Recording):
         """Uploads the artifacts of the run that are not in the backend as they are now, and notes where they are."""
         if self._capture is not None:
             self._capture.wait_for_all()
-        self._refresh()
+        if self._may_look:
+            reentry.alone(partial(self._write_hparams, is_look=True))
+            reentry.alone(partial(self._save_metadata, is_look=True))
         upload_again(self._hparams)
         self._catch_up(backend, folder, strategy)
         if strategy in ("skip", "error") and self._is_taken(backend, folder):

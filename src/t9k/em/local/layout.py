@@ -185,8 +185,11 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
     return data
 
 
-def write_mapping(path: Path, data: dict[str, Any]) -> None:
+def write_mapping(path: Path, data: dict[str, Any]) -> bytes:
     """Replaces a YAML file with a mapping, whole and durably.
+
+    Returns:
+        What the file holds now.
 
     Raises:
         InvalidInput: YAML cannot hold it; the file is as it was.
@@ -196,6 +199,7 @@ def write_mapping(path: Path, data: dict[str, Any]) -> None:
     if len(text) > MAX_BYTES:
         raise LocalError(f"{path} would take {len(text)} bytes, of at most {MAX_BYTES}; keep large data in an artifact")
     write_atomic(path, text)
+    return text
 
 
 def write_text(path: Path, data: bytes) -> None:

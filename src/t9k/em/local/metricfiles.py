@@ -133,6 +133,14 @@ class MetricFiles:
             found = []
         return {self._types.get(name) or type_of(name) or os.path.splitext(name)[0]: name for name in found}
 
+    def has_unknown(self) -> bool:
+        """Whether there is a file whose type is too long for its name, and not known here."""
+        return any(type_of(name) is None and name not in self._types for name in self.names().values())
+
+    def learn(self, types: Iterable[str]) -> None:
+        """Take over types that an index names."""
+        self._types = {**{file_name(known): canonical_type(known) for known in types}, **self._types}
+
     def read(self) -> dict[str, list[dict[str, Any]]]:
         """All entries, by type, in the order of logging."""
         return {kind: metrics.read(self._directory / name) for kind, name in self.names().items()}

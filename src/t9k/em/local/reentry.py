@@ -7,9 +7,10 @@ the same thread it is put off, and the other work does it when it ends. Other th
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from threading import get_ident
 
@@ -58,6 +59,25 @@ def alone(work: Work) -> bool:
         if waiting:
             do_waiting()
     return True
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """For a block that a handler must not come into: what is asked for there by `alone` is done after it.
+
+    Unlike `alone` it may be a part of other work, so what a handler may call asks `alone` first.
+    """
+    me = get_ident()
+    if me in _inside:
+        yield
+        return
+    _inside.add(me)
+    try:
+        yield
+    finally:
+        _inside.discard(me)
+        if waiting:
+            do_waiting()
 
 
 def do_waiting() -> None:

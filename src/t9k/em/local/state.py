@@ -5,19 +5,19 @@
     state.yaml           remote: the upload and download history; artifacts: id -> local directory;
                          origin: where the objects that are not here can be fetched
     ancestors            the uploads that this copy comes from, see `t9k.em.local.descent`
+    lock                 held while something in the directory is changed, see `t9k.em.local.locking`
     uploads/<hash>.yaml  an upload that is under way: its target, op and content
 """
 
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from t9k.em.local import forks, reentry
+from t9k.em.local import locking, reentry
 from t9k.em.local.descent import BEGAN, Descent
 from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import PRIVATE, read_mapping, write_mapping
@@ -35,17 +35,13 @@ class LocalState:
 
     Attributes:
         descent: The uploads that the copy comes from.
+        lock: Of the directory, for whoever changes something in it.
     """
 
     def __init__(self, directory: Path) -> None:
         self._private = directory / PRIVATE
         self.descent = Descent(directory)
-        self.forget_parent()
-        forks.watch(self)
-
-    def forget_parent(self) -> None:
-        """See `t9k.em.local.forks`."""
-        self._lock = threading.Lock()
+        self.lock = locking.lock_of(self._private)
 
     def get(self, name: str, default: Any) -> Any:
         """A part of the state, by its name in `state.yaml`."""
@@ -64,7 +60,7 @@ class LocalState:
 
     def change_here(self, name: str, make: Callable[[Any], Any]) -> None:
         """The same, for what is done `alone` already."""
-        with self._lock:
+        with self.lock.held():
             state = self._read()
             state[name] = make(state.get(name))
             make_private_dir(self._private, exist_ok=True)
@@ -77,15 +73,16 @@ class LocalState:
     def op_for(self, target: str, digest: str) -> tuple[str, bool]:
         """See `t9k.em.transfer.uploading.Journal`."""
         path = self._upload(target)
-        known = read_mapping(path, "upload under way")
-        if known.get("digest") == digest and is_op(str(known.get("op"))):
-            return known["op"], True
-        op = new_op()
-        if is_op(str(known.get("op"))):  # it may be published, and an earlier version did not note it
-            self.descent.note(BEGAN, known["op"], target)
-        self.descent.note(BEGAN, op, target)
-        make_private_dir(path.parent, exist_ok=True)
-        write_mapping(path, {"target": target, "op": op, "digest": digest})
+        with self.lock.held():
+            known = read_mapping(path, "upload under way")
+            if known.get("digest") == digest and is_op(str(known.get("op"))):
+                return known["op"], True
+            op = new_op()
+            if is_op(str(known.get("op"))):  # it may be published, and an earlier version did not note it
+                self.descent.note(BEGAN, known["op"], target)
+            self.descent.note(BEGAN, op, target)
+            make_private_dir(path.parent, exist_ok=True)
+            write_mapping(path, {"target": target, "op": op, "digest": digest})
         return op, False
 
     def done(self, target: str) -> None:
