@@ -320,7 +320,7 @@ def test_a_child_of_fork_waits_for_no_lock_of_the_thread(backend):
     held, go_on = threading.Event(), threading.Event()
 
     def hold():
-        with run._locks.sending, run._locks.changing, run._state._lock:
+        with run._locks.sending, run._locks.changing, run._state.lock.held():
             held.set()
             go_on.wait(DEADLINE_S)
 
