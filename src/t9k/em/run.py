@@ -538,7 +538,7 @@ class Run(Recording):
         }
 
     def _save(self, *, platform: Mapping[str, Any], git: Mapping[str, Any]) -> None:
-        make_private_dir(self._directory / METRICS, exist_ok=True)
+        make_private_dir(self._directory / METRICS, exist_ok=True, durable=False)  # as durable as the index, below
         self._save_metadata()
         self._write_hparams()
         for name, data in ((PLATFORM, platform), (GIT, git)):

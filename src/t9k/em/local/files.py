@@ -22,6 +22,7 @@ __all__ = [
     "identity",
     "make_private_dir",
     "make_safe_parents",
+    "overwrite",
     "replacing",
     "sha256_of",
     "sync_dir",
@@ -166,12 +167,30 @@ def append_all(root: Path, key: str, data: Iterable[bytes]) -> None:
     sync_dir(path.parent)
 
 
-def make_private_dir(path: Path, *, exist_ok: bool) -> None:
+def overwrite(path: Path, data: bytes) -> None:
+    """Write a small file, 0600, in place: who reads meanwhile, or after a crash, may find a part of it.
+
+    Args:
+        path: The file; its directory must exist.
+        data: The whole content.
+
+    Raises:
+        OSError: The disk refuses or failed, or there is a link.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY | _NO_FOLLOW, 0o600)
+    try:
+        write_all(fd, data)
+    finally:
+        os.close(fd)
+
+
+def make_private_dir(path: Path, *, exist_ok: bool, durable: bool = True) -> None:
     """Make a directory that only its owner can read (0700), and those above it that are missing.
 
     Args:
         path: The directory. One that exists keeps its permissions.
         exist_ok: Whether it may exist already.
+        durable: Whether it has to survive a power cut from then on; those above it do.
 
     Raises:
         FileExistsError: It exists and may not, or something else has its name.
@@ -186,10 +205,10 @@ def make_private_dir(path: Path, *, exist_ok: bool) -> None:
             parent = parent.parent
         for directory in reversed(missing):
             _make_dir(directory, exist_ok=True)
-        _make_dir(path, exist_ok=exist_ok)
+        _make_dir(path, exist_ok=exist_ok, durable=durable)
 
 
-def _make_dir(path: Path, *, exist_ok: bool) -> None:
+def _make_dir(path: Path, *, exist_ok: bool, durable: bool = True) -> None:
     try:
         with explained("make", path):
             os.mkdir(path, 0o700)
@@ -197,7 +216,8 @@ def _make_dir(path: Path, *, exist_ok: bool) -> None:
         if not (exist_ok and path.is_dir()):
             raise
         return
-    sync_dir(path.parent)
+    if durable:
+        sync_dir(path.parent)
 
 
 def make_safe_parents(root: Path, target: Path) -> None:

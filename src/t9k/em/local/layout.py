@@ -145,7 +145,7 @@ def _make_parent_at(parent: Path, *, is_chosen: bool) -> Path:
         else:
             with contextlib.suppress(FileExistsError):
                 make_private_dir(parent.parent, exist_ok=False)
-                write_atomic(parent.parent / ".gitignore", _GITIGNORE)
+                write_text(parent.parent / ".gitignore", _GITIGNORE)
             make_private_dir(parent, exist_ok=True)
     except FileExistsError as error:
         raise LocalError(f"cannot make {parent}: a file is in its place; choose another directory") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import CorruptLocalData
-from t9k.em.local.files import make_private_dir, replacing, write_all
+from t9k.em.local.files import make_private_dir, overwrite
 from t9k.em.local.layout import PRIVATE, read_mapping
 from t9k.em.local.yamlwriter import dump
 
@@ -17,15 +17,14 @@ NAME = "recorder.yaml"
 
 
 def note(directory: Path) -> None:
-    """Note that this process records the run in a directory; a power cut may take the note.
+    """Note that this process records the run in a directory; whoever reads a part of the note knows nothing by it.
 
     Raises:
         LocalError, OSError: The disk refuses.
     """
     private = directory / PRIVATE
-    make_private_dir(private, exist_ok=True)
-    with replacing(private / NAME, durable=False) as fd:
-        write_all(fd, dump({**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}))
+    make_private_dir(private, exist_ok=True, durable=False)
+    overwrite(private / NAME, dump({**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}))
 
 
 def is_alive(directory: Path) -> bool | None:
@@ -82,8 +81,12 @@ def _started(pid: int) -> int | None:
 
 
 def _read(path: str) -> str | None:
+    # Without a file object, which asks the system more than the file does: each `create_run` comes here.
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            return os.read(fd, 1 << 14).decode(errors="replace").strip()
+        finally:
+            os.close(fd)
     except OSError:
         return None

@@ -26,6 +26,9 @@ _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n",
 # What JSON leaves as it is and YAML does not: C1 controls, separators, byte order marks, non-characters.
 _NOT_YAML = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# Most values are of these; whether something is a Mapping takes longer to find out.
+_SCALARS = (str, int, float, type(None))
+_NESTED = (dict, list, tuple, Mapping)
 _SIMPLE_KEY_CHARS = 500  # libyaml takes at most 1024 for a key without "? "
 _json_string = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -48,7 +51,7 @@ def dump(data: Any) -> bytes:
 
 
 def _lines(data: Any, depth: int) -> list[str]:
-    if not isinstance(data, (Mapping, list, tuple)):
+    if isinstance(data, _SCALARS) or not isinstance(data, _NESTED):
         return [_scalar(data)]
     if depth == MAX_DEPTH:
         raise InvalidInput(
@@ -67,7 +70,7 @@ def _mapping(data: Mapping[Any, Any], depth: int) -> list[str]:
             lines.append("? " + name)
             name = ""
         nested = _lines(value, depth)
-        if isinstance(value, (Mapping, list, tuple)) and value:
+        if value and not isinstance(value, _SCALARS) and isinstance(value, _NESTED):
             lines.append(name + ":")
             lines.extend(["  " + line for line in nested])
         else:
