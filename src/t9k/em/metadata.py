@@ -74,11 +74,9 @@ def associations_of(metadata: Mapping[str, Any], sides: Collection[str]) -> dict
 
 def is_texts(value: object) -> bool:
     """Whether something is a sequence or set of str, and no str itself."""
-    # Most are lists; the others take longer to find out.
-    is_some = isinstance(value, (list, tuple)) or (
-        isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping))
-    )
-    return is_some and all(map(_is_text, value))
+    if isinstance(value, (list, tuple)):  # most are; the others take longer to find out
+        return all(map(_is_text, value))
+    return isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping)) and all(map(_is_text, value))
 
 
 def _is_record(value: object) -> bool:

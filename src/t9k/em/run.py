@@ -247,10 +247,11 @@ class Run(Recording):
         """
         if self._resumable:
             self._resume()
+        files = self._metrics
         try:
-            line = encode_now(metrics, step, epoch, self._metrics.left_out)
+            line = encode_now(metrics, step, epoch, files.left_out)
             if line:
-                self._metrics.append(type, line)
+                files.append(type, line)
         except InvalidMetric as error:
             raise corrected(error, type, metrics, step) from None
 

@@ -100,7 +100,7 @@ class LineAppender:
             LocalError: Disk full, over quota, no permission or read-only; nothing of the line stays in the file.
             OSError: Any other failure, also one that the last background sync met.
         """
-        if line[-1:] != b"\n":
+        if not line.endswith(b"\n"):
             raise ValueError(f"not a complete line for {self.path}: {line[:80]!r}")
         size = len(line)
         dropped_bytes = 0
