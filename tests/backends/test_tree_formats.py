@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from t9k.em.errors import CorruptData, CorruptManifest, EMError, InvalidInput, NotFound
+from t9k.em.errors import CorruptData, CorruptManifest, Diverged, EMError, InvalidInput, NotFound
 from t9k.em.records import RUN, Body
 from t9k.em.testing.faults import Faults, FaultyStore
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
@@ -155,7 +155,6 @@ def _refuses(backend, store, caplog) -> None:
         lambda: backend.stat("/alice/m"),
         lambda: backend.stat("/alice/m@1"),
         lambda: backend.versions("/alice/m"),
-        lambda: backend.delete("/alice/m"),
         lambda: backend.begin(make_request("/alice", "m", FILES, strategy="replace")),
     ):
         with pytest.raises(CorruptManifest):
@@ -170,11 +169,25 @@ def _refuses(backend, store, caplog) -> None:
     assert {info.key: info.etag for info in store.list("")} == before
 
 
+def _can_be_deleted(backend) -> None:
+    backend.delete("/alice/m")
+    with pytest.raises(NotFound, match="it was deleted"):
+        backend.stat("/alice/m")
+    upload(backend, make_request("/alice", "m", FILES), FILES)
+    assert read_node(backend, backend.stat("/alice/m")) == FILES
+    assert backend.stat("/alice/m").generation == 3
+
+
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_head_is_refused_before_anything_is_written(backend, store, caplog, what: str) -> None:
     upload(backend, make_request("/alice", "m", FILES), FILES)
     _overwrite(store, HEAD, {**json.loads(_read(store, HEAD)), **HOSTILE[what]})
     _refuses(backend, store, caplog)
+    if what == "another version":
+        with pytest.raises(CorruptManifest, match="upgrade t9k-em"):
+            backend.delete("/alice/m")
+    else:
+        _can_be_deleted(backend)
 
 
 @pytest.mark.parametrize("what", NO_HEADS)
@@ -182,6 +195,7 @@ def test_what_is_no_head_is_refused_before_anything_is_written(backend, store, c
     upload(backend, make_request("/alice", "m", FILES), FILES)
     _overwrite(store, HEAD, NO_HEADS[what])
     _refuses(backend, store, caplog)
+    _can_be_deleted(backend)
 
 
 def test_every_field_of_a_head_is_needed(backend, store) -> None:
@@ -464,16 +478,37 @@ def test_every_error_here_belongs_to_the_library() -> None:
     assert issubclass(CorruptManifest, EMError)
 
 
-def test_a_damaged_node_does_not_hide_its_neighbours_but_keeps_its_folder(backend, store) -> None:
-    upload(backend, make_request("/alice/f", "m", FILES, make_folder=True), FILES)
-    upload(backend, make_request("/alice/f", "other", FILES), FILES)
-    _overwrite(store, HEAD.replace("alice/", "alice/f/"), b"damaged")
-    assert [node.name for node in backend.list("/alice/f")] == ["other"]
+def test_a_damaged_version_keeps_none_of_the_others_from_being_read(backend, store, caplog) -> None:
+    old = upload(backend, make_request("/alice", "m", FILES, id="mine"), FILES)
+    request = make_request("/alice", "m", {"a": b"new"}, id="mine")
+    upload(backend, request, {"a": b"new"})
+    upload(backend, make_request("/alice", "m", {"a": b"newest"}, id="mine"), {"a": b"newest"})
+    damaged = HEAD.replace("1.json", "2.json")
+    good = _read(store, damaged)
+    _overwrite(store, damaged, b"damaged")
+    assert backend.stat("/alice/m").generation == 3
+    assert [node.generation for node in backend.versions("/alice/m")] == [3, 1]
+    assert "left out of the versions of /alice/m" in caplog.text
     with pytest.raises(CorruptManifest):
-        backend.delete("/alice/f", recursive=True)
-    assert backend.stat("/alice/f/other")
-    with pytest.raises(InvalidInput, match="without '@' and digits"):
-        backend.delete("/alice/f/other@1")
+        backend.stat("/alice/m@2")
+    with pytest.raises(Diverged, match="comes from none of its versions"):
+        backend.begin(make_request("/alice", "m", FILES, id="mine", ancestors=[request.op]))
+    again = upload(backend, evolve(request, resumed=True), {"a": b"new"})
+    assert again.generation == 4
+    _overwrite(store, HEAD.replace("1.json", "4.json"), b"damaged")
+    with pytest.raises(CorruptManifest, match="delete the node and upload it again"):
+        backend.stat("/alice/m")
+    assert backend.stat("/alice/m@1") == old
+    assert read_node(backend, old) == FILES
+    _overwrite(store, damaged, good)
+    assert read_node(backend, backend.stat("/alice/m@2")) == {"a": b"new"}
+
+
+def test_of_a_later_version_on_top_no_older_one_is_read(backend, store) -> None:
+    upload(backend, make_request("/alice", "m", FILES, id="mine"), FILES)
+    _overwrite(store, HEAD.replace("1.json", "2.json"), {"v": 2})
+    with pytest.raises(CorruptManifest, match="upgrade t9k-em"):
+        backend.stat("/alice/m@1")
 
 
 def test_a_record_that_no_reader_takes_is_not_written(backend, store):

@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Em, make_run
@@ -86,3 +87,19 @@ def test_local_ones_are_not_its_business(em: Em) -> None:
 def test_what_is_not_there(em: Em) -> None:
     assert em("rm", "-y", "default/nothing").code == 1
     assert em("rm", "-y", "/alice").code == 1
+
+
+@pytest.mark.parametrize("record", [b"damaged", b'{"v": 1, "metadata": {"loss": NaN}}'])
+def test_a_node_whose_record_is_damaged_can_be_deleted_and_uploaded_again(
+    em: Em, logged_in: str, record: bytes
+) -> None:
+    head = Path(logged_in.removeprefix("file://")) / "alice/default/.em/h/cnn/00000001.json"
+    head.write_bytes(record)
+    shown = em("show", "default/cnn")
+    assert shown.code == 1
+    assert "is damaged" in shown.err
+    assert "delete the node and upload it again" in shown.err
+    code, asked = answer("y\n", "rm", "default/cnn")
+    assert (code, "Delete /alice/default/cnn, whose record is damaged" in asked) == (0, True)
+    make_run().upload(f"{logged_in}#default")
+    assert em("show", "default/cnn").code == 0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from uuid import uuid4
 from attrs import evolve
 
 from t9k.em.backend import Backend, ObjectStore, Upload
-from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision, NotFound
+from t9k.em.errors import Conflict, CorruptManifest, FolderNotFound, InvalidInput, NameCollision, NotFound
 from t9k.em.names import check_name, check_path, fold, join, parent_and_name, split_version
 from t9k.em.records import (
     FOLDER,
@@ -32,7 +32,7 @@ from t9k.em.records import (
     UploadRequest,
     utc_text,
 )
-from t9k_em_backends.tree import signing, values
+from t9k_em_backends.tree import deleting, signing, values
 from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
 from t9k_em_backends.tree.growing import Growing, publication
@@ -47,6 +47,7 @@ from t9k_em_backends.tree.listing import children
 from t9k_em_backends.tree.manifests import MAX_MANIFEST_BYTES, decode_manifest
 from t9k_em_backends.tree.probe import Probe, try_write
 from t9k_em_backends.tree.upload import TreeUpload
+from t9k_em_backends.tree.values import NewerFormat
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,6 +59,8 @@ TRANSIENT = (UNSAFE, "driver", "timeout")
 """Options that say how a store is used and not where it is."""
 
 DEFAULT = "default"
+
+_log = logging.getLogger(__name__)
 
 
 class TreeBackend(Backend):
@@ -196,14 +199,17 @@ class TreeBackend(Backend):
             return _implicit(path)
         folder, name = parent_and_name(path)
         generations = self.generations(folder, name)
-        generation, head = generations.newest()
-        if wanted is not None and head is not None:
-            self._check_collected(path, wanted, generation, head)
+        generation, head = self._newest_or_older(generations, wanted)
+        if wanted is not None and generation:
+            if head is not None:
+                self._check_collected(path, wanted, generation, head)
             generation, head = wanted, generations.read(wanted)
         if head is not None and head.ready and head.name == name:
             node = to_node(folder, generation, head)
             return (
-                node if head.kind == FOLDER else evolve(node, op=publication(generation, head, generations.read) or "")
+                node
+                if head.kind == FOLDER
+                else evolve(node, op=publication(generation, head, generations.readable) or "")
             )
         if wanted is None and (head is None or not head.ready) and self._always_exists(path):
             return _implicit(path)
@@ -223,10 +229,20 @@ class TreeBackend(Backend):
         """See the port."""
         folder, name = parent_and_name(check_path(path))
         generations = self.generations(folder, name)
-        heads = (
-            {generation: generations.read(generation) for generation in reversed(generations.listed())} if name else {}
-        )
-        found = [to_node(folder, generation, head) for generation, head in heads.items() if head and head.name == name]
+        listed = generations.listed() if name else {}
+        damaged: CorruptManifest | None = None
+        found = []
+        for generation in reversed(listed):
+            try:
+                head = generations.read(generation)
+            except CorruptManifest as error:
+                _log.warning("left out of the versions of %s: %s", path, error)
+                damaged = damaged or error
+                continue
+            if head is not None and head.name == name:
+                found.append(to_node(folder, generation, head))
+        if damaged is not None and not found:
+            raise damaged
         if not any(node.kind for node in found):
             raise NotFound(f"there was never a {path} in {self.uri}")
         return found
@@ -333,26 +349,7 @@ class TreeBackend(Backend):
         """See the port."""
         if check_path(path).count("/") < 2:  # noqa: PLR2004 - '/' and '/<user>'
             raise InvalidInput(f"{path} always exists and cannot be deleted; delete what is in it")
-        self.stat(path)
-        folder, name = parent_and_name(path)
-        generations = self.generations(folder, name)
-        seen = generation
-        generation, head = generations.newest()
-        while head is not None and head.ready and head.name == name:
-            if seen is not None and generation != seen:
-                raise Conflict(
-                    f"{path}@{seen} is not the newest generation any more; look at {path}@{generation} first"
-                )
-            drafts = [self._deleted_head(head)]
-            if head.kind == FOLDER:  # see `keep_folder`
-                drafts.insert(0, evolve(head, write_id=uuid4().hex, state="closing"))
-            for draft in drafts:
-                if head.kind == FOLDER:
-                    self._empty(path, recursive=recursive)
-                generation += 1
-                if not generations.publish(generation, draft):
-                    break
-            generation, head = generations.newest(generation)
+        deleting.delete(self, path, recursive=recursive, generation=generation)
 
     def append(self, node: Node, key: str, start: int, data: bytes) -> int:
         """See `t9k.em.backend.Grows`; a request that lists the generations, one that puts, and one that lists segments."""
@@ -379,6 +376,17 @@ class TreeBackend(Backend):
     def _require_safe_store(self) -> None:
         self._probe.require(self.store, self.uri)
 
+    def _newest_or_older(self, generations: Generations, wanted: int | None) -> tuple[int, Head | None]:
+        """The newest generation; its head is None where that is damaged and an older one is wanted."""
+        try:
+            return generations.newest()
+        except NewerFormat:
+            raise
+        except CorruptManifest:
+            if wanted is None:
+                raise
+            return wanted, None
+
     def _always_exists(self, path: str) -> bool:
         home = f"/{self.writer()}"
         return path in ("/", home, join(home, DEFAULT))
@@ -391,16 +399,6 @@ class TreeBackend(Backend):
         if node.kind != FOLDER:
             raise FolderNotFound(f"{path} is a {node.kind} and no folder; choose another folder")
         return node
-
-    def _empty(self, path: str, *, recursive: bool) -> None:
-        inside = children(self.store, path, self.sleep)
-        if inside and not recursive:
-            raise Conflict(
-                f"the folder {path} holds {len(inside)} nodes; delete them first, or delete with recursive=True"
-            )
-        for child in inside:
-            with contextlib.suppress(NotFound):  # somebody else deletes it too
-                self.delete(child.path, recursive=True)
 
     def _head(self, node: Node) -> Head:
         if isinstance(node.handle, Head):
@@ -427,20 +425,6 @@ class TreeBackend(Backend):
             time=utc_text(self.clock()),
         )
         return head if below is None else evolve(head, fenced=below.fenced, collected=below.collected)
-
-    def _deleted_head(self, head: Head) -> Head:
-        return evolve(
-            head,
-            write_id=uuid4().hex,
-            op=None,
-            state="deleted",
-            files=(),
-            manifest=None,
-            file_count=0,
-            size=0,
-            writer=self.writer(),
-            time=utc_text(self.clock()),
-        )
 
 
 def _address(uri: URI) -> str:

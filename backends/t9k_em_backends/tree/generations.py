@@ -12,6 +12,7 @@ from t9k.em.errors import (
     BackendUnavailable,
     CommitUnknown,
     CorruptData,
+    CorruptManifest,
     InvalidInput,
     NotFound,
 )
@@ -25,6 +26,7 @@ from t9k_em_backends.tree.heads import (
     seal_head,
     split_head_key,
 )
+from t9k_em_backends.tree.values import NewerFormat
 
 ATTEMPTS = 6
 FIRST_PAUSE_S = 0.05
@@ -67,6 +69,15 @@ class Generations:
         except NotFound:
             return None
         return decode_head(data, key)
+
+    def readable(self, generation: int) -> Head | None:
+        """One head of the past, or None when it is not there or damaged: then it is as if it had never been."""
+        try:
+            return self.read(generation)
+        except NewerFormat:
+            raise
+        except CorruptManifest:
+            return None
 
     def newest(self, floor: int = 0) -> tuple[int, Head | None]:
         """The newest generation and its head; 0 and None for a name that was never used.

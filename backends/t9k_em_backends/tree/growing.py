@@ -50,7 +50,7 @@ class Growing:
         self._node = node
         self._store = tree.store
         self._generations = tree.generations(*parent_and_name(node.path))
-        op = publication(node.generation, head, self._generations.read)
+        op = publication(node.generation, head, self._generations.readable)
         if op is None:
             raise Conflict(f"no upload is known that published {node.path}; upload it again, then go on")
         self._op = op
@@ -96,7 +96,7 @@ class Growing:
         newest = max(self._generations.listed(), default=0)
         if newest > self._node.generation:
             head = self._generations.read(newest)
-            if head is None or not head.ready or publication(newest, head, self._generations.read) != self._op:
+            if head is None or not head.ready or publication(newest, head, self._generations.readable) != self._op:
                 raise NotFound(
                     f"{self._node.path}@{self._node.generation} is not the newest generation any more; look it up again"
                 )

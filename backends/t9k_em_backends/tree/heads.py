@@ -199,7 +199,7 @@ def decode_head(data: bytes, key: str) -> Head:
         raise
     except values.FLAWS as error:
         raise CorruptManifest(
-            f"the record {key} is damaged ({error}); upload the node again or ask who wrote it"
+            f"the record {key} is damaged ({error}); delete the node and upload it again, or ask who wrote it"
         ) from error
     return head
 

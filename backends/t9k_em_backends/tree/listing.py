@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def children(
-    store: ObjectStore, folder: str, sleep: Callable[[float], object], *, damaged: dict[str, str] | None = None
+    store: ObjectStore, folder: str, sleep: Callable[[float], object], *, damaged: dict[str, str]
 ) -> list[Node]:
     """The nodes in a folder, by name, without deleted ones; the folder's own existence is the caller's business.
 
@@ -40,9 +40,6 @@ def children(
         sleep: Waits so many seconds.
         damaged: Where to put those whose record is damaged, by folded name, with what is wrong; a warning in the log
             tells of each.
-
-    Raises:
-        CorruptManifest: A record is damaged, and `damaged` is None.
     """
     newest: dict[str, tuple[int, ObjectInfo]] = {}
     for info in nameable(store.list(heads_prefix(folder))):
@@ -62,8 +59,6 @@ def children(
             try:
                 row = to_row(*generations.at_least(generation))
             except CorruptManifest as error:
-                if damaged is None:
-                    raise
                 damaged[unquote(c)] = str(error)
                 _log.warning("left out of the listing of %s: %s", folder, error)
                 continue

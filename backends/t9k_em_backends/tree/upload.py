@@ -193,7 +193,7 @@ class TreeUpload(Upload):
         """The generation that this upload published already, by a lost reply or another process with the same op."""
         generations = self._tree.generations(self._request.folder, self._name)
         for number in range(generation, seen, -1):
-            record = head if number == generation else generations.read(number)
+            record = head if number == generation else generations.readable(number)
             if record is not None and record.op == self._request.op:
                 return number, record
         return None
@@ -212,10 +212,12 @@ class TreeUpload(Upload):
         if ancestors is None or self._request.strategy == "replace":
             return
         generations = self._tree.generations(self._request.folder, self._name)
-        if publication(generation, head, generations.read) in ancestors:
+        if publication(generation, head, generations.readable) in ancestors:
             return
         path = join(self._request.folder, head.name)
-        known = next((number for number in range(generation - 1, 0, -1) if self._is_known(generations.read(number))), 0)
+        known = next(
+            (number for number in range(generation - 1, 0, -1) if self._is_known(generations.readable(number))), 0
+        )
         comes = f"comes from version {known}" if known else "comes from none of its versions"
         raise Diverged(
             f"version {generation} of {path} is there, and this copy {comes}: load the newest with "
@@ -377,7 +379,7 @@ class TreeUpload(Upload):
         self.outcome = outcome
         node = to_node(self._request.folder, generation, head)
         if outcome is Outcome.UNCHANGED and head.op is None:  # a collector repeated it
-            read = self._tree.generations(self._request.folder, self._name).read
+            read = self._tree.generations(self._request.folder, self._name).readable
             node = evolve(node, op=publication(generation, head, read) or "")
         self.node = node
 

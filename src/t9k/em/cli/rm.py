@@ -13,12 +13,15 @@ from t9k.em.cli.app import ERROR
 from t9k.em.cli.output import note, say
 from t9k.em.cli.several import do_each, expand
 from t9k.em.cli.text import clean, count, size
-from t9k.em.errors import InvalidInput
+from t9k.em.errors import CorruptManifest, InvalidInput
 from t9k.em.names import split_version
 from t9k.em.records import FOLDER, Node
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
+
+DAMAGED = "damaged"
+"""Stands for the kind of a node whose record is damaged."""
 
 
 @click.command(short_help="Delete runs, artifacts or folders in a backend.")
@@ -67,7 +70,10 @@ def _find(place: str) -> tuple[Backend, Node]:
         raise InvalidInput(
             f"{path} is one version; em rm {split_version(path)[0]} deletes the node, em gc old versions"
         )
-    return backend, backend.stat(path)
+    try:
+        return backend, backend.stat(path)
+    except CorruptManifest:  # of which nothing is known but where it is
+        return backend, Node(path=path, kind=DAMAGED, id="", generation=0)
 
 
 def _question(found: Sequence[tuple[Backend, Node]]) -> str:
@@ -82,4 +88,6 @@ def _question(found: Sequence[tuple[Backend, Node]]) -> str:
 def _described(node: Node) -> str:
     if node.kind == FOLDER:
         return f"the folder {clean(node.path)}"
+    if node.kind == DAMAGED:
+        return f"{clean(node.path)}, whose record is damaged"
     return f"the {node.kind} {clean(node.path)} ({count(node.file_count, 'file')}, {size(node.size)})"
