@@ -121,7 +121,7 @@ def test_a_damaged_record_of_a_name_that_is_cut_is_deleted_as_far_as_the_name_is
 
 
 def test_a_child_that_somebody_else_deletes_meanwhile_is_no_error(backend, store, folder, monkeypatch) -> None:
-    seen = []
+    seen: list[str] = []
     children = deleting.children
 
     def listing(store, path, sleep, *, damaged):
