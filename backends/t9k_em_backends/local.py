@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import heapq
 import io
 import itertools
 import logging
@@ -105,14 +106,65 @@ class LocalStore(ObjectStore):
             for key, entry in self._entries(directory, None if directory == start else closed):
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(key)
-                elif entry.is_file(follow_symlinks=False):
-                    info = None
-                    with contextlib.suppress(NotFound), self._readable(key, closed):
-                        info = _info(key, entry.stat(follow_symlinks=False))
-                    if info is not None:
-                        yield info
+                elif (info := self._listed(key, entry, closed)) is not None:
+                    yield info
         if closed:
             _log.warning(closed_directories(str(self._root), closed))
+
+    def list_after(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        """See `t9k.em.backend.ListsInOrder`; a directory is read when its turn comes, and sorted no further than needed."""
+        closed: MutableSequence[str] = []
+        start = prefix.rstrip("/")
+        pending = [self._ordered(start, after[len(prefix) :] if after.startswith(prefix) else "", None)]
+        while pending:
+            found = next(pending[-1], None)
+            if found is None:
+                pending.pop()
+                continue
+            key, rest = found
+            try:
+                info = os.lstat(f"{self._root}/{key}")
+            except OSError:
+                with contextlib.suppress(NotFound), self._readable(key, closed):
+                    raise
+                continue
+            if stat.S_ISDIR(info.st_mode):
+                if key != TEMPORARY:
+                    pending.append(self._ordered(key, rest or "", closed))
+            elif stat.S_ISREG(info.st_mode) and rest is None:
+                yield _info(key, info)
+        if closed:
+            _log.warning(closed_directories(str(self._root), closed))
+
+    def _ordered(
+        self, directory: str, after: str, closed: MutableSequence[str] | None
+    ) -> Iterator[tuple[str, str | None]]:
+        """What is in a directory from a name on, in the order of the names.
+
+        Args:
+            directory: The directory.
+            after: A key within it, behind which to begin; '' for all.
+            closed: See `_entries`.
+
+        Yields:
+            The key of each entry, and of the one that `after` begins with what follows there; else None.
+        """
+        first, _, rest = after.partition("/")
+        names: Sequence[str] = []
+        with contextlib.nullcontext() if closed is None else self._readable(directory, closed):
+            names = self._names(directory)
+        left = [name for name in names if name >= first]
+        heapq.heapify(left)
+        while left:
+            name = heapq.heappop(left)
+            yield (f"{directory}/{name}" if directory else name), (rest if name == first else None)
+
+    def _listed(self, key: str, entry: os.DirEntry[str], closed: MutableSequence[str]) -> ObjectInfo | None:
+        """A file as an object; None of one that is gone, or of what is no file."""
+        if entry.is_file(follow_symlinks=False):
+            with contextlib.suppress(NotFound), self._readable(key, closed):
+                return _info(key, entry.stat(follow_symlinks=False))
+        return None
 
     def _entries(self, directory: str, closed: MutableSequence[str] | None) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """What is in a directory, with its keys.
@@ -251,6 +303,14 @@ class LocalStore(ObjectStore):
         try:
             with self._translated(directory), os.scandir(self._root / directory) as entries:
                 return list(entries)
+        except NotFound:
+            return []
+
+    def _names(self, directory: str) -> Sequence[str]:
+        """The names in a directory, which are quicker to get than entries; none for one that is not there (any more)."""
+        try:
+            with self._translated(directory):
+                return os.listdir(self._root / directory)
         except NotFound:
             return []
 

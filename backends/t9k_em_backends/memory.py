@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import threading
 import time
@@ -16,6 +17,9 @@ from t9k_em_backends.tree import TreeBackend
 if TYPE_CHECKING:
     from t9k.em.uris import URI
 
+AT_ONCE = 1000
+"""How many keys a listing takes at a time, between which others may write."""
+
 
 class MemoryStore(ObjectStore):
     """Objects in a dict; the reference that other stores are compared with.
@@ -29,6 +33,7 @@ class MemoryStore(ObjectStore):
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._objects: dict[str, tuple[bytes, ObjectInfo]] = {}
+        self._keys: list[str] = []  # in order
         self._lock = threading.Lock()
         self._clock = clock
 
@@ -50,8 +55,21 @@ class MemoryStore(ObjectStore):
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See the port."""
-        with self._lock:
-            return iter([info for key, (_, info) in self._objects.items() if key.startswith(prefix)])
+        return iter([*self.list_after(prefix, "")])
+
+    def list_after(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        """See `t9k.em.backend.ListsInOrder`."""
+        while True:
+            with self._lock:
+                at = (
+                    bisect.bisect_left(self._keys, prefix) if after < prefix else bisect.bisect_right(self._keys, after)
+                )
+                keys = [key for key in self._keys[at : at + AT_ONCE] if key.startswith(prefix)]
+                infos = [self._objects[key][1] for key in keys]
+            yield from infos
+            if len(infos) < AT_ONCE:
+                return
+            after = keys[-1]
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> ObjectInfo:
         """See the port."""
@@ -61,6 +79,8 @@ class MemoryStore(ObjectStore):
             if if_absent and key in self._objects:
                 raise AlreadyExists(f"there is an object {key!r} already")
             info = ObjectInfo(key=key, size=len(data), modified=self._clock(), etag=sha256[:32], sha256=sha256)
+            if key not in self._objects:
+                bisect.insort(self._keys, key)
             self._objects[key] = (data, info)
         return info
 
@@ -68,7 +88,8 @@ class MemoryStore(ObjectStore):
         """See the port."""
         for key in keys:
             with self._lock:
-                self._objects.pop(key, None)
+                if self._objects.pop(key, None) is not None:
+                    del self._keys[bisect.bisect_left(self._keys, key)]
 
     def copy(self, source: str, target: str) -> ObjectInfo:
         """See `t9k.em.backend.CopiesObjects`."""

@@ -172,11 +172,16 @@ class ObstoreStore(SignsS3):
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See the port."""
+        return self.list_after(prefix, "")
+
+    def list_after(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        """See `t9k.em.backend.ListsInOrder`."""
         drivers = self._open()
-        last = ""
+        last = self._place.root + after if after else ""
+        place = self._place.root + prefix or None
         try:
             with self._translated(""):
-                for chunk in obstore.list(drivers.obstore, self._place.root + prefix or None, chunk_size=LIST_CHUNK):
+                for chunk in obstore.list(drivers.obstore, place, offset=last or None, chunk_size=LIST_CHUNK):
                     for found in chunk:
                         last = found["path"]
                         yield self._info(last, found)

@@ -105,6 +105,7 @@ class AIStoreBackend(Backend):
         if None in told:  # an older server, which shows a part of a folder only to who may do no more than pass it
             said = self._server.ask("GET", "/nodes", {"path": check_path(path)})
             is_whole = self._server.understood(lambda: wire.is_shown_whole(said))
+        nodes = sorted(nodes, key=lambda node: node.name)  # pages have an order of their own
         return Listing(nodes=nodes, is_whole=is_whole)
 
     def versions(self, path: str) -> Sequence[Node]:

@@ -37,13 +37,15 @@ from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
 from t9k_em_backends.tree.growing import Growing, publication
 from t9k_em_backends.tree.heads import (
+    MAX_GENERATION,
     Head,
     file_key,
     heads_prefix,
     manifest_key,
     to_node,
 )
-from t9k_em_backends.tree.listing import children
+from t9k_em_backends.tree.known import KnownRows
+from t9k_em_backends.tree.listing import MOST_HIDDEN, Children
 from t9k_em_backends.tree.manifests import MAX_MANIFEST_BYTES, decode_manifest
 from t9k_em_backends.tree.probe import Probe, try_write
 from t9k_em_backends.tree.upload import TreeUpload
@@ -103,6 +105,7 @@ class TreeBackend(Backend):
         self.sleep = sleep
         self._single_writer = unsafe_single_writer
         self._probe = Probe(done=unsafe_single_writer)
+        self._known = KnownRows()
 
     @classmethod
     def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
@@ -223,29 +226,20 @@ class TreeBackend(Backend):
         """See `t9k.em.backend.TellsLeftOut`."""
         self._require_folder(check_path(path))
         damaged: dict[str, str] = {}
-        return Listing(nodes=children(self.store, path, self.sleep, damaged=damaged), damaged=damaged)
+        return Listing(nodes=self.children(path, damaged).whole(), damaged=damaged)
+
+    def list_page(self, path: str, limit: int, after: str = "") -> tuple[Sequence[Node], str]:
+        """See `t9k.em.backend.ListsPages`."""
+        self._require_folder(check_path(path))
+        return self.children(path, {}).page(after, limit)
 
     def versions(self, path: str) -> Sequence[Node]:
         """See the port."""
-        folder, name = parent_and_name(check_path(path))
-        generations = self.generations(folder, name)
-        listed = generations.listed() if name else {}
-        damaged: CorruptManifest | None = None
-        found = []
-        for generation in reversed(listed):
-            try:
-                head = generations.read(generation)
-            except CorruptManifest as error:
-                _log.warning("left out of the versions of %s: %s", path, error)
-                damaged = damaged or error
-                continue
-            if head is not None and head.name == name:
-                found.append(to_node(folder, generation, head))
-        if damaged is not None and not found:
-            raise damaged
-        if not any(node.kind for node in found):
-            raise NotFound(f"there was never a {path} in {self.uri}")
-        return found
+        return self._versions(path, None, 0)[0]
+
+    def versions_page(self, path: str, limit: int, before: int = 0) -> tuple[Sequence[Node], int]:
+        """See `t9k.em.backend.ListsPages`."""
+        return self._versions(path, limit, before)
 
     def files(self, node: Node) -> Sequence[FileEntry]:
         """See the port."""
@@ -399,6 +393,42 @@ class TreeBackend(Backend):
         if node.kind != FOLDER:
             raise FolderNotFound(f"{path} is a {node.kind} and no folder; choose another folder")
         return node
+
+    def _versions(self, path: str, limit: int | None, before: int) -> tuple[Sequence[Node], int]:
+        """The generations below one, or all, without damaged ones; and the last that was looked at, if there may be more."""
+        folder, name = parent_and_name(check_path(path))
+        generations = self.generations(folder, name)
+        most = MAX_GENERATION if limit is None else limit
+        damaged: CorruptManifest | None = None
+        found: list[Node] = []
+        number = 0
+        for looked, number in enumerate(generations.descending(before) if name else (), 1):
+            try:
+                head = generations.read(number)
+            except CorruptManifest as error:
+                _log.warning("left out of the versions of %s: %s", path, error)
+                damaged, head = damaged or error, None
+            if head is not None and head.name == name:
+                found.append(to_node(folder, number, head))
+            if len(found) == most or looked == most + MOST_HIDDEN:
+                break
+        else:
+            number = 0
+        following = number if number > 1 else 0
+        if not (before or following) and damaged is not None and not found:
+            raise damaged
+        if not (before or following or any(node.kind for node in found)):
+            raise NotFound(f"there was never a {path} in {self.uri}")
+        return found, following
+
+    def children(self, path: str, damaged: dict[str, str]) -> Children:
+        """What is in a folder.
+
+        Args:
+            path: Of the folder, which is there.
+            damaged: See `Children`.
+        """
+        return Children(store=self.store, folder=path, sleep=self.sleep, known=self._known, damaged=damaged)
 
     def _head(self, node: Node) -> Head:
         if isinstance(node.handle, Head):

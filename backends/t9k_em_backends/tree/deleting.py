@@ -20,7 +20,6 @@ from t9k.em.records import FOLDER, utc_text
 from t9k_em_backends.tree.foreign import nameable
 from t9k_em_backends.tree.generations import Generations
 from t9k_em_backends.tree.heads import Head, folder_prefix, heads_prefix, split_head_key
-from t9k_em_backends.tree.listing import children
 from t9k_em_backends.tree.values import NewerFormat
 
 if TYPE_CHECKING:
@@ -126,9 +125,7 @@ class _Deleter:
     def _empty(self, path: str) -> Step:
         """Delete what is in a folder, all that can be, or refuse to."""
         damaged: dict[str, str] = {}
-        inside: list[str | CorruptManifest] = [
-            node.path for node in children(self._tree.store, path, self._tree.sleep, damaged=damaged)
-        ]
+        inside: list[str | CorruptManifest] = [node.path for node in self._tree.children(path, damaged).whole()]
         if damaged:
             inside += self._damaged(path, damaged)
         if inside and not self._recursive:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
@@ -78,6 +78,14 @@ class Generations:
             raise
         except CorruptManifest:
             return None
+
+    def descending(self, before: int = 0) -> Iterable[int]:
+        """The generations that are listed, the newest first; or those that there may be below one.
+
+        Args:
+            before: Only those below this one, which is known to have been there; 0 for all.
+        """
+        return range(before - 1, 0, -1) if before else reversed(self.listed())
 
     def newest(self, floor: int = 0) -> tuple[int, Head | None]:
         """The newest generation and its head; 0 and None for a name that was never used.

@@ -8,7 +8,7 @@ was read has no row. The cache is never believed to be complete, and what a row 
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from t9k.em.backend import ObjectStore
@@ -64,24 +64,24 @@ def to_row(generation: int, head: Head) -> Row:
     }
 
 
-def read_index(store: ObjectStore, folder: str, wanted: Container[str]) -> dict[str, Row]:
-    """The rows of the cache; none when it is missing, those before the flaw when it is damaged: then the heads are read.
+def index_rows(store: ObjectStore, folder: str) -> Iterator[tuple[str, Row]]:
+    """Yield the rows of the cache; none when it is missing, those before the flaw when it is damaged: then the heads are read.
 
     Args:
         store: Where it lies.
         folder: Absolute path.
-        wanted: The keys of rows to keep; the others are of no use and take memory.
     """
     key = index_key(folder)
-    rows: dict[str, Row] = {}
     try:
-        found = members(decoded(store.get(key, 0, MAX_INDEX_BYTES + 1), MAX_INDEX_BYTES), "rows", FORMAT, key)
-        rows.update((of_row, row) for of_row, row in found if of_row in wanted and _is_row(of_row, row))
+        for of_row, row in members(
+            decoded(store.get(key, 0, MAX_INDEX_BYTES + 1), MAX_INDEX_BYTES), "rows", FORMAT, key
+        ):
+            if _is_row(of_row, row):
+                yield of_row, row
     except NotFound:
         pass
     except (CorruptManifest, *values.FLAWS) as error:
         _log.warning("the listing cache %s is damaged (%s); reading the records instead", key, error)
-    return rows
 
 
 def write_index(store: ObjectStore, folder: str, rows: Mapping[str, Row]) -> None:

@@ -132,6 +132,21 @@ class ObjectStore(_Closable, ABC):
 
 
 @runtime_checkable
+class ListsInOrder(Protocol):
+    """A store that lists from any key on, so that a listing that is broken off costs only what was taken of it."""
+
+    def list_after(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        """Yields the objects below a prefix that come behind a key, in an order of the store's own.
+
+        The objects below a longer prefix that ends with '/' follow one another, and the order is always the same.
+
+        Args:
+            prefix: See the class.
+            after: The key, which need not be one of an object; '' for all.
+        """
+
+
+@runtime_checkable
 class CopiesObjects(Protocol):
     """A store that copies an object without the bytes passing through the client."""
 
@@ -526,6 +541,45 @@ class Grows(Protocol):
 
         Raises:
             NotFound: Nothing was appended to it.
+        """
+
+
+@runtime_checkable
+class ListsPages(Protocol):
+    """A backend that lists a folder, or the generations of a name, piece by piece; each costs what it shows.
+
+    What is published or deleted meanwhile may be in a later piece or not; all else is in one of them, once.
+    """
+
+    def list_page(self, path: str, limit: int, after: str = "") -> tuple[Sequence[Node], str]:
+        """Some of the children of a folder, as by `Backend.list` but in an order of the backend's own.
+
+        Args:
+            path: The folder.
+            limit: How many at most. There may be fewer, and even none, although more follow.
+            after: What the piece before gave; '' for the first one.
+
+        Returns:
+            The nodes, and `after` for the next piece; '' after the last one.
+
+        Raises:
+            NotFound: There is no such folder.
+            InvalidInput: No piece gave this `after`.
+        """
+
+    def versions_page(self, path: str, limit: int, before: int = 0) -> tuple[Sequence[Node], int]:
+        """Some of the generations under a name, as by `Backend.versions`.
+
+        Args:
+            path: The name.
+            limit: How many at most. There may be fewer, and even none, although more follow.
+            before: What the piece before gave; 0 for the first one.
+
+        Returns:
+            The nodes, and `before` for the next piece; 0 after the last one.
+
+        Raises:
+            NotFound: The name was never used.
         """
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from t9k.em.backend import CopiesObjects, FillsBuffers, ObjectStore, SweepsTemporary
+from t9k.em.backend import CopiesObjects, FillsBuffers, ListsInOrder, ObjectStore, SweepsTemporary
 from t9k.em.errors import AlreadyExists, NotFound, SourceChanged
 from t9k.em.records import Body, ObjectInfo
 
@@ -238,6 +238,24 @@ class ObjectStoreSuite(StoreFixtures):
         assert keys(store, "a/y/") == ["a/y/z"]
         assert keys(store, "missing/") == []
         assert keys(store, "b/") == []
+
+    def test_listing_goes_on_behind_any_key(self, store: ObjectStore) -> None:
+        if not isinstance(store, ListsInOrder):
+            pytest.skip("it lists everything or nothing")
+        names = ["a", "a-b", "a.b", "a%20b", "ab", "b", "b0", "c"]
+        store.put_many([(f"p/{name}/{part}", Body.of(b"")) for name in names for part in ("1", "2/3", "4")])
+        store.put_many([(key, Body.of(b"")) for key in ("o", "p-", "q/r")])
+        whole = [info.key for info in store.list_after("p/", "")]
+        assert sorted(whole) == sorted(keys(store, "p/"))
+        groups = list(dict.fromkeys(key.split("/")[1] for key in whole))
+        assert len(groups) == len(names)
+        assert [key.split("/")[1] for key in whole] == [name for name in groups for _ in range(3)]
+        for at, name in enumerate(groups):
+            rest = [info.key for info in store.list_after("p/", f"p/{name}/~")]
+            assert rest == whole[3 * at + 3 :]
+        for at, key in enumerate(whole):
+            assert [info.key for info in store.list_after("p/", key)] == whole[at + 1 :]
+        assert list(store.list_after("r/", "")) == []
 
     def test_listing_yields_each_object_once(self, store: ObjectStore) -> None:
         expected = sorted(f"folder/{number % 7}/{number:04d}" for number in range(300))

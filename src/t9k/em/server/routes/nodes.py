@@ -11,22 +11,27 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from t9k.em import wire
-from t9k.em.backend import SignsReads
+from t9k.em.backend import ListsPages, SignsReads
 from t9k.em.errors import FolderNotFound, InvalidInput, NotFound
 from t9k.em.names import check_path, join, parent_and_name
-from t9k.em.records import FOLDER, FileEntry
+from t9k.em.records import FOLDER, FileEntry, Node
 from t9k.em.server import models
 from t9k.em.server.answers import Refused
 from t9k.em.server.caller import Authenticated, Caller
 from t9k.em.server.documents import DocumentRoute
 from t9k.em.server.moving import move_node
 from t9k.em.server.places import check_move
-from t9k.em.server.routes.paging import FILES_PAGE, PAGE, After, FilesLimit, Generation, Key, Limit, Path, page
+from t9k.em.server.routes.paging import FILES_PAGE, PAGE, After, FilesLimit, Generation, Key, Limit, Path, page, whole
 from t9k.em.server.sending import Content, content_response
 from t9k.em.wire import EDIT, PASS, node_json
 
 SIGNATURE_LIFETIME_S = 3600.0
 
+MOST_HIDDEN = 1000
+"""How many nodes that are not to be seen one page passes over."""
+
+_CURSOR = re.compile(r"\d{8}", re.ASCII)
+_LAST = 99_999_999
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})|bytes=-(\d{1,18})")
 router = APIRouter(tags=["nodes"], route_class=DocumentRoute)
 ANYTHING: dict[int | str, dict[str, Any]] = {
@@ -47,25 +52,39 @@ def stat(caller: Authenticated, path: Path) -> JSONResponse:
 
 @router.get(f"{wire.PREFIX}/nodes/children", operation_id="children", response_model=models.Children)
 def children(caller: Authenticated, path: Path, limit: Limit = PAGE, after: After = "") -> JSONResponse:
-    """The nodes in a folder, by name; `whole` says whether the one who asks sees all of them."""
+    """The nodes in a folder; `whole` says whether the one who asks sees all of them."""
     tree = caller.reading(check_path(path), PASS)
     permission = _permission(caller, path)
-    found = caller.access.visible(path, tree.list(path), permission)
-    return page(found, limit, after, lambda item: item[0].name, lambda item: node_json(*item), whole=permission != PASS)
+    if not isinstance(tree, ListsPages):
+        found = caller.access.visible(path, tree.list(path), permission)
+        return page(
+            found, limit, after, lambda item: item[0].name, lambda item: node_json(*item), whole=permission != PASS
+        )
+    shown: list[tuple[Node, str]] = []
+    looked, following = 0, after
+    while len(shown) < limit and looked < limit + MOST_HIDDEN:
+        nodes, following = tree.list_page(path, limit - len(shown), following)
+        shown += caller.access.visible(path, nodes, permission)
+        looked += len(nodes) + 1
+        if not following:
+            break
+    return whole([node_json(*item) for item in shown], following or None, whole=permission != PASS)
 
 
 @router.get(f"{wire.PREFIX}/nodes/versions", operation_id="versions", response_model=models.Page[models.Node])
 def versions(caller: Authenticated, path: Path, limit: Limit = PAGE, after: After = "") -> JSONResponse:
     """All generations under a path, the newest first, deletions included."""
     permission = _permission(caller, check_path(path))
-    nodes = caller.reading(path).versions(path)
-    return page(
-        nodes,
-        limit,
-        after,
-        lambda node: f"{99_999_999 - node.generation:08d}",
-        lambda node: node_json(node, permission),
-    )
+    tree = caller.reading(path)
+    if not isinstance(tree, ListsPages):
+        nodes = tree.versions(path)
+        return page(
+            nodes, limit, after, lambda node: _cursor(node.generation), lambda node: node_json(node, permission)
+        )
+    if after and not _CURSOR.fullmatch(after):
+        raise InvalidInput(f"no page of the versions of {path} begins after {after!r}; pass `next` of the page before")
+    shown, following = tree.versions_page(path, limit, _LAST - int(after) if after else 0)
+    return whole([node_json(node, permission) for node in shown], _cursor(following) if following else None)
 
 
 @router.get(f"{wire.PREFIX}/nodes/files", operation_id="files", response_model=models.Page[models.File])
@@ -187,6 +206,11 @@ def _forgetting(caller: Caller, path: str) -> Iterator[None]:
 
 def _permission(caller: Caller, path: str) -> str:
     return caller.access.require(path, PASS)
+
+
+def _cursor(generation: int) -> str:
+    """What `after` is behind a generation, so that cursors ascend."""
+    return f"{_LAST - generation:08d}"
 
 
 def _key(file: FileEntry) -> str:
