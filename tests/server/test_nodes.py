@@ -192,3 +192,61 @@ class TestAssets:
             alice.ask("GET", "nodes", params={"path": path}).raise_for_status()
         moved = alice.ask("POST", "nodes/move", json={"path": model["path"], "folder": f"{hub}/model/cv"})
         assert moved.json()["path"] == f"{hub}/model/cv/bert"
+
+
+class TestDepth:
+    def test_what_is_too_deep_is_neither_made_nor_moved_there(self, alice, home):
+        deepest = home + "/d" * 63
+        assert alice.ask("POST", "folders", json={"path": deepest}).status_code == 200
+        for answer in (
+            alice.ask("POST", "folders", json={"path": f"{deepest}/d"}),
+            alice.ask("POST", "uploads", json=document(deepest, "m", CONTENT)),
+        ):
+            assert (answer.status_code, code(answer)) == (400, "invalid_name"), answer.text
+            assert "at most 64" in answer.text
+        upload(alice, f"{home}/f/g", "m", CONTENT)
+        answer = alice.ask("POST", "nodes/move", json={"path": f"{home}/f", "folder": home + "/d" * 61})
+        assert (answer.status_code, code(answer)) == (400, "invalid_name"), answer.text
+        assert sees(alice, f"{home}/f/g/m")
+        assert names(alice, home + "/d" * 61) == {"d": "own"}
+        assert alice.ask("DELETE", "nodes", params={"path": f"{home}/d", "recursive": True}).status_code == 204
+        assert not sees(alice, deepest)
+
+
+class TestPages:
+    def walk(self, who, path, limit):
+        pages, after = [], ""
+        while after is not None:
+            params = {"path": path, "limit": limit, "after": after}
+            said = who.ask("GET", "nodes/children", params=params).json()
+            pages.append([node["name"] for node in said["items"]])
+            after = said["next"]
+        return pages
+
+    def test_pages_hold_each_node_once_for_the_owner_and_what_they_may_see_for_others(self, alice, bob, home):
+        nodes = [upload(alice, f"{home}/f", name, CONTENT) for name in ("b", "A", "a b", "a-b", "c", "Ü")]
+        share(alice, nodes[2]["path"], user=bob.name)
+        share(alice, nodes[4]["path"], user=bob.name)
+        for limit in (1, 2, 3, 6, 100):
+            mine = self.walk(alice, f"{home}/f", limit)
+            assert sorted(name for page in mine for name in page) == sorted(node["name"] for node in nodes)
+            assert all(len(page) == limit for page in mine[:-1])
+            theirs = self.walk(bob, f"{home}/f", limit)
+            assert [name for page in theirs for name in page] == ["a b", "c"]
+
+    def test_a_place_that_no_page_gave_is_refused(self, alice, home):
+        upload(alice, f"{home}/f", "m", CONTENT)
+        for address, path in (("children", f"{home}/f"), ("versions", f"{home}/f/m")):
+            answer = alice.ask("GET", f"nodes/{address}", params={"path": path, "after": "../x"})
+            assert (answer.status_code, code(answer)) == (400, "invalid_input"), answer.text
+
+    def test_versions_come_page_by_page(self, alice, home):
+        for number in range(5):
+            upload(alice, f"{home}/f", "m", {"a": b"%d" % number}, strategy="replace")
+        found, after = [], ""
+        while after is not None:
+            params = {"path": f"{home}/f/m", "limit": 2, "after": after}
+            said = alice.ask("GET", "nodes/versions", params=params).json()
+            found.append([node["generation"] for node in said["items"]])
+            after = said["next"]
+        assert found == [[5, 4], [3, 2], [1]]

@@ -17,7 +17,7 @@ from attrs import evolve
 
 from t9k.em.backend import Backend, ObjectStore, Upload
 from t9k.em.errors import Conflict, CorruptManifest, FolderNotFound, InvalidInput, NameCollision, NotFound
-from t9k.em.names import check_name, check_path, fold, join, parent_and_name, split_version
+from t9k.em.names import check_depth, check_name, check_path, fold, join, parent_and_name, split_version
 from t9k.em.records import (
     FOLDER,
     Draft,
@@ -291,7 +291,7 @@ class TreeBackend(Backend):
 
     def make_folder(self, path: str) -> Node:
         """See the port."""
-        if check_path(path) == "/":
+        if check_depth(check_path(path)) == "/":
             return _implicit(path)
         self._require_safe_store()
         folder, name = parent_and_name(path)
@@ -315,6 +315,7 @@ class TreeBackend(Backend):
     def begin(self, request: UploadRequest) -> Upload:
         """See the port."""
         _check_draft(request.draft)
+        check_depth(join(request.folder, request.draft.name))
         self._require_safe_store()
         if request.folder.count("/") == 1 and fold(request.draft.name) == DEFAULT:
             self.make_folder(join(request.folder, DEFAULT))  # which always exists, so that the name is taken

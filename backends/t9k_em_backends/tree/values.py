@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from t9k.em.errors import CorruptManifest, EMError
-from t9k.em.names import check_collisions, is_op
+from t9k.em.names import KeySet, is_op
 from t9k.em.records import FileEntry
 
 MAX_METADATA_BYTES = 1 << 20
@@ -167,8 +167,11 @@ def distinct(files: Iterable[FileEntry], number: int, size: int) -> tuple[FileEn
         KeyCollision: Some file system cannot keep them apart.
         ValueError: They are others.
     """
-    found = tuple(files)
+    keys = KeySet()
+    found = []
+    for file in files:  # one that comes again is the end, before all are in memory
+        keys.add(file.key)
+        found.append(file)
     if (len(found), sum(file.size for file in found)) != (number, size):
         raise ValueError("the number or size of its files is another")
-    check_collisions(file.key for file in found)
-    return found
+    return tuple(found)

@@ -20,6 +20,9 @@ from t9k.em.typos import did_you_mean
 
 MAX_KEY_BYTES = 1024
 MAX_COMPONENT_BYTES = 255
+MAX_PATH_DEPTH = 64
+"""Components of the path of a node that is made; deeper ones that are there can be read and deleted."""
+
 RESERVED = ".em"
 STRATEGIES = ("skip", "error", "new", "replace")
 
@@ -302,6 +305,20 @@ def check_path(path: str, *, version: bool = False) -> str:
         raise InvalidName(f"path {path!r} must start with '/'")
     for component in bare[1:].split("/") if bare != "/" else ():
         check_name(component, what=f"path {path!r}: component")
+    return path
+
+
+def check_depth(path: str) -> str:
+    """Return the absolute path of a node that is to be made, if it is not too deep.
+
+    Raises:
+        InvalidName: It has more than `MAX_PATH_DEPTH` components.
+    """
+    depth = path.count("/") if path != "/" else 0
+    if depth > MAX_PATH_DEPTH:
+        raise InvalidName(
+            f"path {path[:100]!r}... has {depth} components, of at most {MAX_PATH_DEPTH}; use fewer folders within one another"
+        )
     return path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from t9k.em.backend import Backend
 from t9k.em.errors import BackendError, Conflict, NotFound
-from t9k.em.names import join
+from t9k.em.names import check_depth, join, parent_and_name
 from t9k.em.records import FOLDER, Node
 from t9k.em.transfer.mirroring.nodes import Item, Options, mirror_node
 from t9k.em.transfer.progress import Silent
@@ -34,6 +34,27 @@ def move_node(tree: Backend, path: str, folder: str) -> Node:
     else:
         _move_one(tree, node, to)
     return tree.stat(to)
+
+
+def check_depths(tree: Backend, path: str, folder: str) -> None:
+    """Refuse a move that would bring something deeper than a node may lie, before anything is moved.
+
+    Args:
+        tree: Where both are.
+        path: What is moved.
+        folder: Where it goes.
+
+    Raises:
+        InvalidName: It would.
+        NotFound: There is no such node.
+    """
+    above = parent_and_name(path)[0]
+    pending = [tree.stat(path)]
+    while pending:
+        node = pending.pop()
+        check_depth(f"{folder.rstrip('/')}{node.path.removeprefix(above.rstrip('/'))}")
+        if node.kind == FOLDER:
+            pending += tree.list(node.path)
 
 
 def _move_folder(tree: Backend, path: str, to: str) -> None:

@@ -19,7 +19,7 @@ from t9k.em.server import models
 from t9k.em.server.answers import Refused
 from t9k.em.server.caller import Authenticated, Caller
 from t9k.em.server.documents import DocumentRoute
-from t9k.em.server.moving import move_node
+from t9k.em.server.moving import check_depths, move_node
 from t9k.em.server.places import check_move
 from t9k.em.server.routes.paging import FILES_PAGE, PAGE, After, FilesLimit, Generation, Key, Limit, Path, page, whole
 from t9k.em.server.sending import Content, content_response
@@ -168,6 +168,7 @@ def move(caller: Authenticated, body: models.MoveIn) -> JSONResponse:
         raise FolderNotFound(f"{folder} is no folder; choose another one")
     with _forgetting(caller, path):
         check_move(caller.tree.stat(path).kind, path, join(folder, parent_and_name(path)[1]))
+        check_depths(caller.tree, path, folder)
         caller.make_home(folder)
         node = move_node(caller.tree, path, folder)
     return JSONResponse(node_json(node, permission))
