@@ -11,6 +11,7 @@ from tests.cli.conftest import Em, make_artifact, make_run
 
 from t9k import em as em_
 from t9k.em.local import layout
+from t9k.em.local.below import Below
 
 
 def test_a_run_is_shown_with_all_that_is_known_of_it(em: Em) -> None:
@@ -279,7 +280,7 @@ class TestWhatWasRecorded:
         run = em_.Run({"name": "a"})
         gpu = {"name": "A100", "memory_bytes": 80 * 10**9}
         recorded = {"command": ["python", "a b.py"], "memory_bytes": 64 * 10**9, "gpus": [gpu, gpu, {"name": "T4"}]}
-        layout.write_mapping(Path(run.local, "platform.yaml"), recorded)
+        layout.write_mapping(Below(run.local, "platform.yaml"), recorded)
         out = em("show", run.local).out
         assert "  command  python 'a b.py'\n" in out
         assert "  gpus     2 x A100, 80.0 GB, 1 x T4\n" in out
@@ -290,7 +291,7 @@ class TestWhatWasRecorded:
         run = em_.Run({"name": "a"})
         Path(run.local, "packages.txt").write_text("a==1\n")
         Path(run.local, "diff.patch").write_text("# Changes\n")
-        layout.write_mapping(Path(run.local, "git.yaml"), {"untracked": ["a b", "c"]})
+        layout.write_mapping(Below(run.local, "git.yaml"), {"untracked": ["a b", "c"]})
         run.upload("memory://recorded#x", make_folder=True)
         for place in (run.local, f"memory://recorded#{run.remote[-1]['path']}"):
             out = em("show", place).out

@@ -15,6 +15,7 @@ from t9k.ah.core import Model
 from t9k.em import metadata
 from t9k.em.errors import IncompleteWarning, InvalidInput, InvalidMetric, LocalError
 from t9k.em.local import layout, state
+from t9k.em.local.below import Below
 from t9k.em.local.state import LocalState
 from t9k.em.local.yamlwriter import MAX_BYTES
 from t9k.em.names import new_op
@@ -89,13 +90,13 @@ def test_more_inputs_than_a_backend_takes_are_refused_when_they_are_marked(backe
 def test_a_file_of_yaml_that_could_not_be_read_is_not_written() -> None:
     with pytest.raises(LocalError, match=rf"platform.yaml would take \d+ bytes, of at most {MAX_BYTES}"):
         Run({"name": "a"}, platform={"packages": "x" * MAX_BYTES})
-    path = Path("a.yaml")
+    path = Below(Path.cwd(), "a.yaml")
     layout.write_mapping(path, {"a": 1})
     with pytest.raises(LocalError, match=r"a\.yaml would take"):
         layout.write_mapping(path, {"a": "x" * MAX_BYTES})
     assert layout.read_mapping(path, "x") == {"a": 1}
     layout.write_mapping(path, {"a": "x" * (MAX_BYTES - 4)})
-    assert path.stat().st_size == MAX_BYTES
+    assert Path("a.yaml").stat().st_size == MAX_BYTES
     assert len(layout.read_mapping(path, "x")["a"]) == MAX_BYTES - 4
 
 
@@ -109,6 +110,7 @@ def test_a_type_of_metrics_that_would_fill_the_index_is_refused() -> None:
 
 def test_the_history_of_uploads_keeps_the_last_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "MOST_REMOTE", 3)
+    Path("a").mkdir()
     local = LocalState(Path("a"))
     for index in range(5):
         local.add_remote({"generation": str(index)})
@@ -123,6 +125,7 @@ def test_the_history_of_uploads_with_long_paths_can_be_read() -> None:
         "generation": "1",
         "timestamp": "t",
     }
+    Path("a").mkdir()
     local = LocalState(Path("a"))
     local.set("remote", [record] * state.MOST_REMOTE)
     local.add_remote(record)

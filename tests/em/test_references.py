@@ -76,7 +76,7 @@ def hosts(monkeypatch):
 
 
 def fetch(uri: str, directory: Path, key: str = "data/corpus.bin", **recorded: object) -> Path:
-    return fetch_reference(key, {"uri": uri, **recorded}, directory)
+    return Path(str(fetch_reference(key, {"uri": uri, **recorded}, directory)))
 
 
 def self_signed(directory: Path, name: str) -> Path:

@@ -269,9 +269,9 @@ class TestTheLock:
         run = Run({"name": "r"})
         holder = start(
             "import sys, pathlib; from t9k.em.local import locking\n"
-            "with locking.lock_of(pathlib.Path(sys.argv[1])).held():\n"
+            "with locking.lock_of(pathlib.Path(sys.argv[1]), '.em').held():\n"
             "    print('held', flush=True); sys.stdin.read()",
-            Path(run.local) / ".em",
+            run.local,
         )
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -303,7 +303,7 @@ class TestTheLock:
 
     def test_a_child_made_by_fork_while_it_is_held_neither_holds_nor_waits_for_it(self):
         run = Run({"name": "r"})
-        lock = locking.lock_of(Path(run.local) / ".em")
+        lock = locking.lock_of(Path(run.local), ".em")
         with lock.held():
             child = os.fork()
             if child == 0:
@@ -372,3 +372,29 @@ class TestTheLock:
         assert not reentry.waiting
         found = em.load_run(run.local)
         assert (found.labels, found.status) == (["x"], "Preempted")
+
+
+LOGGING = """
+import sys
+from t9k import em
+
+run = em.load_run(sys.argv[1], output="off")
+run.log("val", {"loss": 0.5}, step=1)
+print("logged", flush=True)
+sys.stdin.readline()
+run.mark_output(em.create_artifact("predictions"))
+run.finish()
+"""
+
+
+def test_an_evaluation_that_logged_to_a_run_does_not_undo_how_the_training_ended():
+    run = em.create_run(name="cnn", output="off")
+    evaluation = start(LOGGING, run.local)
+    assert evaluation.stdout is not None
+    assert evaluation.stdout.readline() == "logged\n"
+    run.finish(status="Failed")
+    evaluation.communicate("go\n", timeout=120)
+    assert evaluation.returncode == 0
+    found = em.load_run(run.local)
+    assert (found.status, found.end_timestamp) == ("Failed", run.end_timestamp)
+    assert [record["name"] for record in found.associations["output"]] == ["predictions"]

@@ -31,6 +31,7 @@ from t9k.em.errors import (
     UploadFenced,
 )
 from t9k.em.fetching import fetch_run
+from t9k.em.local.below import Below
 from t9k.em.local.descent import Descent
 from t9k.em.local.layout import METADATA, PLATFORM, write_mapping
 from t9k.em.local.state import LocalState
@@ -185,7 +186,7 @@ class Copies:
             return
         self.edits[edit] = before.fields[FIELDS.index(what)]
         if what == "platform":
-            write_mapping(directory / PLATFORM, {"edit": edit})
+            write_mapping(Below(directory, PLATFORM), {"edit": edit})
             return
         run = Run.open_directory(directory)
         setattr(run, what, [edit] if what == "labels" else edit)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,7 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from t9k.em import history
 from t9k.em.errors import InvalidInput, NotALocalNode, NotFound
 from t9k.em.importing import import_dir, import_file, object_path
-from t9k.em.local import layout, objects, reentry
+from t9k.em.local import below, layout, objects, reentry
+from t9k.em.local.below import Below
 from t9k.em.local.files import FileIdentity, identity, sha256_of
 from t9k.em.local.layout import INDEX, METADATA, OBJECTS
 from t9k.em.local.yamlwriter import dump
@@ -90,9 +89,9 @@ class Artifact(LocalNode):
         artifact = cls.__new__(cls)
         with layout.understanding(directory):
             artifact._take(layout.read_metadata(directory, ARTIFACT))  # noqa: SLF001 - of this class
-            index = directory / INDEX
-            seen = identity(index) if index.exists() else None
-            artifact._objects = objects.decode(index.read_bytes(), str(index)) if index.exists() else {}  # noqa: SLF001 - of this class
+            index = Below(directory, INDEX)
+            seen = identity(index) if below.is_file(index) else None
+            artifact._objects = {} if seen is None else objects.decode(below.read(index), str(index))  # noqa: SLF001 - of this class
         artifact._attach(directory)  # noqa: SLF001 - of this class
         artifact._index_seen = seen  # noqa: SLF001 - of this class
         artifact._shared.base = artifact._metadata()  # noqa: SLF001 - of this class
@@ -228,7 +227,7 @@ class Artifact(LocalNode):
         if "uri" in self._data(key):
             return str(self._fetch_reference(key))
         self.download([key])
-        return str(self._path(key))
+        return str(self._object(key))
 
     def open(self, key: str) -> BinaryIO:
         """Opens an object for reading, from the local directory if it is there, else from the backend.
@@ -247,7 +246,9 @@ class Artifact(LocalNode):
             CorruptData: Also raised by `read`: the bytes are not those that were added.
         """
         if "uri" in self._data(key):
-            return self._fetch_reference(key).open("rb")
+            from t9k.em.references import open_reference  # noqa: PLC0415 - requests is slow to import
+
+            return open_reference(self._fetch_reference(key))
         return open_ranges(self._ranges(key))
 
     @property
@@ -388,7 +389,7 @@ class Artifact(LocalNode):
     def _sort_index(self) -> None:
         """Writes the index anew, sorted, with what other objects and processes have added to it."""
         with self._locks.changing:  # a run that is uploaded while it goes on sends its artifacts from another thread
-            index = self._directory / INDEX
+            index = self._at(INDEX)
             self._objects = dict(sorted(self._objects.items()))
             if self._read_index(index) == objects.encode(self._objects):
                 return
@@ -401,8 +402,8 @@ class Artifact(LocalNode):
                     self._save_index()
 
     @staticmethod
-    def _read_index(index: Path) -> bytes:
-        return index.read_bytes() if index.is_file() else b""
+    def _read_index(index: Below) -> bytes:
+        return below.read(index) if below.is_file(index) else b""
 
     def _adopt(self, merge: merging.Merge) -> None:
         index = merge.files.get(INDEX)
@@ -423,12 +424,12 @@ class Artifact(LocalNode):
         }
         for key, data in known.items():
             if "uri" not in data:
-                bodies[f"{OBJECTS}/{key}"] = local_body(self._text_path(key), data["size"], data["sha256"])
+                bodies[f"{OBJECTS}/{key}"] = local_body(self._object(key), data["size"], data["sha256"])
         return bodies
 
     def _save_index(self) -> None:
-        objects.write(self._directory / INDEX, self._objects)
-        self._index_seen = identity(self._directory / INDEX)
+        objects.write(self._at(INDEX), self._objects)
+        self._index_seen = identity(self._at(INDEX))
 
     @contextlib.contextmanager
     def _adding(self, keys: Iterable[str] = ()) -> Iterator[Callable[[Iterable[str]], None]]:
@@ -450,8 +451,8 @@ class Artifact(LocalNode):
     def _add(self, added: Mapping[str, Mapping[str, Any]]) -> None:
         with self._locks.changing, self._writing():
             self._learn_objects(added)
-            objects.append(self._directory / INDEX, added)
-            self._index_seen = identity(self._directory / INDEX)
+            objects.append(self._at(INDEX), added)
+            self._index_seen = identity(self._at(INDEX))
             for key, data in added.items():
                 self._objects[key] = dict(data)
 
@@ -464,10 +465,10 @@ class Artifact(LocalNode):
         Raises:
             KeyCollision: Some file system takes one of them for what somebody else has added.
         """
-        index = self._directory / INDEX
-        if not index.is_file() or identity(index) == self._index_seen:
+        index = self._at(INDEX)
+        if not below.is_file(index) or identity(index) == self._index_seen:
             return
-        self._objects = objects.decode(index.read_bytes(), str(index))
+        self._objects = objects.decode(below.read(index), str(index))
         self._keys = None
         known = KeySet(self._objects)
         for key in added:
@@ -478,21 +479,14 @@ class Artifact(LocalNode):
             raise NotFound(f"artifact {self.name!r} has no object {key!r}; `objects` lists those there are")
         return self._objects[key]
 
-    def _path(self, key: str) -> Path:
-        return Path(self._text_path(key))
-
-    def _text_path(self, key: str) -> str:
-        """The path of an object; making a `Path` of each of many costs more than looking at the files."""
-        return f"{self._place}/{OBJECTS}/{key}"
+    def _object(self, key: str) -> Below:
+        return self._seen_at(f"{OBJECTS}/{key}")
 
     def _is_there(self, key: str) -> bool:
         """Whether there is a local file for an object, or none is needed for a reference."""
         if "uri" in self._data(key):
             return True
-        try:
-            return stat.S_ISREG(os.lstat(self._text_path(key)).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        return below.is_file(self._object(key))
 
     def _is_here(self, key: str) -> bool:
         """Whether the local file of an object holds what was added; the bytes are read unless they were before."""
@@ -500,14 +494,14 @@ class Artifact(LocalNode):
             return True
         if not self._is_there(key):
             return False
-        path, found = self._path(key), identity(self._path(key))
+        path, found = self._object(key), identity(self._object(key))
         if self._checked.get(key) != found:
             if sha256_of(path) != self._objects[key]["sha256"]:
                 return False
             self._checked[key] = found
         return True
 
-    def _fetch_reference(self, key: str) -> Path:
+    def _fetch_reference(self, key: str) -> Path | Below:
         from t9k.em.references import fetch_reference  # noqa: PLC0415 - requests is slow to import
 
         return fetch_reference(key, self._objects[key], self._directory)
@@ -516,7 +510,7 @@ class Artifact(LocalNode):
         """An object that is no reference, here or where it comes from."""
         data, what = self._data(key), f"object {key!r} of artifact {self.name!r}"
         if self._is_there(key):
-            return local_ranges(self._path(key), data["size"], data["sha256"], what)
+            return local_ranges(self._object(key), data["size"], data["sha256"], what)
         return self._origin().ranges(key, data, what)
 
     def _origin(self) -> PublishedArtifact:

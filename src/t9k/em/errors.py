@@ -14,6 +14,7 @@ EMError (RuntimeError)
 │   ├── InvalidConfig                 run config or T9k config file
 │   ├── KeyCollision                  two keys that some file system takes for one
 │   └── SymlinkError                  a link out of its directory, dangling, or in a loop
+│       └── NodeSymlinkError (LocalError)  a link in the directory of a run or artifact, which is not followed
 ├── LocalError                        the files on this machine
 │   ├── NotALocalNode                 the directory holds neither a run nor an artifact
 │   ├── CorruptLocalData              a file of a run or artifact cannot be understood
@@ -103,6 +104,10 @@ class SymlinkError(InvalidInput):
 
 class LocalError(EMError):
     """Something about the files of a run or artifact on this machine."""
+
+
+class NodeSymlinkError(LocalError, SymlinkError):
+    """A symbolic link in the directory of a run or artifact; it is never followed."""
 
 
 class NotALocalNode(LocalError):

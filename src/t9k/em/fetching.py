@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import filecmp
 import os
 import shutil
+import stat
 import tempfile
 import weakref
 from collections.abc import Callable, Collection
@@ -15,11 +15,20 @@ from typing import TYPE_CHECKING, TypeVar
 
 from t9k.em import history
 from t9k.em.artifact import Artifact
-from t9k.em.errors import CorruptData, CorruptLocalData, InvalidName, LocalError, NotALocalNode, NotFound
-from t9k.em.local import layout
+from t9k.em.errors import (
+    CorruptData,
+    CorruptLocalData,
+    InvalidName,
+    LocalError,
+    NodeSymlinkError,
+    NotALocalNode,
+    NotFound,
+)
+from t9k.em.local import below, layout
+from t9k.em.local.below import Below
 from t9k.em.local.copies import copy_hashed
 from t9k.em.local.descent import THERE
-from t9k.em.local.files import make_private_dir, sync_dir
+from t9k.em.local.files import make_private_dir, sha256_of, sync_dir
 from t9k.em.local.layout import INDEX, METADATA
 from t9k.em.local.state import LocalState
 from t9k.em.names import check_name, parent_and_name, random_text, split_version
@@ -158,10 +167,10 @@ def _copied(files: Path, parent: Path, target: Path, *, is_wanted: bool) -> Path
     staging = parent / f"{layout.FETCHING}{random_text(12)}"
     make_private_dir(staging, exist_ok=False)
     try:
-        for path in sorted(files.rglob("*")):
-            copy = staging / path.relative_to(files)
-            if path.is_dir():
-                make_private_dir(copy, exist_ok=False)
+        for path, status in below.walk(files):
+            copy = Below(staging, path.key)
+            if stat.S_ISDIR(status.st_mode):
+                below.make_dirs(copy)
             else:
                 copy_hashed(path, copy)
         return _place_at(staging, target) if is_wanted else _place(staging, parent, target.name)
@@ -285,14 +294,20 @@ def _place_at(staging: Path, target: Path) -> Path:
 
 def _find_same(directory: Path, fetched: Path) -> Path | None:
     """The directory, if it has every file that was fetched, byte for byte; such a one stays as it is."""
-    for path in fetched.rglob("*"):
-        relative = path.relative_to(fetched)
-        other = directory / relative
-        if relative.parts[0] == layout.PRIVATE or path.is_dir():
+    for path, status in below.walk(fetched):
+        if path.key.partition("/")[0] == layout.PRIVATE or stat.S_ISDIR(status.st_mode):
             continue
-        if not (other.is_file() and filecmp.cmp(path, other, shallow=False)):
+        try:
+            other = below.status(Below(directory, path.key))
+            if other is None or other.st_size != status.st_size or not _hold_the_same(path, Below(directory, path.key)):
+                return None
+        except NodeSymlinkError:
             return None
     return directory
+
+
+def _hold_the_same(one: Below, other: Below) -> bool:
+    return sha256_of(one) == sha256_of(other)
 
 
 def _advice(kind: str) -> str:

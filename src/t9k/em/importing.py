@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from t9k.em.errors import LocalError, SymlinkError
+from t9k.em.errors import LocalError, NodeSymlinkError, SymlinkError
+from t9k.em.local import below
+from t9k.em.local.below import Below
 from t9k.em.local.copies import copy_hashed
-from t9k.em.local.files import make_private_dir, make_safe_parents, sync_dir
 from t9k.em.local.layout import OBJECTS, PRIVATE
 from t9k.em.names import random_text
 from t9k.em.transfer.parallel import in_parallel
@@ -96,8 +97,9 @@ def import_dir(
     """
     files = _find_settled(source, prefix, follow_symlinks=follow_symlinks)
     reserve(files)
-    staging = directory / PRIVATE / "staging" / random_text(12)
-    make_private_dir(staging, exist_ok=False)
+    private = Below(directory, f"{PRIVATE}/staging/{random_text(12)}")
+    below.make_dirs(private)
+    staging = Path(str(private))
     try:
         copies: dict[str, dict[str, Any]] = {}
         for _ in range(_ROUNDS):
@@ -111,9 +113,9 @@ def import_dir(
             reserve(files)
         targets = {key: _make_way(directory, key) for key in sorted(copies)}
         for key, target in targets.items():
-            staging.joinpath(OBJECTS, *key.split("/")).replace(target)
-        for parent in {target.parent for target in targets.values()}:
-            sync_dir(parent)
+            below.move(Below(staging, f"{OBJECTS}/{key}"), target)
+        for target in {target.parent: target for target in targets.values()}.values():
+            below.sync_parent(target)
     finally:
         shutil.rmtree(staging)
     return {key: copies[key] for key in targets}
@@ -141,16 +143,24 @@ def _import_if_there(source: Path, key: str, directory: Path) -> dict[str, Any] 
         raise
 
 
-def _make_way(directory: Path, key: str) -> Path:
+def _make_way(directory: Path, key: str) -> Below:
     """The path of an object in an artifact, in a directory that exists."""
-    target = directory.joinpath(OBJECTS, *key.split("/"))
+    target = Below(directory, f"{OBJECTS}/{key}")
     try:
-        make_safe_parents(directory, target)
-        if target.is_dir():
+        below.make_dirs(Below(directory, target.key.rpartition("/")[0]))
+        if _is_dir(target):
             raise FileExistsError(errno.EEXIST, "Directory exists", str(target))
     except FileExistsError as error:
         raise LocalError(f"{error.filename} is in the way of object {key!r}; move it away") from error
     return target
+
+
+def _is_dir(target: Below) -> bool:
+    """Whether a directory is in the place of an object; a link there is replaced."""
+    try:
+        return below.is_dir(target)
+    except NodeSymlinkError:
+        return False
 
 
 def _walk(source: Path, *, follow_symlinks: bool) -> Iterator[tuple[str, Path]]:

@@ -15,7 +15,8 @@ from uuid import uuid4
 
 from t9k.em import history, session
 from t9k.em.errors import Diverged, NotFound
-from t9k.em.local import forks, reentry
+from t9k.em.local import below, forks, reentry
+from t9k.em.local.below import Below
 from t9k.em.local.descent import THERE
 from t9k.em.local.files import write_atomic
 from t9k.em.local.layout import METADATA
@@ -232,9 +233,9 @@ class LocalNode(ABC):
         with self._locks.changing:
             for key, data in merge.files.items():
                 if data is None:
-                    (self._directory / key).unlink(missing_ok=True)
+                    below.remove(self._at(key))
                 else:
-                    write_atomic(self._directory / key, data)
+                    write_atomic(self._at(key), data)
             changed = {path: value for path, value in merge.metadata.items() if value is not merging.MISSING}
             self._adopt_metadata(changed)
             self._save_metadata()
@@ -336,6 +337,14 @@ class LocalNode(ABC):
         self._settle()
         return self._place
 
+    def _at(self, key: str) -> Below:
+        """A file in the local directory, which is made if there is none yet."""
+        return Below(self._directory, key)
+
+    def _seen_at(self, key: str) -> Below:
+        """A file to be read, from where it can be read now."""
+        return Below(self._place, key)
+
     def _settle(self, wanted: Path | None = None) -> None:
         """Make the local directory of one that was only looked at so far.
 
@@ -414,12 +423,12 @@ class LocalNode(ABC):
             is_look: Whether to take over what others have changed also if this object has changed nothing.
         """
         with self._locks.changing:
-            path, mine = self._directory / METADATA, self._metadata()
+            path, mine = self._at(METADATA), self._metadata()
             if self._shared.is_changed(mine):
                 with self._writing():
                     found = self._shared.write(path, mine, self._own_fields(mine))
             elif is_look:
-                found = self._shared.look(path, mine)
+                found = self._shared.look(path, mine, self._own_fields(mine))
             else:
                 return
             if found is not mine:

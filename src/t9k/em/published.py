@@ -122,10 +122,10 @@ class PublishedArtifact:
             return open_ranges(self.ranges(key))
         from tempfile import TemporaryDirectory  # noqa: PLC0415 - few need it
 
-        from t9k.em.references import fetch_reference  # noqa: PLC0415 - requests is slow to import
+        from t9k.em.references import fetch_reference, open_reference  # noqa: PLC0415 - requests is slow to import
 
         with TemporaryDirectory(prefix="em-reference-") as directory:  # an open file outlives its name
-            return fetch_reference(key, data, Path(directory)).open("rb")
+            return open_reference(fetch_reference(key, data, Path(directory)))
 
     def _entries(self) -> dict[str, FileEntry]:
         backend, node = self.find()

@@ -13,7 +13,8 @@ from t9k.em.containers import Params, held, take_over, upload_again
 from t9k.em.ending import failure, leaving
 from t9k.em.ending.status import COMPLETE, RUNNING
 from t9k.em.errors import InvalidInput, LocalError
-from t9k.em.local import layout, recorder, reentry
+from t9k.em.local import below, layout, recorder, reentry
+from t9k.em.local.files import write_all
 from t9k.em.local.layout import ERROR, HPARAMS, LOG
 from t9k.em.localnode import LocalNode
 from t9k.em.records import utc_text
@@ -58,6 +59,8 @@ class Recording(LocalNode):
     _live: LiveUpload | None
     _resumable: bool
     _is_copy: bool
+    _is_recorder: bool
+    """Whether this object says when the run ends; another one may log to it meanwhile."""
     _is_unsettled_told = False
     _pid: int
 
@@ -83,7 +86,7 @@ class Recording(LocalNode):
     @property
     def error(self) -> dict[str, Any]:
         """The exception that ended the run: `type`, `message` and `traceback`; {} when none did."""
-        return layout.read_mapping(self._place / ERROR, "error")
+        return layout.read_mapping(self._seen_at(ERROR), "error")
 
     # When the process leaves.
 
@@ -114,6 +117,7 @@ class Recording(LocalNode):
 
     def _begin(self) -> None:
         """This process records the run."""
+        self._is_recorder = True
         with contextlib.suppress(LocalError, OSError):  # what matters more tells of the disk
             recorder.note(self._directory)
         leaving.expect(self)
@@ -131,7 +135,7 @@ class Recording(LocalNode):
             if self.status != RUNNING:
                 self.status, self.end_timestamp = RUNNING, ""
                 try:
-                    (self._directory / ERROR).unlink(missing_ok=True)
+                    below.remove(self._at(ERROR))
                     self._save_metadata()
                 except (LocalError, OSError) as error:
                     tell(f"the run {self.name!r} goes on, but on the disk it still has ended: {error}", 5)
@@ -191,6 +195,8 @@ class Recording(LocalNode):
         if not self._can_settle():
             self._stop_capture()
             return
+        with contextlib.suppress(InvalidInput, LocalError, OSError):  # which is told when it is written
+            self._save_metadata(is_look=True)
         with self._locks.changing:
             self._resumable = False
             if self.status == RUNNING:
@@ -212,8 +218,8 @@ class Recording(LocalNode):
             self._save_metadata,
         ]
         faults = [fault for step in steps if (fault := _fault_of(step)) is not None]
-        invalid = [fault for fault in faults if isinstance(fault, InvalidInput)]
-        others = [str(fault) for fault in faults if not isinstance(fault, InvalidInput)]
+        invalid = [fault for fault in faults if not isinstance(fault, (LocalError, OSError))]
+        others = [str(fault) for fault in faults if isinstance(fault, (LocalError, OSError))]
         if others:
             tell(
                 f"the run {self.name!r} could not be finished completely: {'; '.join(others)}. What is kept of it is in "
@@ -233,17 +239,15 @@ class Recording(LocalNode):
         if error is None or failure.status_of(error) != self.status or self.status not in failure.WITH_ERROR:
             return
         kept = failure.described(error)
-        layout.write_mapping(self._directory / ERROR, kept)
-        log = self._directory / LOG
+        layout.write_mapping(self._at(ERROR), kept)
         last = str(kept["traceback"]).rstrip("\n").rpartition("\n")[2].encode()
-        with log.open("a+b") as file:
-            size = file.tell()
+        with below.stream(self._at(LOG), os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
+            size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL_BYTES))
             tail = file.read()
             if last not in tail:  # else the interpreter has shown it already
                 newline = "" if not tail or tail.endswith(b"\n") else "\n"
-                file.write(f"{newline}{kept['traceback']}".encode())
-        log.chmod(0o600)
+                write_all(file.fileno(), f"{newline}{kept['traceback']}".encode())
 
     def _save_hparams(self, _: Mapping[str, Any]) -> None:
         """What `Params` calls after every change."""
@@ -266,7 +270,7 @@ class Recording(LocalNode):
         """Writes the hyperparameters as `_save_metadata` writes the metadata."""
         params = self._hparams
         with held(params):  # what is older never replaces what is newer
-            path, mine = self._directory / HPARAMS, params.as_dict()
+            path, mine = self._at(HPARAMS), params.as_dict()
             if self._shared_hparams.is_changed(mine):
                 with self._writing():
                     found = self._shared_hparams.write(path, mine)

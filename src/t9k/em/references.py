@@ -6,6 +6,7 @@ A URI may have been written by somebody else, and a server may redirect anywhere
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import stat
 import time
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -27,11 +28,14 @@ from t9k.em.errors import (
     InvalidInput,
     InvalidKey,
     InvalidURI,
+    NodeSymlinkError,
     NotFound,
     SourceChanged,
 )
+from t9k.em.local import below
+from t9k.em.local.below import Below
 from t9k.em.local.disk import explained
-from t9k.em.local.files import make_safe_parents, replacing, write_all
+from t9k.em.local.files import replacing, write_all
 from t9k.em.local.layout import PRIVATE
 from t9k.em.names import check_key
 from t9k.em.records import CHUNK_BYTES, utc_text
@@ -95,7 +99,7 @@ def describe(uri: str) -> dict[str, Any]:
     return {}
 
 
-def fetch_reference(key: str, data: Mapping[str, Any], directory: Path) -> Path:
+def fetch_reference(key: str, data: Mapping[str, Any], directory: Path) -> Path | Below:
     """Gives a local file with what a reference refers to.
 
     A file is given where it is; what a web server has is downloaded once, in the version that was recorded.
@@ -123,11 +127,24 @@ def fetch_reference(key: str, data: Mapping[str, Any], directory: Path) -> Path:
             f"object {key!r} is a reference of the scheme {scheme!r}, which is not fetched here; open its uri with fsspec"
         )
     name = check_key(key).rpartition("/")[2]
-    target = directory / PRIVATE / "references" / hashlib.sha256(uri.encode()).hexdigest() / name
-    make_safe_parents(directory, target)
-    if not (target.is_file() and not target.is_symlink()):
-        _download(key, data, target)
-    return target
+    place = Below(directory, f"{PRIVATE}/references/{hashlib.sha256(uri.encode()).hexdigest()}")
+    below.make_dirs(place)
+    if not _is_downloaded(place / name):
+        _download(key, data, place / name)
+    return place / name
+
+
+def open_reference(path: Path | Below) -> BinaryIO:
+    """Open what `fetch_reference` gave, for reading."""
+    return io.BufferedReader(below.stream(path)) if isinstance(path, Below) else path.open("rb")
+
+
+def _is_downloaded(target: Below) -> bool:
+    """Whether a file is there; a link in its place is replaced."""
+    try:
+        return below.is_file(target)
+    except NodeSymlinkError:
+        return False
 
 
 # Files.
@@ -194,7 +211,7 @@ def _announced_size(response: requests.Response) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_SIZE_DIGITS else None
 
 
-def _download(key: str, data: Mapping[str, Any], target: Path) -> None:
+def _download(key: str, data: Mapping[str, Any], target: Below) -> None:
     try:
         _fetch(key, data, target)
     except (requests.RequestException, HTTPError, UnicodeError) as error:
@@ -208,7 +225,7 @@ def _download(key: str, data: Mapping[str, Any], target: Path) -> None:
     )
 
 
-def _fetch(key: str, data: Mapping[str, Any], target: Path) -> None:
+def _fetch(key: str, data: Mapping[str, Any], target: Below) -> None:
     private = web.PrivateHosts.from_environment()
     with closing(web.request("GET", data["uri"], timeout_s=lambda: GET_TIMEOUT_S, private=private)) as response:
         _check_status(key, response)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -18,8 +17,9 @@ from t9k.em.ending.leaving import check_timeout
 from t9k.em.ending.status import RUNNING, check_end
 from t9k.em.errors import Diverged, InvalidMetric, LocalError, NotALocalNode, NotFound
 from t9k.em.live.following import GrowingFile
-from t9k.em.local import layout, reentry
-from t9k.em.local.files import append_all, make_private_dir
+from t9k.em.local import below, layout, reentry
+from t9k.em.local.below import Below
+from t9k.em.local.files import append_all
 from t9k.em.local.layout import DIFF, ERROR, GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, PACKAGES, PLATFORM
 from t9k.em.local.metriccalls import MISSING, corrected
 from t9k.em.local.metricfiles import MetricFiles, encode_all
@@ -119,7 +119,7 @@ class Run(Recording):
         run = cls.__new__(cls)
         with layout.understanding(directory):
             run._take(layout.read_metadata(directory, RUN))  # noqa: SLF001 - of this class
-            run._hparams = Params(run._save_hparams, layout.read_mapping(directory / HPARAMS, "hyperparameters"))  # noqa: SLF001 - of this class
+            run._hparams = Params(run._save_hparams, layout.read_mapping(Below(directory, HPARAMS), "hyperparameters"))  # noqa: SLF001 - of this class
             run._attach(directory)  # noqa: SLF001 - of this class
         run._shared.base = run._metadata()  # noqa: SLF001 - of this class
         run._shared_hparams.base = run._hparams.as_dict()  # noqa: SLF001 - of this class
@@ -212,13 +212,13 @@ class Run(Recording):
     def platform(self) -> dict[str, Any]:
         """Platform information of the Run: the machine, the user, the command line, and the ML packages in use."""
         self._wait()
-        return layout.read_mapping(self._place / PLATFORM, "platform information")
+        return layout.read_mapping(self._seen_at(PLATFORM), "platform information")
 
     @property
     def git(self) -> dict[str, Any]:
         """Git information of the Run: repository, branch, commit, whether dirty, untracked files, entry point; {} outside of one."""
         self._wait()
-        return layout.read_mapping(self._place / GIT, "git information")
+        return layout.read_mapping(self._seen_at(GIT), "git information")
 
     # Recording.
 
@@ -465,20 +465,20 @@ class Run(Recording):
         metadata = self._metadata()
         associations = metadata.pop("associations")
         marked = {side: [record.get("id", record) for record in associations[side]] for side in associations}
-        files = [artifact.directory / INDEX for artifact in list(self._artifacts.values())]
-        changed = [path.stat().st_mtime_ns for path in files if path.is_file()]
+        files = [Below(artifact.directory, INDEX) for artifact in list(self._artifacts.values())]
+        changed = [found.st_mtime_ns for path in files if (found := below.status(path)) is not None]
         return metadata, marked, self._hparams.as_dict(), changed, self._replaced
 
     def growing(self) -> list[GrowingFile]:
         """The files that are appended to, with how far they reach by now."""
         found = []
         for name in self._metrics.names().values():
-            path = self._directory / METRICS / name
-            with contextlib.suppress(FileNotFoundError):  # all metrics are being replaced
-                found.append(GrowingFile(key=f"{METRICS}/{name}", path=path, end=path.stat().st_size))
-        log = self._directory / LOG
-        if log.is_file():
-            found.append(GrowingFile(key=LOG, path=log, end=self._finished_output(log)))
+            key = f"{METRICS}/{name}"
+            status = below.status(self._at(key))
+            if status is not None:  # else all metrics are being replaced
+                found.append(GrowingFile(key=key, path=self._at(key), end=status.st_size))
+        if below.is_file(self._at(LOG)):
+            found.append(GrowingFile(key=LOG, path=self._at(LOG), end=self._finished_output()))
         return found
 
     def sync(self) -> None:
@@ -491,9 +491,10 @@ class Run(Recording):
 
     # Inside.
 
-    def _finished_output(self, log: Path) -> int:
+    def _finished_output(self) -> int:
         """How many bytes of the log never change any more: its last lines are written anew while they are printed."""
-        size = log.stat().st_size
+        status = below.status(self._at(LOG))
+        size = 0 if status is None else status.st_size
         return size if self._capture is None else min(size, self._capture.finished_output(size))
 
     def _take(self, metadata: Mapping[str, Any]) -> None:
@@ -510,9 +511,9 @@ class Run(Recording):
         self._open_metrics()
 
     def _open_metrics(self) -> None:
-        index = layout.read_mapping(self._place / INDEX, "index")
+        index = layout.read_mapping(self._seen_at(INDEX), "index")
         types = mapping_of(index.get("metrics") or {}, "metrics of the index")
-        self._metrics = MetricFiles(self._place / METRICS, types, self._save_index)
+        self._metrics = MetricFiles(self._seen_at(METRICS), types, self._save_index)
 
     def _attach(self, directory: Path) -> None:
         super()._attach(directory)
@@ -524,6 +525,7 @@ class Run(Recording):
         self._system = None
         self._resumable = False
         self._is_copy = False
+        self._is_recorder = False
         self._replaced = 0
         self.destination = None
         self._uploaded = None
@@ -539,14 +541,14 @@ class Run(Recording):
         }
 
     def _save(self, *, platform: Mapping[str, Any], git: Mapping[str, Any]) -> None:
-        make_private_dir(self._directory / METRICS, exist_ok=True, durable=False)  # as durable as the index, below
+        below.make_dirs(self._at(METRICS), durable=False)  # as durable as the index, below
         self._save_metadata()
         self._write_hparams()
         for name, data in ((PLATFORM, platform), (GIT, git)):
             if data:
-                layout.write_mapping(self._directory / name, dict(data))
+                layout.write_mapping(self._at(name), dict(data))
             else:
-                (self._directory / name).unlink(missing_ok=True)
+                below.remove(self._at(name))
         self._save_index()
 
     def _hparams_now(self) -> dict[str, Any]:
@@ -582,8 +584,8 @@ class Run(Recording):
 
     def _own_fields(self, mine: Mapping[str, Any]) -> dict[str, Any]:
         """Whether the run goes on is known by the process that records it, whatever others wrote."""
-        is_recorder = self.status == RUNNING and not self._resumable and not self._is_guest
-        return {name: mine[name] for name in ("status", "end_timestamp")} if is_recorder else {}
+        is_own = self._is_recorder and self.status == RUNNING and not self._is_guest
+        return {name: mine[name] for name in ("status", "end_timestamp")} if is_own else {}
 
     def _take_over(self, mine: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         sides = {side: list(records) for side, records in found["associations"].items()}
@@ -605,12 +607,12 @@ class Run(Recording):
     def _save_index(self) -> None:
         with self._writing():  # so that the one written last names every file
             self._learn_types()
-            layout.write_mapping(self._place / INDEX, self._index())
+            layout.write_mapping(self._seen_at(INDEX), self._index())
 
     def _learn_types(self) -> None:
         """Takes over the types that others have logged and whose files do not tell them."""
         if not self._is_new and self._metrics.has_unknown():
-            types = layout.read_mapping(self._place / INDEX, "index").get("metrics")
+            types = layout.read_mapping(self._seen_at(INDEX), "index").get("metrics")
             self._metrics.learn(types if isinstance(types, dict) else {})
 
     def _wait(self) -> None:
@@ -743,14 +745,13 @@ class Run(Recording):
             HPARAMS: Body.of(dump(self._hparams.as_dict())),
         }
         for name in (PLATFORM, GIT, PACKAGES, DIFF, ERROR):
-            path = self._directory / name
-            if path.is_file():
-                bodies[name] = Body.of(path.read_bytes())
+            if below.is_file(self._at(name)):
+                bodies[name] = Body.of(below.read(self._at(name)))
         for name in self._metrics.names().values():
-            bodies[f"{METRICS}/{name}"] = growing_body(self._directory / METRICS / name, whole_lines=True)
-        log = self._directory / LOG
-        if log.is_file():
-            bodies[LOG] = growing_body(log, whole_lines=False, end=self._finished_output(log))
+            key = f"{METRICS}/{name}"
+            bodies[key] = growing_body(self._at(key), whole_lines=True)
+        if below.is_file(self._at(LOG)):
+            bodies[LOG] = growing_body(self._at(LOG), whole_lines=False, end=self._finished_output())
         return bodies
 
 

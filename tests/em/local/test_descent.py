@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from t9k.em.errors import NodeSymlinkError
 from t9k.em.local.descent import BEGAN, THERE, Descent
 from t9k.em.names import new_op
 from t9k.em.wire import MOST_ANCESTORS
@@ -55,13 +56,15 @@ def test_a_link_in_its_place_is_not_followed(tmp_path):
     (tmp_path / ".em").mkdir()
     (tmp_path / "target").write_text("mine")
     (tmp_path / ".em" / "ancestors").symlink_to(tmp_path / "target")
-    with pytest.raises(OSError):
+    with pytest.raises(NodeSymlinkError, match="remove the link"):
         Descent(tmp_path).note(THERE, new_op(), HERE)
     assert (tmp_path / "target").read_text() == "mine"
 
 
 def test_of_very_many_those_are_told_that_may_be_the_newest(tmp_path):
     descent, published, lines = Descent(tmp_path), new_op(), []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
     place, other = (_place(tmp_path / name, target) for name, target in (("a", HERE), ("b", ELSEWHERE)))
     lines += [f"there {new_op()} {place}" for _ in range(3000)]
     lines += [f"there {new_op()} {other}" for _ in range(3000)]

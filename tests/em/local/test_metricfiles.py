@@ -10,6 +10,7 @@ import pytest
 
 from t9k.em.errors import InvalidMetric
 from t9k.em.local import metrics
+from t9k.em.local.below import Below
 from t9k.em.local.metricfiles import MetricFiles
 
 
@@ -30,7 +31,7 @@ def news() -> list[str]:
 
 @pytest.fixture
 def files(directory, news):
-    made = MetricFiles(directory, (), lambda: news.append("new"))
+    made = MetricFiles(Below(directory.parent, directory.name), (), lambda: news.append("new"))
     yield made
     made.close()
 
@@ -49,7 +50,7 @@ def test_a_file_is_made_and_announced_once_for_each_type(files, directory, news)
 
 
 def test_is_empty_without_a_directory(tmp_path):
-    files = MetricFiles(tmp_path / "missing", (), lambda: None)
+    files = MetricFiles(Below(tmp_path, "missing"), (), lambda: None)
     assert files.names() == {}
     assert files.read() == {}
 
@@ -58,8 +59,10 @@ def test_a_type_too_long_for_a_file_name_is_known_from_the_index(files, director
     kind = "x" * 1000
     files.append(kind, line())
     [name] = [path.name for path in directory.iterdir()]
-    assert MetricFiles(directory, [kind], lambda: None).names() == {kind: name}
-    assert MetricFiles(directory, [], lambda: None).names() == {name.removesuffix(".yaml"): name}
+    assert MetricFiles(Below(directory.parent, directory.name), [kind], lambda: None).names() == {kind: name}
+    assert MetricFiles(Below(directory.parent, directory.name), [], lambda: None).names() == {
+        name.removesuffix(".yaml"): name
+    }
 
 
 def test_goes_on_after_it_was_closed(files):
@@ -106,7 +109,7 @@ def test_all_can_be_replaced(files, news):
 
 def test_threads_that_begin_types_at_once_announce_each_before_the_last_is_told(directory):
     told: list[set[str]] = []
-    files = MetricFiles(directory, (), lambda: told.append(set(files.names())))
+    files = MetricFiles(Below(directory.parent, directory.name), (), lambda: told.append(set(files.names())))
     start = threading.Barrier(8)
 
     def work(worker: int) -> None:

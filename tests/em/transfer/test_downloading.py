@@ -137,7 +137,7 @@ def test_links_on_the_way_are_refused(backend, node, target, tmp_path, place):
 def test_a_link_in_place_of_the_file_is_refused(backend, node, target, tmp_path, leads):
     (tmp_path / "there").write_bytes(b"keep")
     (target / "a").symlink_to(tmp_path / leads)
-    with pytest.raises(SymlinkError, match="remove it"):
+    with pytest.raises(SymlinkError, match="remove the link"):
         download_files(backend, node, target, keys=["a"])
     assert (tmp_path / "there").read_bytes() == b"keep"
     assert not (tmp_path / "missing").exists()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from t9k.em import settings
 from t9k.em.capture.output import Output, OutputLog
 from t9k.em.errors import LocalError
+from t9k.em.local.below import Below
 from t9k.em.local.layout import DIFF, GIT, LOG, PACKAGES, PLATFORM, write_mapping, write_text
 from t9k.em.telling import tell
 
@@ -54,10 +55,12 @@ class Capture:
         self.start_output(directory)
         command, working_directory = list(sys.orig_argv or sys.argv), _working_directory()
         self._machine = Background(
-            _writing(lambda: _platform(command, working_directory), directory / PLATFORM),
-            then=lambda _: _write_packages(directory / PACKAGES),
+            _writing(lambda: _platform(command, working_directory), Below(directory, PLATFORM)),
+            then=lambda _: _write_packages(Below(directory, PACKAGES)),
         )
-        repository = Background(_writing(_git, directory / GIT), then=lambda git: _write_changes(git, directory / DIFF))
+        repository = Background(
+            _writing(_git, Below(directory, GIT)), then=lambda git: _write_changes(git, Below(directory, DIFF))
+        )
         self._collectors = [self._machine, repository]
 
     def start_output(self, directory: Path) -> None:
@@ -100,7 +103,7 @@ class Capture:
             if not machine:
                 return
             try:
-                write_mapping(self._directory / PLATFORM, {**machine, "packages": _packages()})
+                write_mapping(Below(self._directory, PLATFORM), {**machine, "packages": _packages()})
             except (LocalError, OSError) as error:
                 tell(f"the packages of the run were not written: {error}; the rest of it is kept", 5)
 
@@ -168,7 +171,7 @@ def _packages() -> dict[str, str]:
         return platform.versions()
 
 
-def _write_packages(path: Path) -> None:
+def _write_packages(path: Below) -> None:
     with _imports.lock:
         from t9k.em.capture import installed  # noqa: PLC0415 - likewise
 
@@ -183,7 +186,7 @@ def _git() -> dict[str, Any]:
     return git.collect(timeout_s=GIT_TIMEOUT_S)
 
 
-def _write_changes(git: dict[str, Any], path: Path) -> None:
+def _write_changes(git: dict[str, Any], path: Below) -> None:
     if not settings.captures_diff():
         return
     with _imports.lock:
@@ -194,7 +197,7 @@ def _write_changes(git: dict[str, Any], path: Path) -> None:
         write_text(path, patch)
 
 
-def _writing(collect: Callable[[], dict[str, Any]], path: Path) -> Callable[[], dict[str, Any]]:
+def _writing(collect: Callable[[], dict[str, Any]], path: Below) -> Callable[[], dict[str, Any]]:
     def collect_and_write() -> dict[str, Any]:
         data = collect()
         if data:

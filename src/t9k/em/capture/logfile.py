@@ -9,10 +9,11 @@ from collections import deque
 from pathlib import Path
 
 from t9k.em.capture.terminal import MOST_ROWS, Screen
+from t9k.em.local.below import open_file
 
 STREAMS = ("stdout", "stderr")
 
-_FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0)
+_FLAGS = os.O_RDWR
 
 
 class LogFile:
@@ -29,6 +30,7 @@ class LogFile:
         path: The file (0600), appended to if it exists; its directory must exist.
 
     Raises:
+        LocalError: It is a link, or no regular file.
         OSError: It cannot be opened.
     """
 
@@ -37,7 +39,7 @@ class LogFile:
         self._past: deque[tuple[str, bytes]] = deque(maxlen=MOST_ROWS)  # stream, row with its newline
         self._path = path
         self.written = time.monotonic()
-        self.fd = os.open(path, _FLAGS | os.O_CREAT, 0o600)
+        self.fd = open_file(path, _FLAGS | os.O_CREAT)
         self._end = self._committed = os.fstat(self.fd).st_size
         try:
             if self._end and os.pread(self.fd, 1, self._end - 1) != b"\n":
@@ -50,9 +52,10 @@ class LogFile:
         """Open the file again after `close`.
 
         Raises:
+            LocalError: A link is in its place.
             OSError: It is gone, or cannot be opened.
         """
-        self.fd = os.open(self._path, _FLAGS)
+        self.fd = open_file(self._path, _FLAGS)
 
     def keep(self, stream: str, text: str) -> None:
         """Take text that was printed.

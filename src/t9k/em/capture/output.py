@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from t9k.em.capture import streams
 from t9k.em.capture.logfile import LogFile
-from t9k.em.errors import InvalidInput
+from t9k.em.errors import InvalidInput, LocalError
 from t9k.em.local import forks, openfiles
 from t9k.em.telling import tell
 
@@ -104,7 +104,7 @@ class OutputLog:
                     openfiles.make_room()
                     self._file = LogFile(self.path)
                     openfiles.opened(self._file.fd, self)
-            except OSError as error:
+            except (LocalError, OSError) as error:
                 self._give_up(error)
                 return
             forks.watch(self)
@@ -186,17 +186,18 @@ class OutputLog:
             try:
                 while self._queue:
                     self._keep(*self._queue.popleft())
-            except OSError as error:
+            except (LocalError, OSError) as error:
                 self._give_up(error)
             finally:
                 self._writing = False
                 if self._is_ending:
                     self._close()
 
-    def _give_up(self, error: OSError) -> None:
+    def _give_up(self, error: LocalError | OSError) -> None:
         self._close()
         self._queue.clear()
-        tell(f"{self.path}: the output of the run is not kept any more: {error.strerror}; the run goes on", 7)
+        reason = f"{self.path}: {error.strerror}" if isinstance(error, OSError) else error
+        tell(f"the output of the run is not kept any more, and the run goes on: {reason}", 7)
 
     def forget_parent(self) -> None:
         """See `t9k.em.local.forks`: the parent goes on writing this file, at offsets that only it knows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import selectors
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from t9k.em.capture.logfile import LogFile
+from t9k.em.errors import NodeSymlinkError
 
 PIECE_BYTES = 1 << 16
 
@@ -26,7 +28,7 @@ def main(log: str, channels: Sequence[tuple[int, str, int]], control: int) -> No
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # it ends with those who print
-    with socket.socket(fileno=control) as asked:
+    with socket.socket(fileno=control) as asked, contextlib.suppress(NodeSymlinkError):  # of which the run itself tells
         _Passing(Path(log), channels, asked).run()
 
 

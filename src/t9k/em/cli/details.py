@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,8 @@ from t9k.em.cli.apart import differing, short
 from t9k.em.cli.output import text
 from t9k.em.cli.text import flatten, number
 from t9k.em.errors import EMError
-from t9k.em.local import layout
+from t9k.em.local import below, layout
+from t9k.em.local.below import Below
 from t9k.em.records import RUN, Node, parse_utc
 from t9k.em.transfer.parallel import in_parallel
 
@@ -86,11 +88,14 @@ def details_here(directory: Path) -> Details:
     """Read what a list shows of a local run; what cannot be read is left out, and `em show` says why."""
     hparams: Mapping[str, Any] = {}
     with suppress(EMError, OSError):
-        hparams = flatten(layout.read_mapping(directory / layout.HPARAMS, "hyperparameters"))
+        hparams = flatten(layout.read_mapping(Below(directory, layout.HPARAMS), "hyperparameters"))
     last: dict[tuple[str, str], Any] = {}
-    for path in sorted((directory / layout.METRICS).glob("*")):
-        with suppress(OSError):
-            last |= {(unquote(path.stem), name): value for name, value in _last_values(_tail(path)).items()}
+    with suppress(EMError, OSError):
+        for name in sorted(below.names(Below(directory, layout.METRICS))):
+            with suppress(EMError, OSError):
+                tail = _tail(Below(directory, f"{layout.METRICS}/{name}"))
+                kind = unquote(Path(name).stem)
+                last |= {(kind, metric): value for metric, value in _last_values(tail).items()}
     return Details(hparams=hparams, last=last)
 
 
@@ -168,9 +173,9 @@ def _fetch(backend: Backend, node: Node) -> Details:
     return Details()
 
 
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+def _tail(path: Below) -> bytes:
+    with below.stream(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
         return file.read(_TAIL_BYTES)
 
 

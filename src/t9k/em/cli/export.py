@@ -21,6 +21,7 @@ from t9k.em.cli.output import note
 from t9k.em.cli.several import expand
 from t9k.em.cli.text import clean
 from t9k.em.errors import InvalidInput, NotFound, RecoveredDataWarning
+from t9k.em.local.below import Below
 from t9k.em.local.layout import check_local
 from t9k.em.typos import did_you_mean
 
@@ -66,7 +67,7 @@ def _form_of(output: str | None) -> str:
 
 
 @contextlib.contextmanager
-def _metric_files(place: str, kind: str | None) -> Iterator[Mapping[str, Path]]:
+def _metric_files(place: str, kind: str | None) -> Iterator[Mapping[str, Below]]:
     from t9k.em.cli.views import metric_paths
     from t9k.em.local.metrictypes import canonical_type
 
@@ -80,7 +81,7 @@ def _metric_files(place: str, kind: str | None) -> Iterator[Mapping[str, Path]]:
         yield wanted
 
 
-_Runs = Mapping[str, Mapping[str, Path]]
+_Runs = Mapping[str, Mapping[str, Below]]
 """Metrics files by type, of each run by its place."""
 
 

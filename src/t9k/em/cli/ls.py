@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from t9k.em.cli.progress import waiting
 from t9k.em.cli.silence import WHAT_TO_DO, silent
 from t9k.em.cli.text import clean, size, when
 from t9k.em.ending.status import RUNNING
-from t9k.em.errors import CorruptLocalData
-from t9k.em.local import layout, recorder
+from t9k.em.errors import CorruptLocalData, NodeSymlinkError
+from t9k.em.local import below, layout, recorder
+from t9k.em.local.below import Below
 from t9k.em.names import split_version
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
 
@@ -85,8 +87,8 @@ class Entry:
     def read(cls, directory: Path) -> Entry:
         """Reads the metadata of a directory."""
         try:
-            metadata = layout.read_mapping(directory / layout.METADATA, "metadata")
-        except CorruptLocalData as error:
+            metadata = layout.read_mapping(Below(directory, layout.METADATA), "metadata")
+        except (CorruptLocalData, NodeSymlinkError) as error:
             return cls(directory=directory, metadata={}, problem=str(error))
         known = metadata.get("type") in (RUN, ARTIFACT)
         return cls(directory=directory, metadata=metadata, problem="" if known else "neither a run nor an artifact")
@@ -122,12 +124,16 @@ class Entry:
 
 def disk_usage(directory: Path) -> int:
     """Size of the files of a local node in bytes, without those that concern the copy only."""
-    return sum(path.stat().st_size for path in _files(directory))
+    return sum(size for _, size in _files(directory))
 
 
-def _files(directory: Path) -> list[Path]:
-    found = sorted(directory.rglob("*"))
-    return [path for path in found if path.is_file() and path.relative_to(directory).parts[0] != layout.PRIVATE]
+def _files(directory: Path) -> list[tuple[str, int]]:
+    """The files of a local node by key, with their sizes; links are left out, for they are never uploaded."""
+    return [
+        (path.key, status.st_size)
+        for path, status in below.walk(directory)
+        if stat.S_ISREG(status.st_mode) and path.key.partition("/")[0] != layout.PRIVATE
+    ]
 
 
 # Local.
@@ -152,8 +158,8 @@ def _print_local(entries: Sequence[Entry], *, long: bool, as_tree: bool) -> None
             parent = trees.setdefault(entry.directory.parent, tree(entry.directory.parent))
             branch = parent.add(_label(entry.directory.name, entry.kind))
             if long:
-                for path in _files(entry.directory):
-                    branch.add(text(f"{path.relative_to(entry.directory)}  {size(path.stat().st_size)}"))
+                for key, size_bytes in _files(entry.directory):
+                    branch.add(text(f"{key}  {size(size_bytes)}"))
         for made in trees.values():
             console().print(made)
     elif long:

@@ -15,7 +15,15 @@ from t9k.em import session
 from t9k.em.backend import TellsState
 from t9k.em.cli.guessing import Word
 from t9k.em.cli.text import count
-from t9k.em.errors import CorruptLocalData, InvalidInput, InvalidURI, NotALocalNode, NotFound, NotLoggedIn
+from t9k.em.errors import (
+    CorruptLocalData,
+    InvalidInput,
+    InvalidURI,
+    NodeSymlinkError,
+    NotALocalNode,
+    NotFound,
+    NotLoggedIn,
+)
 from t9k.em.local import layout
 from t9k.em.names import STRATEGIES
 from t9k.em.nesting import meant_inside
@@ -142,7 +150,7 @@ def kind_of(directory: Path) -> str | None:
     """Whether a local directory is a run or an artifact; None for a damaged one."""
     try:
         return layout.kind_of(directory)
-    except CorruptLocalData:
+    except (CorruptLocalData, NodeSymlinkError):
         return None
 
 
@@ -274,4 +282,4 @@ def _not_local(place: str) -> NotALocalNode:
 
 
 def _is_node(directory: Path) -> bool:
-    return (directory / layout.METADATA).is_file()
+    return layout.is_node(directory)

@@ -14,7 +14,8 @@ from attrs import define, field
 
 from t9k.em.cli.places import counted, local_node, local_nodes, located, node_at, node_called, node_uri
 from t9k.em.errors import EMError, InvalidInput, RecoveredDataWarning
-from t9k.em.local import layout, metrics, objects
+from t9k.em.local import below, layout, metrics, objects
+from t9k.em.local.below import Below
 from t9k.em.local.metricfiles import MetricFiles
 from t9k.em.local.state import LocalState
 from t9k.em.names import split_version
@@ -111,7 +112,7 @@ def _local_directory(place: str, *, hint: bool = False) -> Path | None:
 
 
 @contextmanager
-def metric_paths(place: str) -> Iterator[dict[str, Path]]:
+def metric_paths(place: str) -> Iterator[dict[str, Below]]:
     """The metrics files of a run by type, 'train', 'val' and 'test' first; fetched, they stay as long as the context.
 
     Args:
@@ -135,7 +136,7 @@ def metric_paths(place: str) -> Iterator[dict[str, Path]]:
             kind = layout.kind_of(directory) or ""
         if kind == ARTIFACT:
             raise InvalidInput(f"{place} is an artifact; only runs have metrics")
-        yield {kind: directory / layout.METRICS / name for kind, name in _sorted(_metric_files(directory))}
+        yield {kind: Below(directory, f"{layout.METRICS}/{name}") for kind, name in _sorted(_metric_files(directory))}
 
 
 def look_at_local(directory: Path) -> View:
@@ -146,13 +147,13 @@ def look_at_local(directory: Path) -> View:
     """
     view = View(place=str(directory), kind=RUN)
     with _noting_recovery(view):
-        view.metadata = view.read(lambda: layout.read_mapping(directory / layout.METADATA, "metadata"), {})
+        view.metadata = view.read(lambda: layout.read_mapping(Below(directory, layout.METADATA), "metadata"), {})
         view.kind = _kind(view, directory)
         if view.kind == RUN:
             _read_run(view, directory)
         else:
-            index = directory / layout.INDEX
-            view.objects = view.read(lambda: objects.decode(index.read_bytes(), str(index)), {})
+            index = Below(directory, layout.INDEX)
+            view.objects = view.read(lambda: objects.decode(below.read(index), str(index)), {})
         remote: object = view.read(lambda: LocalState(directory).get("remote", []), None)
         view.history = [entry for entry in remote if isinstance(entry, dict)] if isinstance(remote, list) else []
     return view
@@ -202,19 +203,25 @@ def _kind(view: View, directory: Path) -> str:
         return str(kind)
     if view.metadata:
         view.problems.append(f"{directory / layout.METADATA} does not say whether this is a run or an artifact")
-    return ARTIFACT if (directory / layout.OBJECTS).is_dir() else RUN
+    objects_there = Below(directory, layout.OBJECTS)
+    return ARTIFACT if view.read(lambda: below.is_dir(objects_there), default=False) else RUN
 
 
 def _read_run(view: View, directory: Path) -> None:
-    view.hparams = view.read(lambda: layout.read_mapping(directory / layout.HPARAMS, "hyperparameters"), {})
-    view.platform = view.read(lambda: layout.read_mapping(directory / layout.PLATFORM, "platform information"), {})
-    view.git = view.read(lambda: layout.read_mapping(directory / layout.GIT, "git information"), {})
-    view.sizes = {name: (directory / name).stat().st_size for name in _NOT_SHOWN if (directory / name).is_file()}
-    view.error = view.read(lambda: layout.read_mapping(directory / layout.ERROR, "error"), {})
+    view.hparams = view.read(lambda: layout.read_mapping(Below(directory, layout.HPARAMS), "hyperparameters"), {})
+    view.platform = view.read(
+        lambda: layout.read_mapping(Below(directory, layout.PLATFORM), "platform information"), {}
+    )
+    view.git = view.read(lambda: layout.read_mapping(Below(directory, layout.GIT), "git information"), {})
+    for name in _NOT_SHOWN:
+        status = view.read(partial(below.status, Below(directory, name)), None)
+        if status is not None:
+            view.sizes[name] = status.st_size
+    view.error = view.read(lambda: layout.read_mapping(Below(directory, layout.ERROR), "error"), {})
     known: dict[str, str] = {}
     found = view.read(lambda: _metric_files(directory), known)
     for kind, name in _sorted(found):
-        view.metrics[kind] = view.read(partial(metrics.read, directory / layout.METRICS / name), [])
+        view.metrics[kind] = view.read(partial(metrics.read, Below(directory, f"{layout.METRICS}/{name}")), [])
 
 
 def _sorted(files: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -222,8 +229,8 @@ def _sorted(files: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _metric_files(directory: Path) -> dict[str, str]:
-    types = layout.read_mapping(directory / layout.INDEX, "index").get("metrics")
-    files = MetricFiles(directory / layout.METRICS, types if isinstance(types, dict) else {}, lambda: None)
+    types = layout.read_mapping(Below(directory, layout.INDEX), "index").get("metrics")
+    files = MetricFiles(Below(directory, layout.METRICS), types if isinstance(types, dict) else {}, lambda: None)
     return files.names()
 
 

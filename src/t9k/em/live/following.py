@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import define, frozen
+
+from t9k.em.local.below import AnyPath, stream
 
 if TYPE_CHECKING:
     from t9k.em.backend import Grows
@@ -33,7 +34,7 @@ class GrowingFile:
     """
 
     key: str
-    path: Path
+    path: AnyPath
     end: int
 
 
@@ -126,9 +127,9 @@ class Follower:
         return self._sent.setdefault(file.key, _Sent(0, 0))
 
 
-def _lines(path: Path, start: int, end: int) -> bytes:
+def _lines(path: AnyPath, start: int, end: int) -> bytes:
     """The bytes of a file from `start` up to the end of the last line that ends before `end`; of a longer line a part."""
-    with path.open("rb", buffering=0) as file:
+    with stream(path) as file:
         file.seek(start)
         data = b""
         while len(data) < end - start and (more := file.read(end - start - len(data))):

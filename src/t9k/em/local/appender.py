@@ -15,12 +15,12 @@ import time
 import weakref
 from _thread import start_new_thread
 from collections.abc import Iterator
-from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from t9k.em.errors import RecoveredDataWarning
+from t9k.em.errors import LocalError, RecoveredDataWarning
 from t9k.em.local import forks, openfiles, reentry
-from t9k.em.local.disk import explain, explained, sync_dir
+from t9k.em.local.below import AnyPath, open_file, status, sync_parent
+from t9k.em.local.disk import explain, explained
 from t9k.em.local.shortwrite import LONGEST_BYTES, short_write
 from t9k.em.telling import tell
 
@@ -56,7 +56,7 @@ class LineAppender:
         path: The file; its directory must exist, the file need not.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self.path = path
         self._closed = False
         self._fd = -1
@@ -226,7 +226,10 @@ class LineAppender:
 
     def _duplicate(self) -> int:
         try:
-            return os.dup(self._fd) if self._fd >= 0 else os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            return os.dup(self._fd) if self._fd >= 0 else open_file(self.path, os.O_RDWR)
+        except LocalError as error:
+            self._failure = OSError(errno.EIO, str(error))
+            return -1
         except OSError as error:
             self._failure = _deleted(self.path) if isinstance(error, FileNotFoundError) else error
             return -1
@@ -248,12 +251,12 @@ class LineAppender:
             raise ValueError(f"{self.path} is closed")
         openfiles.make_room()
         with explained("open", self.path):
-            created = not self.path.exists()
-            fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+            created = status(self.path) is None
+            fd = open_file(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
                 dropped_bytes = _repair(fd)
                 if created:
-                    sync_dir(self.path.parent)
+                    sync_parent(self.path)
             except BaseException:
                 os.close(fd)
                 raise
@@ -334,7 +337,7 @@ def _end_of_lines(fd: int, size_bytes: int) -> int:
     return 0
 
 
-def _deleted(path: Path) -> FileNotFoundError:
+def _deleted(path: AnyPath) -> FileNotFoundError:
     return FileNotFoundError(errno.ENOENT, "it was deleted while it was written to", str(path))
 
 

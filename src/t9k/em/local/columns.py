@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import MissingExtra
+from t9k.em.local.below import AnyPath
 from t9k.em.local.metricreader import EPOCH, FROM_STRING, PLACE, RUN, STEP, TIMESTAMP, TYPE, Entry, Reader, column_name
 
 try:
@@ -39,7 +40,7 @@ _STAND_INS = {
 }
 
 
-def read_table(files: Mapping[str, Path]) -> Any:
+def read_table(files: Mapping[str, AnyPath]) -> Any:
     """Return metrics as one table, type by type and in the order of logging.
 
     Args:
@@ -58,7 +59,7 @@ def read_table(files: Mapping[str, Path]) -> Any:
     return _join(parts)
 
 
-def write_parquet(files: Mapping[str, Path], target: Path) -> None:
+def write_parquet(files: Mapping[str, AnyPath], target: Path) -> None:
     """Write metrics as a Parquet file.
 
     Args:
@@ -73,7 +74,7 @@ def write_parquet(files: Mapping[str, Path], target: Path) -> None:
     pyarrow.parquet.write_table(read_table(files), os.fspath(target))
 
 
-def write_parquet_of_runs(runs: Mapping[str, Mapping[str, Path]], target: Path) -> None:
+def write_parquet_of_runs(runs: Mapping[str, Mapping[str, AnyPath]], target: Path) -> None:
     """Write the metrics of several runs as one Parquet file, whose first column `run` says of which one a row is.
 
     Args:
@@ -94,7 +95,7 @@ def write_parquet_of_runs(runs: Mapping[str, Mapping[str, Path]], target: Path) 
     parquet.write_table(pa.concat_tables(tables, promote_options="permissive"), os.fspath(target))
 
 
-def _parts(kind: str, path: Path) -> Iterator[Any]:
+def _parts(kind: str, path: AnyPath) -> Iterator[Any]:
     reader = Reader(path)
     for block in reader.blocks(_BLOCK_BYTES):
         part = _parse(block)

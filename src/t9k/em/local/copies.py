@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from t9k.em.errors import LocalError, SourceChanged, SymlinkError
+from t9k.em.local.below import AnyPath, Below, open_file
 from t9k.em.local.disk import explained
 from t9k.em.local.files import identity, replacing, write_all
 from t9k.em.local.reflink import reflink
@@ -25,18 +26,18 @@ _TRIES = 6
 _FIRST_PAUSE_S = 0.02
 
 
-def copy_hashed(source: Path, target: Path, *, follow_symlinks: bool = False) -> tuple[int, str]:
+def copy_hashed(source: Path | Below, target: AnyPath, *, follow_symlinks: bool = False) -> tuple[int, str]:
     """Copy a file durably, and return what was copied.
 
     Where the file system can (btrfs, XFS, ...), source and copy share their blocks until one changes; holes of a sparse file stay
     holes where it can tell them. The copy is 0600. A link at `target` is replaced, not followed; for links above it see
-    `make_safe_parents`.
+    `Below`.
 
     The source may be written to meanwhile. Of a file that only grew, the copy is what it held when it was looked at; of one that was
     replaced by another, the old one. One that was rewritten in the middle is read again, several times in a second.
 
     Args:
-        source: A regular file.
+        source: A regular file; a `Below` for one of a run or artifact.
         target: Where the copy goes; its directory must exist, a file there is replaced.
         follow_symlinks: Whether `source` may itself be a symbolic link.
 
@@ -85,7 +86,10 @@ def _copy(source_fd: int, target_fd: int) -> tuple[int, str]:
     return size_bytes, sha256
 
 
-def _open_source(source: Path, *, follow_symlinks: bool) -> int:
+def _open_source(source: Path | Below, *, follow_symlinks: bool) -> int:
+    if isinstance(source, Below):
+        with explained("read", source):
+            return open_file(source)
     try:
         with explained("read", source):
             fd = os.open(source, _READ if follow_symlinks else _READ | _NO_FOLLOW)

@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from t9k.em.local.disk import explained, sync_dir
-from t9k.em.local.files import make_private_dir
+from t9k.em.local import below
+from t9k.em.local.below import Below
+from t9k.em.local.disk import explained
 from t9k.em.local.layout import PRIVATE
 from t9k.em.names import is_op
 from t9k.em.patterns import lazily
@@ -41,7 +42,8 @@ class Descent:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / PRIVATE / "ancestors"
+        self._private = Below(directory, PRIVATE)
+        self._path = self._private / "ancestors"
 
     def is_kept_for(self, target: str) -> bool:
         """Whether anything was noted of a place.
@@ -62,10 +64,10 @@ class Descent:
         """
         if not is_op(op):
             return
-        is_new = not self._path.exists()
-        make_private_dir(self._path.parent, exist_ok=True)
+        is_new = below.status(self._path) is None
+        below.make_dirs(self._private)
         with explained("write", self._path):
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600)
+            fd = below.open_file(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             try:
                 size = os.fstat(fd).st_size
                 torn = b"\n" if size and os.pread(fd, 1, size - 1) != b"\n" else b""
@@ -74,7 +76,7 @@ class Descent:
             finally:
                 os.close(fd)
         if is_new:
-            sync_dir(self._path.parent)
+            below.sync_parent(self._path)
 
     def ancestors(self, target: str) -> tuple[str, ...]:
         """Return the ops from which the copy comes, as far as the newest version in a place can be one of them.
@@ -98,7 +100,7 @@ class Descent:
 
     def _newest_first(self) -> Iterator[tuple[str, str, str]]:
         try:
-            text = self._path.read_text("utf-8", "replace")
+            text = below.read(self._path).decode("utf-8", "replace")
         except FileNotFoundError:
             return
         for line in reversed(text.splitlines()):

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from t9k.em.errors import LocalError
 
@@ -22,7 +21,7 @@ _ADVICE = {
 }
 
 
-def explain(error: OSError, action: str, path: str | os.PathLike[str]) -> Exception:
+def explain(error: OSError, action: str, path: object) -> Exception:
     """Return what to raise from an error of the operating system.
 
     Args:
@@ -36,11 +35,11 @@ def explain(error: OSError, action: str, path: str | os.PathLike[str]) -> Except
     advice = _ADVICE.get(error.errno or 0)
     if advice is None:
         return error
-    return LocalError(f"cannot {action} {os.fspath(path)}: {error.strerror}; {advice}")
+    return LocalError(f"cannot {action} {path}: {error.strerror}; {advice}")
 
 
 @contextlib.contextmanager
-def explained(action: str, path: str | os.PathLike[str]) -> Iterator[None]:
+def explained(action: str, path: object) -> Iterator[None]:
     """Raise `LocalError` with advice where the block meets a full disk or a refusal.
 
     Args:
@@ -60,7 +59,7 @@ def explained(action: str, path: str | os.PathLike[str]) -> Iterator[None]:
         raise reason from error
 
 
-def sync_dir(path: Path) -> None:
+def sync_dir(path: str | os.PathLike[str]) -> None:
     """Make the names in a directory survive a power cut, where the system can.
 
     Args:
@@ -75,9 +74,22 @@ def sync_dir(path: Path) -> None:
     with explained("sync", path):
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(fd)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
-                raise
+            sync_open_dir(fd)
         finally:
             os.close(fd)
+
+
+def sync_open_dir(fd: int) -> None:
+    """Make the names in a directory that is open survive a power cut, where the system can.
+
+    Args:
+        fd: Its descriptor.
+
+    Raises:
+        OSError: The disk failed.
+    """
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
+            raise

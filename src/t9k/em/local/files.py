@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import attrs
 
-from t9k.em.errors import SymlinkError
+from t9k.em.local import below
 from t9k.em.local.appender import LineAppender
-from t9k.em.local.disk import explained, sync_dir
+from t9k.em.local.below import AnyPath, Below, located
+from t9k.em.local.disk import explained, sync_dir, sync_open_dir
 
 __all__ = [
     "TEMP_PREFIX",
@@ -59,49 +61,59 @@ class FileIdentity:
     ctime_ns: int
 
 
-def identity(file: int | str | os.PathLike[str]) -> FileIdentity:
+def identity(file: int | AnyPath) -> FileIdentity:
     """Return the identity of a file.
 
     Args:
-        file: An open descriptor, or a path (links are followed).
+        file: An open descriptor, or a path; a link is not followed.
 
     Raises:
+        NodeSymlinkError: It is a link.
         OSError: It cannot be looked at.
     """
-    status = os.stat(file)
+    status = os.fstat(file) if isinstance(file, int) else below.status(file)
+    if status is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
     return FileIdentity(
         ino=status.st_ino, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns
     )
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[int]:
+def replacing(path: AnyPath, *, durable: bool = True) -> Iterator[int]:
     """Give the descriptor of a temporary file, 0600, that takes the place of `path` when the block succeeds.
 
     Args:
-        path: The file.
+        path: The file. A link in its place is replaced.
         durable: Whether it has to survive a power cut from then on.
 
     Raises:
+        NodeSymlinkError: A directory on the way to a `Below` is a link.
         OSError: The disk refuses or failed; `path` is as it was.
     """
-    parent = os.path.dirname(path) or os.curdir
-    temp = f"{parent}/{TEMP_PREFIX}{os.urandom(8).hex()}"
-    fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _NO_FOLLOW, 0o600)
-    try:
+    with located(path) as (name, directory):
+        parent = os.path.dirname(name) or os.curdir
+        temp = f"{TEMP_PREFIX}{os.urandom(8).hex()}"
+        if directory is None:
+            temp = f"{parent}/{temp}"
+        fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY | _NO_FOLLOW, 0o600, dir_fd=directory)
         try:
-            yield fd
-            if durable:
-                os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.replace(temp, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temp)
-        raise
-    if durable:
-        sync_dir(Path(parent))
+            try:
+                yield fd
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            try:
+                os.replace(temp, name, src_dir_fd=directory, dst_dir_fd=directory)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, temp, None, str(path)) from None
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temp, dir_fd=directory)
+            raise
+        if durable:
+            sync_dir(parent) if directory is None else sync_open_dir(directory)
 
 
 def write_all(fd: int, data: bytes | memoryview, start: int | None = None) -> None:
@@ -125,7 +137,7 @@ def write_all(fd: int, data: bytes | memoryview, start: int | None = None) -> No
         left = left[written:]
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: AnyPath, data: bytes) -> None:
     """Write a file so that it holds either the old or the new content, whatever happens.
 
     The file is 0600. When this returns, the content survives a power cut. A link at `path` is replaced, not
@@ -154,20 +166,23 @@ def append_all(root: Path, key: str, data: Iterable[bytes]) -> None:
     Raises:
         LocalError: Disk full, over quota, no permission or read-only.
     """
-    path = root / key
-    make_safe_parents(root, path)
+    path = Below(root, key)
+    if isinstance(path.parent, Below):
+        below.make_dirs(path.parent)
     with explained("write", path):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY | _NO_FOLLOW, 0o600)
+        is_new = below.status(path) is None
+        fd = below.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             for piece in data:
                 write_all(fd, piece)
             os.fsync(fd)
         finally:
             os.close(fd)
-    sync_dir(path.parent)
+        if is_new:
+            below.sync_parent(path)
 
 
-def overwrite(path: Path, data: bytes) -> None:
+def overwrite(path: AnyPath, data: bytes) -> None:
     """Write a small file, 0600, in place: who reads meanwhile, or after a crash, may find a part of it.
 
     Args:
@@ -175,9 +190,10 @@ def overwrite(path: Path, data: bytes) -> None:
         data: The whole content.
 
     Raises:
-        OSError: The disk refuses or failed, or there is a link.
+        NodeSymlinkError: There is a link.
+        OSError: The disk refuses or failed.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY | _NO_FOLLOW, 0o600)
+    fd = below.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         write_all(fd, data)
     finally:
@@ -223,8 +239,7 @@ def _make_dir(path: Path, *, exist_ok: bool, durable: bool = True) -> None:
 def make_safe_parents(root: Path, target: Path) -> None:
     """Make the directories between `root` and a file inside it, and refuse links among them.
 
-    To be called before a file is written to `target`, so that nothing can be written outside of `root`. It guards
-    against links that are there, not against somebody who swaps directories meanwhile.
+    To be called before a file is written to `target` as a `Below`, so that nothing can be written outside of `root`.
 
     Args:
         root: A directory that exists; it may itself be reached through links.
@@ -232,31 +247,26 @@ def make_safe_parents(root: Path, target: Path) -> None:
 
     Raises:
         ValueError: `target` does not lie inside `root`.
-        SymlinkError: A directory on the way is a symbolic link.
+        NodeSymlinkError: A directory on the way is a symbolic link.
         LocalError: Disk full, over quota, no permission or read-only.
         OSError: Any other failure, for example a file where a directory should be.
     """
     parts = target.relative_to(root).parts
     if not parts or ".." in parts:
         raise ValueError(f"{target} does not lie inside {root}")
-    directory = root
-    for part in parts[:-1]:
-        directory = directory / part
-        if directory.is_symlink():
-            raise SymlinkError(
-                f"{directory} is a symbolic link, and writing through it could leave {root}; remove the link first"
-            )
-        _make_dir(directory, exist_ok=True)
+    if len(parts) > 1:
+        below.make_dirs(Below(root, "/".join(parts[:-1])))
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: AnyPath) -> str:
     """Return the SHA-256 of a file, in hexadecimal.
 
     Raises:
+        NodeSymlinkError: It is a link.
         OSError: It cannot be read.
     """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(below.open_file(path), "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from t9k.em.errors import CorruptLocalData, InvalidInput, LocalError, NotALocalNode
+from t9k.em.errors import CorruptLocalData, InvalidInput, LocalError, NodeSymlinkError, NotALocalNode
+from t9k.em.local.below import AnyPath, Below, is_file, status
 from t9k.em.local.files import make_private_dir, replacing, write_all, write_atomic
 from t9k.em.local.yamlwriter import MAX_BYTES, dump
 from t9k.em.names import alternative_name
@@ -169,13 +170,14 @@ def _make_directory(parent: Path, name: str, wanted: str | None) -> Path:
     raise LocalError(f"no free name for {name!r} in {parent}; look at what is in it")
 
 
-def read_mapping(path: Path, what: str) -> dict[str, Any]:
+def read_mapping(path: Below, what: str) -> dict[str, Any]:
     """Reads a YAML file that holds a mapping; an empty one for a file that is missing.
 
     Raises:
         CorruptLocalData: It holds something else.
+        NodeSymlinkError: It is a link.
     """
-    if not path.exists():
+    if status(path) is None:
         return {}
     from t9k.em.local import yamlfile  # noqa: PLC0415 - YAML is slow to import, and a new run reads none
 
@@ -185,7 +187,7 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
     return data
 
 
-def write_mapping(path: Path, data: dict[str, Any]) -> bytes:
+def write_mapping(path: Below, data: dict[str, Any]) -> bytes:
     """Replaces a YAML file with a mapping, whole and durably.
 
     Returns:
@@ -202,17 +204,23 @@ def write_mapping(path: Path, data: dict[str, Any]) -> bytes:
     return text
 
 
-def write_text(path: Path, data: bytes) -> None:
+def write_text(path: AnyPath, data: bytes) -> None:
     """Replaces a file of text, whole; what can be collected again need not survive a power cut."""
     with replacing(path, durable=False) as fd:
         write_all(fd, data)
 
 
 def kind_of(directory: Path) -> str | None:
-    """Whether a directory is that of a run or an artifact; None for neither."""
-    if not (directory / METADATA).is_file():
+    """Whether a directory is that of a run or an artifact; None for neither.
+
+    Raises:
+        CorruptLocalData: Its metadata cannot be understood.
+        NodeSymlinkError: Its metadata is a link.
+    """
+    path = Below(directory, METADATA)
+    if not is_file(path):
         return None
-    kind = read_mapping(directory / METADATA, "metadata").get("type")
+    kind = read_mapping(path, "metadata").get("type")
     return kind if isinstance(kind, str) and kind in _PARENTS else None
 
 
@@ -225,7 +233,7 @@ def read_metadata(directory: Path, kind: str) -> dict[str, Any]:
     """
     if kind_of(directory) != kind:
         raise NotALocalNode(f"{directory} is not the directory of {_article(kind)}; it has no {METADATA} that says so")
-    return read_mapping(directory / METADATA, "metadata")
+    return read_mapping(Below(directory, METADATA), "metadata")
 
 
 @contextlib.contextmanager
@@ -237,6 +245,8 @@ def understanding(directory: Path) -> Iterator[None]:
     """
     try:
         yield
+    except LocalError:  # a link is both
+        raise
     except InvalidInput as error:
         raise CorruptLocalData(
             f"what {directory} holds cannot be: {error}; put good copies of its files there"
@@ -246,7 +256,15 @@ def understanding(directory: Path) -> Iterator[None]:
 def nodes(parent: Path) -> list[Path]:
     """The directories in a directory that look like runs or artifacts, damaged ones included, by name."""
     found = [path for path in sorted(parent.glob("*")) if not path.name.startswith(FETCHING)]
-    return [path for path in found if (path / METADATA).is_file()]
+    return [path for path in found if is_node(path)]
+
+
+def is_node(directory: Path) -> bool:
+    """Whether a directory looks like that of a run or artifact, damaged ones and such with a link for metadata included."""
+    try:
+        return is_file(Below(directory, METADATA))
+    except NodeSymlinkError:
+        return True
 
 
 def _article(kind: str) -> str:

@@ -18,7 +18,9 @@ from pathlib import Path
 from threading import get_ident
 from weakref import WeakValueDictionary
 
-from t9k.em.local import forks, reentry
+from t9k.em.errors import LocalError
+from t9k.em.local import below, forks, reentry
+from t9k.em.local.below import Below
 from t9k.em.telling import outside, tell
 
 try:
@@ -32,18 +34,19 @@ MOST_S = 30.0
 
 _STUCK_MOST_S = 0.1
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.0005, 0.02
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+_FLAGS = os.O_RDWR | os.O_CREAT
 
 
 class DirectoryLock:
     """The lock of one directory; see `lock_of`, which gives all objects of a process the same one.
 
     Args:
-        private: The directory that the file of the lock lies in, absolute. It is made when it is missing.
+        directory: Of the run or artifact, absolute.
+        private: The name of the directory in it that the file of the lock lies in. It is made when it is missing.
     """
 
-    def __init__(self, private: Path) -> None:
-        self._private = private
+    def __init__(self, directory: Path, private: str) -> None:
+        self._private = Below(directory, private)
         self._is_stuck = False
         self._fd = -1
         self._reset()
@@ -92,12 +95,12 @@ class DirectoryLock:
     def _open(self) -> int:
         """Open the file of the lock; negative where there can be none, as in a directory that is read-only."""
         path = self._private / NAME
-        with contextlib.suppress(OSError):  # what is to be written says why
+        with contextlib.suppress(LocalError, OSError):  # what is to be written says why
             try:
-                return os.open(path, _FLAGS, 0o600)
+                return below.open_file(path, _FLAGS)
             except FileNotFoundError:
-                self._private.mkdir(0o700, exist_ok=True)
-                return os.open(path, _FLAGS, 0o600)
+                below.make_dirs(self._private, durable=False)
+                return below.open_file(path, _FLAGS)
         return -1
 
     def _is_given(self, end_s: float) -> bool:
@@ -149,10 +152,11 @@ class DirectoryLock:
 _known: WeakValueDictionary[str, DirectoryLock] = WeakValueDictionary()
 
 
-def lock_of(private: Path) -> DirectoryLock:
+def lock_of(directory: Path, private: str) -> DirectoryLock:
     """Return the lock that all of this process use for a directory.
 
     Args:
-        private: See `DirectoryLock`.
+        directory: See `DirectoryLock`.
+        private: Likewise.
     """
-    return _known.setdefault(str(private), DirectoryLock(private))
+    return _known.setdefault(str(directory), DirectoryLock(directory, private))

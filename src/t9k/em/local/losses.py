@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 from t9k.em.errors import LocalError
 from t9k.em.telling import tell
@@ -24,7 +23,7 @@ class Losses:
         directory: Where the files lie, for messages.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: object) -> None:
         self._directory = directory
         self._in_fault: Counter[str] = Counter()
         self._total: Counter[str] = Counter()

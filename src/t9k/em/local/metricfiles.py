@@ -6,13 +6,13 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import InvalidInput, LocalError
-from t9k.em.local import forks, metrics, reentry
+from t9k.em.local import below, forks, metrics, reentry
 from t9k.em.local.appender import InUse, LineAppender
-from t9k.em.local.disk import NO_SPACE, explained, sync_dir
+from t9k.em.local.below import Below
+from t9k.em.local.disk import NO_SPACE, explained
 from t9k.em.local.losses import Losses
 from t9k.em.local.metriccalls import LeftOut
 from t9k.em.local.metricreader import Reader
@@ -36,7 +36,7 @@ class MetricFiles:
         left_out: What could not be recorded; see `metrics.encode_now`.
     """
 
-    def __init__(self, directory: Path, types: Iterable[str], on_new_type: Callable[[], None]) -> None:
+    def __init__(self, directory: Below, types: Iterable[str], on_new_type: Callable[[], None]) -> None:
         self._directory = directory
         self._types = {file_name(known): canonical_type(known) for known in types}
         self._on_new_type = on_new_type
@@ -67,12 +67,12 @@ class MetricFiles:
         """
         try:
             self._appenders[type].append(line)
+        except (LocalError, OSError) as error:
+            self._append_anew(type, line, error)
         except (KeyError, TypeError, ValueError):  # the first of its type, or another thread closed the files meanwhile
             self._append_anew(type, line, None)
         except InUse:
             reentry.later(partial(self.append, type, line))
-        except (LocalError, OSError) as error:
-            self._append_anew(type, line, error)
 
     def _append_anew(self, type: str, line: bytes, failure: Exception | None) -> None:
         kind = canonical_type(type)
@@ -87,15 +87,15 @@ class MetricFiles:
             try:
                 self._make_file(appender)
                 appender.append(line)
-            except ValueError:
-                if appender is self._by_type.get(kind):
-                    raise
             except (LocalError, OSError) as error:
                 # The first error may be what the last sync met, which says nothing about this line.
                 self._failed(error, kind if is_again else None)
                 if is_again:
                     return
                 is_again = True
+            except ValueError:
+                if appender is self._by_type.get(kind):
+                    raise
             else:
                 break
         if self._losses.is_faulty:
@@ -121,14 +121,14 @@ class MetricFiles:
         """Replaces all there was."""
         self.close()
         for name in self.names().values():
-            (self._directory / name).unlink()
+            below.remove(self._directory / name)
         self.append_all(lines)
         self._on_new_type()
 
     def names(self) -> dict[str, str]:
         """The names of the files, by type."""
         try:  # not by a pattern of pathlib, which costs each new run more than its first file
-            found = sorted(name for name in os.listdir(self._directory) if name.endswith(".yaml"))
+            found = sorted(name for name in below.names(self._directory) if name.endswith(".yaml"))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             found = []
         return {self._types.get(name) or type_of(name) or os.path.splitext(name)[0]: name for name in found}
@@ -158,7 +158,7 @@ class MetricFiles:
         for appender in list(self._by_type.values()):
             appender.sync()
 
-    def paths(self, type: str | None = None) -> dict[str, Path]:
+    def paths(self, type: str | None = None) -> dict[str, Below]:
         """The files, by type; with an alias of a type only its file, if there is one."""
         wanted = None if type is None else canonical_type(type)
         names = self.names()
@@ -183,15 +183,15 @@ class MetricFiles:
             appender = self._by_type.get(kind)
             if appender is None:
                 appender = self._by_type[kind] = LineAppender(self._directory / file_name(kind))
-                self._types[appender.path.name] = kind
+                self._types[file_name(kind)] = kind
             return appender
 
     def _make_file(self, appender: LineAppender) -> None:
         with self._lock:
-            if not appender.path.exists():
+            if below.status(appender.path) is None:
                 with explained("make", appender.path):
-                    appender.path.touch(0o600)
-                sync_dir(self._directory)
+                    os.close(below.open_file(appender.path, os.O_WRONLY | os.O_CREAT))
+                    below.sync_parent(appender.path)
                 appender.rest()
                 self._is_untold = True
             if self._is_untold:

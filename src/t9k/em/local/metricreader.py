@@ -7,12 +7,13 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from t9k.em.errors import CorruptLocalData, RecoveredDataWarning
+from t9k.em.local.below import AnyPath, open_file
+from t9k.em.local.below import read as read_bytes
 from t9k.em.patterns import lazily
 from t9k.em.telling import tell
 
@@ -35,12 +36,12 @@ _WITHOUT_EPOCH, _WITH_EPOCH = 2, 3
 _EXACT = 2.0**63
 
 
-def read(path: Path) -> list[Entry]:
+def read(path: AnyPath) -> list[Entry]:
     """Return all entries of a metrics file; see `iterate`."""
     return list(iterate(path))
 
 
-def iterate(path: Path) -> Iterator[Entry]:
+def iterate(path: AnyPath) -> Iterator[Entry]:
     """Give the entries of a metrics file in their order, without holding the file in memory.
 
     Damaged lines, an incomplete last one included, are left out with a `RecoveredDataWarning` that names file, lines
@@ -80,7 +81,7 @@ class Reader:
         path: The file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self._path = path
         self._damage = _Damage(path)
         self._line_number = 0
@@ -100,7 +101,7 @@ class Reader:
             OSError: The file cannot be read.
         """
         begun: list[bytes] = []
-        with self._path.open("rb") as file:
+        with open(open_file(self._path), "rb") as file:
             while not self._is_done and (data := file.read(size_bytes)):
                 end = data.rfind(b"\n") + 1
                 if end:
@@ -161,7 +162,7 @@ class Reader:
 class _Damage:
     """Lines next to each other that had to be left out."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self._path = path
         self._first = self._last = self._size_bytes = 0
 
@@ -257,12 +258,12 @@ def _is_epoch(value: object) -> bool:
     return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
-def _read_foreign(path: Path) -> list[Entry] | None:
+def _read_foreign(path: AnyPath) -> list[Entry] | None:
     """Read a file that is a YAML list of entries, but not line by line; None if it is something else."""
     from t9k.em.local import yamlfile  # noqa: PLC0415 - rarely needed, and slow to import
 
     try:
-        data = yamlfile.load(path, aliases=True, max_bytes=_MAX_FOREIGN_BYTES)
+        data = yamlfile.load(read_bytes(path, _MAX_FOREIGN_BYTES + 1), aliases=True, max_bytes=_MAX_FOREIGN_BYTES)
     except CorruptLocalData:
         return None
     if not isinstance(data, list):

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import CorruptLocalData, InvalidInput, InvalidKey
 from t9k.em.local.appender import LineAppender
+from t9k.em.local.below import AnyPath
 from t9k.em.local.files import write_atomic
 from t9k.em.names import check_collisions, check_key
 from t9k.em.patterns import lazily
@@ -46,14 +46,14 @@ def line(key: str, data: Mapping[str, Any]) -> bytes:
     return b"- " + _NOT_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode() + b"\n"
 
 
-def append(path: Path, objects: Mapping[str, Mapping[str, Any]]) -> None:
+def append(path: AnyPath, objects: Mapping[str, Mapping[str, Any]]) -> None:
     """Adds lines to an index, durably."""
     with LineAppender(path) as appender:
         for key, data in objects.items():
             appender.append(line(key, data))
 
 
-def write(path: Path, objects: Mapping[str, Mapping[str, Any]]) -> None:
+def write(path: AnyPath, objects: Mapping[str, Mapping[str, Any]]) -> None:
     """Replaces an index, durably."""
     write_atomic(path, encode(objects))
 

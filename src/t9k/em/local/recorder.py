@@ -8,8 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from t9k.em.errors import CorruptLocalData
-from t9k.em.local.files import make_private_dir, overwrite
+from t9k.em.errors import LocalError
+from t9k.em.local import below
+from t9k.em.local.below import Below
+from t9k.em.local.files import overwrite
 from t9k.em.local.layout import PRIVATE, read_mapping
 from t9k.em.local.yamlwriter import dump
 
@@ -22,16 +24,16 @@ def note(directory: Path) -> None:
     Raises:
         LocalError, OSError: The disk refuses.
     """
-    private = directory / PRIVATE
-    make_private_dir(private, exist_ok=True, durable=False)
+    private = Below(directory, PRIVATE)
+    below.make_dirs(private, durable=False)
     overwrite(private / NAME, dump({**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}))
 
 
 def is_alive(directory: Path) -> bool | None:
     """Whether the process that records a run is still there; None where that cannot be known, as from another machine."""
     try:
-        known = read_mapping(directory / PRIVATE / NAME, "record of the process")
-    except (CorruptLocalData, OSError):
+        known = read_mapping(Below(directory, PRIVATE) / NAME, "record of the process")
+    except (LocalError, OSError):
         return None
     pid, machine = known.get("pid"), _machine()
     if type(pid) is not int or pid <= 0 or known.get("host") != machine["host"]:
@@ -53,8 +55,8 @@ def is_alive(directory: Path) -> bool | None:
 def is_this_process(directory: Path) -> bool:
     """Whether this process records the run in a directory, as far as is noted."""
     try:
-        known = read_mapping(directory / PRIVATE / NAME, "record of the process")
-    except (CorruptLocalData, OSError):
+        known = read_mapping(Below(directory, PRIVATE) / NAME, "record of the process")
+    except (LocalError, OSError):
         return False
     return known == {**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}
 

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import CorruptLocalData
+from t9k.em.local import below
+from t9k.em.local.below import Below
 from t9k.em.local.layout import understanding, write_mapping
+from t9k.em.local.yamlwriter import MAX_BYTES
 from t9k.em.telling import outside, tell
 from t9k.em.threeway import joined, same
 
@@ -50,22 +53,25 @@ class SharedMapping:
         """Whether an object holds something else than the file did when it read or wrote it last."""
         return self.base is None or not same(mine, self.base)
 
-    def look(self, path: Path, mine: dict[str, Any]) -> dict[str, Any]:
+    def look(self, path: Below, mine: dict[str, Any], own: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what others have made of what this object has not changed, for it to take over; needs no lock.
 
         Args:
             path: The file.
             mine: What the object holds.
+            own: See `write`.
 
         Raises:
             CorruptLocalData: What is there cannot be understood.
         """
         theirs = self._changed_there(path)
-        if theirs is not None:
-            self._know(mine, theirs)
-        return mine if theirs is None else theirs
+        if theirs is None:
+            return mine
+        found = {**theirs, **(own or {})}
+        self._know(mine, found)
+        return found
 
-    def write(self, path: Path, mine: dict[str, Any], own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def write(self, path: Below, mine: dict[str, Any], own: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Write what the object has changed, over what others have. To be called with the lock of the directory held.
 
         Args:
@@ -98,7 +104,7 @@ class SharedMapping:
             self.base = {key: found[key] for key in mine}
             self._unknown = {key: value for key, value in found.items() if key not in mine}
 
-    def _changed_there(self, path: Path) -> dict[str, Any] | None:
+    def _changed_there(self, path: Below) -> dict[str, Any] | None:
         """What somebody else has made of the file; None when nobody has changed it.
 
         Raises:
@@ -107,7 +113,7 @@ class SharedMapping:
         if self.base is None:
             return None
         try:
-            data = path.read_bytes()
+            data = below.read(path, MAX_BYTES + 1)
         except FileNotFoundError:
             return None
         if data == self._seen:
@@ -117,7 +123,7 @@ class SharedMapping:
         found = yamlfile.load(data, what=f"{self._what} {path}")
         if not isinstance(found, dict):
             raise CorruptLocalData(f"{path} holds no mapping; put a good copy in its place")
-        with understanding(path.parent):
+        with understanding(Path(path.root)):
             theirs = self._understand(found)
         self._seen = data
         return theirs

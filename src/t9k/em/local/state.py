@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from t9k.em.local import locking, reentry
+from t9k.em.local import below, locking, reentry
+from t9k.em.local.below import Below
 from t9k.em.local.descent import BEGAN, Descent
-from t9k.em.local.files import make_private_dir
 from t9k.em.local.layout import PRIVATE, read_mapping, write_mapping
 from t9k.em.names import is_op, new_op
 
@@ -39,9 +39,9 @@ class LocalState:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._private = directory / PRIVATE
+        self._private = Below(directory, PRIVATE)
         self.descent = Descent(directory)
-        self.lock = locking.lock_of(self._private)
+        self.lock = locking.lock_of(directory, PRIVATE)
 
     def get(self, name: str, default: Any) -> Any:
         """A part of the state, by its name in `state.yaml`."""
@@ -63,7 +63,7 @@ class LocalState:
         with self.lock.held():
             state = self._read()
             state[name] = make(state.get(name))
-            make_private_dir(self._private, exist_ok=True)
+            below.make_dirs(self._private)
             write_mapping(self._private / "state.yaml", state)
 
     def add_remote(self, record: dict[str, str]) -> None:
@@ -81,15 +81,15 @@ class LocalState:
             if is_op(str(known.get("op"))):  # it may be published, and an earlier version did not note it
                 self.descent.note(BEGAN, known["op"], target)
             self.descent.note(BEGAN, op, target)
-            make_private_dir(path.parent, exist_ok=True)
+            below.make_dirs(self._private / "uploads")
             write_mapping(path, {"target": target, "op": op, "digest": digest})
         return op, False
 
     def done(self, target: str) -> None:
         """See `t9k.em.transfer.uploading.Journal`."""
-        self._upload(target).unlink(missing_ok=True)
+        below.remove(self._upload(target))
 
-    def _upload(self, target: str) -> Path:
+    def _upload(self, target: str) -> Below:
         return self._private / "uploads" / f"{hashlib.sha256(target.encode()).hexdigest()[:32]}.yaml"
 
     def _read(self) -> dict[str, Any]:

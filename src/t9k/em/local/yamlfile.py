@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from t9k.em.errors import CorruptLocalData, EMError
+from t9k.em.local import below
+from t9k.em.local.below import Below
 from t9k.em.local.disk import explained
 from t9k.em.local.yamlwriter import MAX_BYTES, MAX_DEPTH, dump
 
@@ -40,7 +42,7 @@ _SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
 def load(
-    source: str | bytes | Path,
+    source: str | bytes | Path | Below,
     *,
     aliases: bool = False,
     what: str = "YAML",
@@ -50,7 +52,7 @@ def load(
     """Read one YAML document of plain data: mappings, sequences, strings, numbers, booleans and nulls.
 
     Args:
-        source: A `Path` to read, or the text itself as `str` or UTF-8 `bytes`.
+        source: A `Path` to read, wherever links in it lead, or a `Below`; or the text itself as `str` or UTF-8 `bytes`.
         aliases: Whether anchors and aliases, as people write them in config files, may be used. What they stand for
             is copied, up to 100,000 nodes. Files that only this library writes have none.
         what: What the text is, for messages, for example "run config".
@@ -63,10 +65,11 @@ def load(
     Raises:
         EMError: The class `error`: not UTF-8, not YAML, more than one document, a tag or alias that is not allowed, a key
             that occurs twice or is no scalar, too deep, too large. Message: path, line and reason.
+        NodeSymlinkError: The `Below` is a link.
         LocalError: No permission to read the file.
         OSError: The file cannot be read, for example FileNotFoundError.
     """
-    name = f"{what} {source}" if isinstance(source, Path) else what
+    name = f"{what} {source}" if isinstance(source, (Path, Below)) else what
     data = _read(source, max_bytes)
     if len(data) > max_bytes:
         raise error(f"{name} is larger than {max_bytes} bytes; split it, or check that it is the right file")
@@ -87,13 +90,16 @@ def _complaint(name: str, line: int, reason: str) -> str:
     return f"{name}, line {line}: {reason}; correct it, or put a good copy in its place"
 
 
-def _read(source: str | bytes | Path, max_bytes: int) -> bytes:
+def _read(source: str | bytes | Path | Below, max_bytes: int) -> bytes:
     if isinstance(source, str):
         return source.encode("utf-8", "surrogatepass")
     if isinstance(source, bytes):
         return source
-    with explained("read", source), source.open("rb") as file:
-        return file.read(max_bytes + 1)
+    with explained("read", source):
+        if isinstance(source, Below):
+            return below.read(source, max_bytes + 1)
+        with source.open("rb") as file:
+            return file.read(max_bytes + 1)
 
 
 def _refuse(event: Any, reason: str) -> yaml.MarkedYAMLError:

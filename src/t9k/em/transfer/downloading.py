@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from t9k.em.backend import FillsBuffers, KnowsOrigins
 from t9k.em.budget import Budget
-from t9k.em.errors import CorruptData, LocalError, NotFound, SymlinkError
+from t9k.em.errors import CorruptData, LocalError, NotFound
+from t9k.em.local import below
+from t9k.em.local.below import Below
 from t9k.em.local.disk import explained
-from t9k.em.local.files import make_safe_parents, replacing, sha256_of, write_all
+from t9k.em.local.files import replacing, sha256_of, write_all
 from t9k.em.records import FileEntry, FileSpec, Node
 from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.progress import Progress, Silent
@@ -63,7 +65,7 @@ def download_files(
     Raises:
         NotFound: A key or its bytes are not there.
         CorruptData: What is there is not what was uploaded; nothing was written for that file.
-        SymlinkError: A link stands in the way.
+        NodeSymlinkError: A link stands in the way.
     """
 
     def read(at: Node) -> None:
@@ -169,9 +171,9 @@ class _Download:
 
     def _fetch(self, file: FileEntry) -> Iterator[int]:
         """Fetches a file unless it is there; yields how many bytes arrived, each time some did."""
-        path = f"{self._target}/{file.key}"
+        path = Below(self._target, file.key)
         try:
-            self._make_way(path, file.key)
+            self._make_way(path)
             if _is_there(path, file):
                 return
             with explained("write", path), replacing(path, durable=self._durable) as fd:
@@ -193,26 +195,21 @@ class _Download:
                 write_all(fd, chunk)
                 yield len(chunk)
 
-    def _make_way(self, path: str, key: str) -> None:
+    def _make_way(self, path: Below) -> None:
         """Makes the directory of a file, and refuses links on the way; once for all files in it."""
-        directory = key.rpartition("/")[0]
-        if directory not in self._directories:
-            make_safe_parents(self._target, Path(path))
-            self._directories.add(directory)
+        directory = path.parent
+        if isinstance(directory, Below) and directory.key not in self._directories:
+            below.make_dirs(directory)
+            self._directories.add(directory.key)
 
 
-def _is_there(path: str, file: FileEntry) -> bool:
+def _is_there(path: Below, file: FileEntry) -> bool:
     """Whether a file was fetched before.
 
     Raises:
-        SymlinkError: A link is in its place.
+        NodeSymlinkError: A link is in its place.
     """
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
+    status = below.status(path)
+    if status is None or status.st_size != file.size or not stat.S_ISREG(status.st_mode):
         return False
-    if stat.S_ISLNK(status.st_mode):
-        raise SymlinkError(f"{path} is a symbolic link in the way of a download; remove it")
-    if status.st_size != file.size or not stat.S_ISREG(status.st_mode):
-        return False
-    return sha256_of(Path(path)) == file.sha256
+    return sha256_of(path) == file.sha256

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t9k.em.backend import Grows
 from t9k.em.errors import Diverged, NotFound
-from t9k.em.local.files import make_safe_parents
+from t9k.em.local import below
+from t9k.em.local.below import Below
 from t9k.em.local.layout import LOG, METRICS
 from t9k.em.names import check_key
 from t9k.em.records import RUN, Node, parse_utc
@@ -37,10 +40,8 @@ def add_grown(backend: Backend, node: Node, directory: Path, *, metrics_only: bo
     for key in sorted({segment.key for segment in backend.grown(node)})[:MAX_KEYS]:
         if not (check_key(key).startswith(f"{METRICS}/") or (key == LOG and not metrics_only)):
             continue
-        path = directory / key
-        make_safe_parents(directory, path)
-        with path.open("ab") as file:
-            start = file.tell()
+        with _appending(directory, key) as file:
+            start = file.seek(0, os.SEEK_END)
             for lines in _whole_lines(backend.read_grown(node, key, start)):
                 file.write(lines)
 
@@ -70,13 +71,20 @@ def catch_up(backend: Backend, path: str, identity: str, directory: Path) -> Non
     published = {file.key: file.size for file in backend.files(node)}
     for key in sorted(ends)[:MAX_KEYS]:
         if check_key(key).startswith(f"{METRICS}/"):
-            _catch_up(backend, node, key, published.get(key, 0), directory / key)
+            _catch_up(backend, node, key, published.get(key, 0), directory)
 
 
-def _catch_up(backend: Grows, node: Node, key: str, published: int, path: Path) -> None:
-    make_safe_parents(path.parent.parent, path)
-    with path.open("ab+") as file:
-        size = file.tell()
+def _appending(directory: Path, key: str) -> io.BufferedRandom:
+    """Open a file of a run to read it and to append to it; it and its directory are made."""
+    path = Below(directory, key)
+    if isinstance(path.parent, Below):
+        below.make_dirs(path.parent)
+    return io.BufferedRandom(below.stream(path, os.O_RDWR | os.O_APPEND | os.O_CREAT))
+
+
+def _catch_up(backend: Grows, node: Node, key: str, published: int, directory: Path) -> None:
+    with _appending(directory, key) as file:
+        size = file.seek(0, os.SEEK_END)
         file.seek(published)
         for chunk in backend.read_grown(node, key, published, max(size, published)):
             if file.read(len(chunk)) != bytes(chunk)[: max(0, size - published)]:

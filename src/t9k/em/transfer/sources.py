@@ -5,30 +5,33 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 import sys
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from t9k.em.backend import KnowsOrigins
-from t9k.em.errors import CorruptData, SourceChanged
+from t9k.em.errors import CorruptData, LocalError, NodeSymlinkError, SourceChanged
+from t9k.em.local.below import AnyPath, Below, open_file
 from t9k.em.records import CHUNK_BYTES, Body
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
     from t9k.em.records import FileEntry, Node
 
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
-
-def local_body(path: str | os.PathLike[str], size: int, sha256: str) -> Body:
+def local_body(path: AnyPath, size: int, sha256: str) -> Body:
     """A local file whose size and checksum were recorded before; reading it finds out whether they still hold."""
-    return Body(size=size, sha256=sha256, open=partial(_open, path, size), path=path, what=str(path))
+    return Body(
+        size=size,
+        sha256=sha256,
+        open=partial(_open, path, size),
+        path=str(path) if isinstance(path, Below) else path,
+        what=str(path),
+    )
 
 
-def growing_body(path: Path, *, whole_lines: bool, end: int | None = None) -> Body:
+def growing_body(path: AnyPath, *, whole_lines: bool, end: int | None = None) -> Body:
     """The present content of a file that may be appended to meanwhile: what it holds now, and no more.
 
     Args:
@@ -119,14 +122,18 @@ def verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) -> Iter
         yield held
 
 
-def _open(path: str | os.PathLike[str], size: int | None) -> BinaryIO:
+def _open(path: AnyPath, size: int | None) -> BinaryIO:
     try:
-        fd = os.open(path, os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0))
+        fd = open_file(path)
+    except NodeSymlinkError:
+        raise
+    except LocalError as error:
+        raise SourceChanged(f"{path} is not a regular file any more; put it back, or add it again") from error
     except OSError as error:
         raise SourceChanged(f"{path} cannot be read any more: {error.strerror}; add it again") from error
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or (size is not None and status.st_size != size):
+    if size is not None and os.fstat(fd).st_size != size:
         os.close(fd)
-        what = "a regular file" if size is None else f"the file of {size} bytes that was added"
-        raise SourceChanged(f"{path} is not {what} any more; put it back, or add it again")
+        raise SourceChanged(
+            f"{path} is not the file of {size} bytes that was added any more; put it back, or add it again"
+        )
     return cast("BinaryIO", io.FileIO(fd))  # unbuffered: what reads it takes large pieces

@@ -10,12 +10,12 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from attrs import field, frozen
 
 from t9k.em.errors import CorruptData, InvalidInput
+from t9k.em.local.below import AnyPath, stream
 from t9k.em.local.disk import explained
 from t9k.em.records import CHUNK_BYTES
 
@@ -91,14 +91,14 @@ class Ranges:
         return CorruptData(f"{self.what} is not what was uploaded: its size or SHA-256 differs; upload it again")
 
 
-def local_ranges(path: Path, size: int, sha256: str, what: str) -> Ranges:
+def local_ranges(path: AnyPath, size: int, sha256: str, what: str) -> Ranges:
     """A local file, which stays open until `Ranges.close`.
 
     Raises:
         LocalError: It cannot be read.
     """
     with explained("read", path):
-        file = path.open("rb", buffering=0)
+        file = stream(path)
 
     def read(start: int, end: int | None) -> Iterator[bytes]:
         # Not `seek` and `read`: threads and forked processes share the position.
