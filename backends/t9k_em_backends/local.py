@@ -10,6 +10,7 @@ import io
 import itertools
 import logging
 import os
+import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from functools import partial
@@ -27,6 +28,7 @@ from t9k.em.errors import (
     InvalidURI,
     LocalError,
     NotFound,
+    StoreGone,
     UnsafeStore,
 )
 from t9k.em.local.disk import sync_dir
@@ -51,7 +53,9 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.E
 
 
 class LocalStore(ObjectStore):
-    """Objects as files below a directory, which is made on the first write.
+    """Objects as files below a directory, which the first write makes where the directory above it is there.
+
+    One that was written to and is gone is not made again: what was mounted there may not be, or somebody moved it.
 
     A write goes to a temporary file, which is synced and then renamed, or for a conditional write hard-linked, to its
     name; linking is the one way to create a file with its content that fails when the name is taken.
@@ -62,7 +66,8 @@ class LocalStore(ObjectStore):
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._parts = LocalParts(root / TEMPORARY, _make_dirs)
+        self._was_there = False
+        self._parts = LocalParts(root / TEMPORARY, self._make_dirs)
 
     @classmethod
     def from_uri(cls, uri: URI) -> LocalStore:
@@ -323,7 +328,7 @@ class LocalStore(ObjectStore):
         try:
             fd = os.open(temporary, flags, 0o666)
         except FileNotFoundError:
-            _make_dirs(directory)
+            self._make_dirs(directory)
             fd = os.open(temporary, flags, 0o666)
         try:
             try:
@@ -345,7 +350,7 @@ class LocalStore(ObjectStore):
                     os.replace(temporary, path)
             except FileNotFoundError:
                 # The directory is missing, or somebody's `delete` found it empty a moment ago.
-                _make_dirs(path.parent)
+                self._make_dirs(path.parent)
             except FileExistsError as error:
                 raise AlreadyExists(f"{path} is there already") from error
             except OSError as error:
@@ -358,6 +363,34 @@ class LocalStore(ObjectStore):
             else:
                 return
         raise BackendUnavailable(f"{path.parent} disappears again and again; look at who deletes it")
+
+    def make_root(self) -> None:
+        """See `t9k.em.backend.MakesRoot`."""
+        with self._translated(""):
+            _make_dirs(_missing(self._root))
+
+    def _make_dirs(self, directory: Path) -> None:
+        """Makes a directory and those above it up to the root.
+
+        Raises:
+            StoreGone: The root was there and is not any more, or the directory that it would lie in is not.
+        """
+        missing = _missing(directory)
+        if self._root in missing and (self._was_there or self._root.parent in missing):
+            raise self._gone()
+        self._was_there = True
+        _make_dirs(missing)
+
+    def _gone(self) -> StoreGone:
+        if self._was_there:
+            return StoreGone(
+                f"{self._root} was there and is gone, so nothing is written; mount it or put it back, then run the same "
+                "command again, it goes on where it stopped"
+            )
+        return StoreGone(
+            f"{self._root.parent} is not there, so {self._root} is not made in it; mount it, or check the path, or make the "
+            f"store with: em login {shlex.quote(str(self._root))}"
+        )
 
     def _prune(self, directory: Path) -> None:
         with contextlib.suppress(OSError):  # ENOTEMPTY mostly; whatever it is, an empty directory does no harm
@@ -452,16 +485,21 @@ def _duplicate(source: Path, fd: int) -> None:
         os.close(source_fd)
 
 
-def _make_dirs(directory: Path) -> None:
-    """Makes a directory and those above it, durably; not if somebody's `delete` takes one away meanwhile."""
-    missing = []
-    while not directory.is_dir():
-        missing.append(directory)
-        directory = directory.parent
-    for path in reversed(missing):
+def _make_dirs(directories: Iterable[Path]) -> None:
+    """Makes directories one in another, durably; not if somebody's `delete` takes one away meanwhile."""
+    for path in directories:
         with contextlib.suppress(FileExistsError, FileNotFoundError):
             path.mkdir()
         _sync(path.parent)
+
+
+def _missing(directory: Path) -> list[Path]:
+    """A directory and those above it, the outermost first, as far as they are not there."""
+    missing = []
+    while not directory.is_dir() and directory != directory.parent:
+        missing.append(directory)
+        directory = directory.parent
+    return missing[::-1]
 
 
 def _sync(directory: Path) -> None:
@@ -481,3 +519,4 @@ class LocalBackend(TreeBackend):
     """A tree in a directory."""
 
     store_class = LocalStore
+    mark_good_for_s = 0.0

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from attrs import evolve
 
-from t9k.em.backend import Backend, ObjectStore, Upload
+from t9k.em.backend import Backend, MakesRoot, ObjectStore, Upload
 from t9k.em.errors import Conflict, CorruptManifest, FolderNotFound, InvalidInput, NameCollision, NotFound
 from t9k.em.names import check_depth, check_name, check_path, fold, join, parent_and_name, split_version
 from t9k.em.records import (
@@ -47,6 +47,7 @@ from t9k_em_backends.tree.heads import (
 from t9k_em_backends.tree.known import KnownRows
 from t9k_em_backends.tree.listing import MOST_HIDDEN, Children
 from t9k_em_backends.tree.manifests import MAX_MANIFEST_BYTES, decode_manifest
+from t9k_em_backends.tree.mark import GOOD_FOR_S, KnownMark
 from t9k_em_backends.tree.probe import Probe, try_write
 from t9k_em_backends.tree.upload import TreeUpload
 from t9k_em_backends.tree.values import NewerFormat
@@ -87,6 +88,8 @@ class TreeBackend(Backend):
     store_class: ClassVar[type[ObjectStore]]
     upload_class: ClassVar[type[TreeUpload]] = TreeUpload
     collector_class: ClassVar[type[Collector]] = Collector
+    mark_good_for_s: ClassVar[float] = GOOD_FOR_S
+    """For how long the mark of the store is believed to be there after it was read; 0 where reading costs nothing."""
 
     _user: str | None = None
 
@@ -106,6 +109,7 @@ class TreeBackend(Backend):
         self._single_writer = unsafe_single_writer
         self._probe = Probe(done=unsafe_single_writer)
         self._known = KnownRows()
+        self._mark = KnownMark(uri, self.mark_good_for_s)
 
     @classmethod
     def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
@@ -188,10 +192,40 @@ class TreeBackend(Backend):
 
     def try_write(self) -> None:
         """See `t9k.em.backend.TellsState`."""
+        self._mark.check(self.store)
         if self._single_writer:
             try_write(self.store)
         else:
+            self._probe.require(self.store, self.uri)
+
+    def store_id(self) -> str:
+        """See `t9k.em.backend.MarksStore`."""
+        return self._mark.find(self.store)
+
+    def init_store(self) -> str:
+        """See `t9k.em.backend.MarksStore`."""
+        found = self._mark.find(self.store)
+        if not found:
+            if isinstance(self.store, MakesRoot):
+                self.store.make_root()
             self._require_safe_store()
+        return found or self._mark.find(self.store)
+
+    def expect_store(self, store_id: str, *, instead: str = "", is_accepted: bool = False) -> None:
+        """See `t9k.em.backend.MarksStore`."""
+        self._mark.expect(self.store, store_id, instead=instead, is_accepted=is_accepted)
+
+    def check_store(self, *, now: bool = False) -> None:
+        """Make sure, before something is written, that the store is still the one that was seen.
+
+        Args:
+            now: Whether to read its mark even when that was done a short while ago.
+
+        Raises:
+            StoreGone: It is not.
+            NewerStore: Its writers have to know what this version does not.
+        """
+        self._mark.check(self.store, since=self._mark.clock() if now else None)
 
     # Reading.
 
@@ -216,6 +250,8 @@ class TreeBackend(Backend):
             )
         if wanted is None and (head is None or not head.ready) and self._always_exists(path):
             return _implicit(path)
+        if head is None:
+            self._mark.check_reading(self.store)
         raise NotFound(f"there is no {_version(path, wanted)} in {self.uri}{_hint(name, wanted, head)}")
 
     def list(self, path: str) -> Sequence[Node]:
@@ -226,12 +262,13 @@ class TreeBackend(Backend):
         """See `t9k.em.backend.TellsLeftOut`."""
         self._require_folder(check_path(path))
         damaged: dict[str, str] = {}
-        return Listing(nodes=self.children(path, damaged).whole(), damaged=damaged)
+        return Listing(nodes=self._seen(self.children(path, damaged).whole()), damaged=damaged)
 
     def list_page(self, path: str, limit: int, after: str = "") -> tuple[Sequence[Node], str]:
         """See `t9k.em.backend.ListsPages`."""
         self._require_folder(check_path(path))
-        return self.children(path, {}).page(after, limit)
+        found, following = self.children(path, {}).page(after, limit)
+        return self._seen(found), following
 
     def versions(self, path: str) -> Sequence[Node]:
         """See the port."""
@@ -285,6 +322,7 @@ class TreeBackend(Backend):
             prefix=heads_prefix(folder, name),
             sleep=self.sleep,
             single_writer=self._single_writer,
+            check=self.check_store,
         )
 
     # Writing.
@@ -293,11 +331,20 @@ class TreeBackend(Backend):
         """See the port."""
         if check_depth(check_path(path)) == "/":
             return _implicit(path)
+        since = self._mark.clock()
         self._require_safe_store()
+        return self._make_folder(path, since)
+
+    def _make_folder(self, path: str, since: float) -> Node:
+        """Makes a folder and its parents as needed; a store that was looked at since then is not looked at again."""
+        if path == "/":
+            return _implicit(path)
         folder, name = parent_and_name(path)
-        parent = self.make_folder(folder)
+        parent = self._make_folder(folder, since)
         generations = self.generations(folder, name)
         generation, head = generations.newest()
+        if head is None:  # as where all is gone
+            self._mark.check(self.store, since=since)
         while head is None or head.state == "deleted" or (head.state == "closing" and head.name == name):
             draft = self._folder_head(name, head)
             if generations.publish(generation + 1, draft):
@@ -316,12 +363,13 @@ class TreeBackend(Backend):
         """See the port."""
         _check_draft(request.draft)
         check_depth(join(request.folder, request.draft.name))
+        since = self._mark.clock()
         self._require_safe_store()
         if request.folder.count("/") == 1 and fold(request.draft.name) == DEFAULT:
-            self.make_folder(join(request.folder, DEFAULT))  # which always exists, so that the name is taken
+            self._make_folder(join(request.folder, DEFAULT), since)  # which always exists, so that the name is taken
         if not (request.make_folder or self._always_exists(request.folder)):
             self._require_folder(request.folder)
-        upload = self.upload_class(self, request, self.make_folder(request.folder).generation)
+        upload = self.upload_class(self, request, self._make_folder(request.folder, since).generation)
         upload.start()
         return upload
 
@@ -369,7 +417,9 @@ class TreeBackend(Backend):
     # Inside.
 
     def _require_safe_store(self) -> None:
-        self._probe.require(self.store, self.uri)
+        self._mark.require(
+            self.store, lambda: self._probe.require(self.store, self.uri), single_writer=self._single_writer
+        )
 
     def _newest_or_older(self, generations: Generations, wanted: int | None) -> tuple[int, Head | None]:
         """The newest generation; its head is None where that is damaged and an older one is wanted."""
@@ -390,6 +440,7 @@ class TreeBackend(Backend):
         try:
             node = self.stat(path)
         except NotFound as error:
+            self._mark.check(self.store, since=self._mark.clock())
             raise FolderNotFound(f"{error}; make it with make_folder=True or choose another folder") from error
         if node.kind != FOLDER:
             raise FolderNotFound(f"{path} is a {node.kind} and no folder; choose another folder")
@@ -419,8 +470,17 @@ class TreeBackend(Backend):
         if not (before or following) and damaged is not None and not found:
             raise damaged
         if not (before or following or any(node.kind for node in found)):
+            self._mark.check_reading(self.store)
             raise NotFound(f"there was never a {path} in {self.uri}")
         return found, following
+
+    def _seen(self, nodes: Sequence[Node]) -> Sequence[Node]:
+        """What was listed, once it is clear that an empty listing is not that of a store that is gone."""
+        if not nodes:
+            self._mark.check_reading(self.store)
+        elif not self.mark_good_for_s:
+            self._mark.notice(self.store)
+        return nodes
 
     def children(self, path: str, damaged: dict[str, str]) -> Children:
         """What is in a folder.

@@ -41,12 +41,14 @@ class Generations:
         prefix: Below which they lie, from `heads.heads_prefix`.
         sleep: Waits so many seconds.
         single_writer: Whether the store ignores conditions and is used all the same, by one writer at a time.
+        check: Raises where the store is not the one that was seen; called before and after a record is published.
     """
 
     store: ObjectStore
     prefix: str
     sleep: Callable[[float], object]
     single_writer: bool = False
+    check: Callable[[], None] = lambda: None
 
     def listed(self) -> dict[int, ObjectInfo]:
         """The generations that a listing shows, in ascending order."""
@@ -126,6 +128,7 @@ class Generations:
         Raises:
             CommitUnknown: Neither could be learned; nothing must be deleted.
             InvalidInput: No reader would find the record, or `read` would not take it; nothing was written.
+            StoreGone: The store is not the one that was seen.
         """
         key = head_key(self.prefix, generation)
         if generation > MAX_GENERATION:
@@ -134,6 +137,13 @@ class Generations:
                 f"publish so many finds a record under {head_key(self.prefix, MAX_GENERATION)} that is not the library's"
             )
         body = Body.of(seal_head(head, key))
+        self.check()
+        is_ours = self._publish(key, generation, head.write_id, body)
+        if is_ours:  # perhaps a file system was mounted, or was not any more, in between
+            self.check()
+        return is_ours
+
+    def _publish(self, key: str, generation: int, write_id: str, body: Body) -> bool:
         trouble: Exception | None = None
         for attempt in range(ATTEMPTS):
             try:
@@ -147,7 +157,7 @@ class Generations:
             except BackendUnavailable as error:
                 trouble, there = error, None
             if there is not None:
-                return there.write_id == head.write_id
+                return there.write_id == write_id
             self.sleep(FIRST_PAUSE_S * 2**attempt)
         raise CommitUnknown(
             f"whether {key} was published is not known, because the store does not answer; "

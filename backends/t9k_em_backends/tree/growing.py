@@ -48,6 +48,7 @@ class Growing:
         if head.kind != RUN:
             raise InvalidInput(f"{node.path} is a {head.kind}; only runs grow, upload it again instead")
         self._node = node
+        self._tree = tree
         self._store = tree.store
         self._generations = tree.generations(*parent_and_name(node.path))
         op = publication(node.generation, head, self._generations.readable)
@@ -94,6 +95,7 @@ class Growing:
 
     def _check_newest(self) -> None:
         newest = max(self._generations.listed(), default=0)
+        self._tree.check_store(now=newest < self._node.generation)  # a listing lags behind, or all is gone
         if newest > self._node.generation:
             head = self._generations.read(newest)
             if head is None or not head.ready or publication(newest, head, self._generations.readable) != self._op:

@@ -103,6 +103,7 @@ class TreeUpload(Upload):
 
     def put(self, items: Sequence[tuple[FileSpec, Body]]) -> None:
         """See the port."""
+        self._tree.check_store()
         self._record_begun()
         prefix = self._prefix
         infos = self._tree.store.put_many([(prefix + file.key, body) for file, body in items])
@@ -111,6 +112,7 @@ class TreeUpload(Upload):
 
     def sign(self, file: FileSpec, *, lifetime_s: float) -> SignedUpload | None:
         """See `t9k.em.backend.SendsDirect`."""
+        self._tree.check_store()
         self._record_begun()
         prefix = upload_prefix(self._request.folder, self._name, self._request.op)
         return signing.sign_put(self._tree.store, prefix + file.key, file, lifetime_s)
@@ -123,6 +125,7 @@ class TreeUpload(Upload):
     def put_part(self, file: FileSpec, start: int, body: Body) -> None:
         """See `t9k.em.backend.TakesParts`."""
         check_part(file, start, body)
+        self._tree.check_store()
         self._record_begun()
         prefix = self._prefix
         assembler(self._tree.store, prefix).put_part(prefix + file.key, start, body)
@@ -146,6 +149,7 @@ class TreeUpload(Upload):
         files = tuple(sorted(filter(None, map(self._entry, self._request.files)), key=lambda file: file.key))
         lost = self._not_kept(files)
         if lost or len(files) < len(self._request.files):
+            self._tree.check_store(now=bool(lost))
             self._look(self._generation)
             self._send_again(lost)
             return self.node

@@ -620,6 +620,50 @@ class TellsState(Protocol):
 
 
 @runtime_checkable
+class MarksStore(Protocol):
+    """A backend whose store has a mark of its own, by which whoever has seen the store knows it again.
+
+    A store gets one when it is first written to. From then on the backend that has seen the mark refuses, with
+    `StoreGone`, to write where it is missing or another's, and to say that there is nothing.
+    """
+
+    def store_id(self) -> str:
+        """The id of the store, of at most 100 printable characters; '' for one that has no mark yet.
+
+        Raises:
+            StoreGone: It is not the one that was seen.
+        """
+
+    def init_store(self) -> str:
+        """Make the place where there is none, and a mark where there is none; return the id of the store.
+
+        Raises:
+            StoreGone: It is not the one that was seen.
+            BackendError: Nothing can be written there.
+        """
+
+    def expect_store(self, store_id: str, *, instead: str = "", is_accepted: bool = False) -> None:
+        """Refuse every other store from now on.
+
+        Args:
+            store_id: Of the store that was seen there.
+            instead: The command by which somebody says that another store is to be used; by default `em login`.
+            is_accepted: Whether somebody said so of this one: then it counts more than what others have seen.
+
+        Raises:
+            StoreGone: Another one is known already, and nobody said that it is the right one.
+        """
+
+
+@runtime_checkable
+class MakesRoot(Protocol):
+    """A store whose root may have to be made, which a write does only where the directory above is there."""
+
+    def make_root(self) -> None:
+        """Make the root and all above it."""
+
+
+@runtime_checkable
 class KnowsOrigins(Protocol):
     """A backend whose files are objects of a store, which a store of the same service may copy by itself."""
 

@@ -35,6 +35,8 @@ EMError (RuntimeError)
 │   ├── BackendFull                   no space, or over quota
 │   ├── AlreadyExists (FileExistsError)  put-if-absent: an object is there
 │   ├── UnsafeStore                   it cannot keep a record without overwriting another
+│   ├── StoreGone                     the store that was there is not, or another one is in its place
+│   ├── NewerStore                    its writers have to know what this version does not
 │   ├── CommitUnknown                 whether the upload was published could not be learned
 │   ├── UploadFenced                  the collector removed files of an upload paused for too long
 │   ├── UploadForgotten               the server does not know this upload any more; begin it again
@@ -207,6 +209,14 @@ class AlreadyExists(BackendError, FileExistsError):
 
 class UnsafeStore(BackendError):
     """The store cannot create a record without overwriting another writer's."""
+
+
+class StoreGone(BackendError):
+    """The store that was seen there is not there any more, or another one is; nothing is written to what is there now."""
+
+
+class NewerStore(BackendError):
+    """The store has a format, or a feature that its writers must know, of a later version of this library."""
 
 
 class CommitUnknown(BackendError):

@@ -53,6 +53,7 @@ pytest.register_assert_rewrite(
         for suite in (
             "store_suite",
             "backend_suite",
+            "mark_suite",
             "growing_suite",
             "parts_suite",
             "signing_suite",
@@ -67,6 +68,7 @@ from t9k.em.testing.descent_suite import DescentSuite
 from t9k.em.testing.faults import Fault, Faults, FaultyBackend, FaultyStore, SimulatedCrash
 from t9k.em.testing.growing_suite import GrowsSuite
 from t9k.em.testing.machines import backend_machine, object_store_machine
+from t9k.em.testing.mark_suite import MarkSuite
 from t9k.em.testing.parts_suite import AssemblesPartsSuite, TakesPartsSuite
 from t9k.em.testing.reference import ReferenceBackend
 from t9k.em.testing.signing_suite import SendsDirectSuite, SignsReadsSuite, SignsRequestsSuite
@@ -88,6 +90,7 @@ __all__ = [
     "FaultyStore",
     "FillsBuffersSuite",
     "GrowsSuite",
+    "MarkSuite",
     "ObjectStoreSuite",
     "ReadOnlyStore",
     "ReferenceBackend",

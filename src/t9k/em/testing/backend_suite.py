@@ -14,6 +14,8 @@ from t9k.em.backend import Backend, Collects, ObjectStore, TellsState
 from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision, NotFound, SourceChanged, UploadFenced
 from t9k.em.names import STRATEGIES
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Body, Garbage, Node, Outcome
+from t9k.em.testing.backend_fixtures import BackendFixtures
+from t9k.em.testing.mark_suite import MarkSuite
 from t9k.em.testing.store_suite import THREADS, together
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
 
@@ -23,26 +25,7 @@ MANY = 500
 LONG = "/".join(letter * 200 for letter in "xyz")
 
 
-class BackendFixtures:
-    """What the suites of a backend have in common."""
-
-    @pytest.fixture
-    def backend(self) -> Backend:
-        """A backend over an empty tree; override this."""
-        raise NotImplementedError("override the fixture `backend`")
-
-    @pytest.fixture
-    def new_backend(self, backend: Backend) -> Callable[[], Backend]:
-        """Makes another client of the tree that `backend` uses; override it where clients have a state of their own."""
-        return lambda: backend
-
-    @pytest.fixture
-    def folder(self, backend: Backend) -> str:
-        """An absolute path that the user may make."""
-        return f"/{backend.whoami()}/team/experiments"
-
-
-class BackendSuite(BackendFixtures):
+class BackendSuite(MarkSuite):
     """Conformance tests of a backend; a subclass overrides the fixture `backend`, and `new_backend` if it can."""
 
     def test_says_whether_it_is_a_store_and_can_be_written(self, backend: Backend, folder: str) -> None:

@@ -13,7 +13,8 @@ from t9k.em.backend import Backend, Collects
 from t9k.em.errors import Conflict, Diverged
 from t9k.em.names import STRATEGIES, new_op
 from t9k.em.records import Body, Outcome, UploadRequest
-from t9k.em.testing.backend_suite import FILES, OTHER, BackendFixtures
+from t9k.em.testing.backend_fixtures import BackendFixtures
+from t9k.em.testing.backend_suite import FILES, OTHER
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
 
 MINE, THEIRS = {**FILES, "mine": b"mine"}, {**FILES, "theirs": b"theirs"}

@@ -13,7 +13,7 @@ from attrs import evolve
 from t9k.em.backend import Backend, Grows
 from t9k.em.errors import InvalidInput, NotFound
 from t9k.em.records import ARTIFACT, Node
-from t9k.em.testing.backend_suite import BackendFixtures
+from t9k.em.testing.backend_fixtures import BackendFixtures
 from t9k.em.testing.store_suite import ODD_KEYS, THREADS, together
 from t9k.em.testing.uploads import make_request, read_node, upload
 

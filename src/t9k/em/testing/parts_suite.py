@@ -19,7 +19,7 @@ from attrs import evolve
 from t9k.em.backend import AssemblesParts, Backend, ObjectStore, TakesParts, Upload
 from t9k.em.errors import InvalidInput, NotFound, SourceChanged
 from t9k.em.records import Body, FileSpec, Node, Outcome, Part, UploadRequest
-from t9k.em.testing.backend_suite import BackendFixtures
+from t9k.em.testing.backend_fixtures import BackendFixtures
 from t9k.em.testing.store_suite import ODD_KEYS, THREADS, StoreFixtures, get, keys, put, together
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
 

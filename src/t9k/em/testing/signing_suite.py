@@ -19,7 +19,7 @@ import requests
 from t9k.em.backend import Backend, ObjectStore, SendsDirect, SignsReads, SignsRequests
 from t9k.em.errors import NotFound
 from t9k.em.records import Body, FileSpec, Outcome, SignedRequest, SignedUpload
-from t9k.em.testing.backend_suite import BackendFixtures
+from t9k.em.testing.backend_fixtures import BackendFixtures
 from t9k.em.testing.store_suite import ODD_KEYS, StoreFixtures, get, keys, put
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
 

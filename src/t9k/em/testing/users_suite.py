@@ -9,7 +9,7 @@ import pytest
 from t9k.em.backend import Backend, ServesUsers
 from t9k.em.errors import FolderNotFound, InvalidInput, InvalidName
 from t9k.em.records import FOLDER
-from t9k.em.testing.backend_suite import BackendFixtures
+from t9k.em.testing.backend_fixtures import BackendFixtures
 from t9k.em.testing.uploads import make_request, read_node, upload
 
 FILES = {"a": b"a"}
