@@ -77,16 +77,33 @@ class LocalStore(ObjectStore):
         return cls(Path(uri.path))
 
     def open(self) -> None:
-        """Looks whether the root is a directory, or can be made.
+        """Looks whether the root is a directory, or can be made by the first write.
 
         Raises:
             InvalidURI: It is something else.
+            StoreGone: Neither it nor the directory above it is there.
             BackendPermissionError: It is not there, and the user may not make it.
         """
         if os.path.lexists(self._root):
             if not self._root.is_dir():
                 raise InvalidURI(f"{self._root} is no directory; choose a directory for the store")
-            return
+        elif not os.path.lexists(self._root.parent):
+            raise self._gone()
+        else:
+            self._check_can_be_made()
+
+    def make_root(self) -> None:
+        """See `t9k.em.backend.MakesRoot`.
+
+        Raises:
+            BackendPermissionError: The user may not make it.
+        """
+        if not os.path.lexists(self._root):
+            self._check_can_be_made()
+            with self._translated(""):
+                _make_dirs(_missing(self._root))
+
+    def _check_can_be_made(self) -> None:
         above = next(directory for directory in self._root.parents if os.path.lexists(directory))
         if not os.access(above, os.W_OK | os.X_OK):
             raise BackendPermissionError(
@@ -363,11 +380,6 @@ class LocalStore(ObjectStore):
             else:
                 return
         raise BackendUnavailable(f"{path.parent} disappears again and again; look at who deletes it")
-
-    def make_root(self) -> None:
-        """See `t9k.em.backend.MakesRoot`."""
-        with self._translated(""):
-            _make_dirs(_missing(self._root))
 
     def _make_dirs(self, directory: Path) -> None:
         """Makes a directory and those above it up to the root.

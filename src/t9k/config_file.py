@@ -10,6 +10,7 @@ contexts:
     asset-hub: /t9k/asset-hub/server  # asset_hub_host = server + prefix
   auth:
     apikey: <uuid>                    # api_key; the key may also be spelled api_key
+  store: <id>                         # of the mark of the store that was there at the login
 ```
 
 A `server` that is not an HTTP URL (`file:///data/em`, `s3://bucket/root`) is itself the aistore_host; such places have
@@ -27,10 +28,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from t9k.em.errors import InvalidConfig
 
-__all__ = ["config_path", "has_config_path", "read_settings", "remove_login", "save_login"]
+__all__ = ["config_path", "has_config_path", "read_settings", "remove_login", "save_login", "saved_store"]
 
 _API_KEY_SPELLINGS = ("apikey", "api_key")
 _DEFAULT_CONTEXT = "default-context"
+_STORE = "store"
 _PLAIN = "?insecure=true"
 """Of a server without TLS that somebody trusts the network to; it stands behind the prefix of aistore."""
 
@@ -55,7 +57,9 @@ def config_path() -> Path:
     return Path(path)
 
 
-def save_login(aistore_host: str, api_key: str | None = None, *, path: str | os.PathLike[str] | None = None) -> Path:
+def save_login(
+    aistore_host: str, api_key: str | None = None, *, store: str = "", path: str | os.PathLike[str] | None = None
+) -> Path:
     """Write where the data is kept, and the API key for it, into the current context of the config file.
 
     All other contexts and keys stay (comments do not). The file is replaced as a whole, so that a reader or a crash
@@ -66,6 +70,7 @@ def save_login(aistore_host: str, api_key: str | None = None, *, path: str | os.
         aistore_host: URL of an AIStore server, URI such as `file:///data/em` or `s3://bucket/root`, or a local path,
             which is saved as an absolute one.
         api_key: API key for it. None removes the saved one, which belongs to the host that was saved with it.
+        store: Id of the store that is there, see `t9k.em.backend.MarksStore`; '' where none is known.
         path: File to write; by default the one that `config_path` names.
 
     Returns:
@@ -86,6 +91,9 @@ def save_login(aistore_host: str, api_key: str | None = None, *, path: str | os.
     context["server"] = server
     context["prefixes"] = {**_mapping(target, context, "prefixes"), "aistore": prefix}
     _set_api_key(context, dict(_mapping(target, context, "auth")), api_key)
+    context.pop(_STORE, None)
+    if store:
+        context[_STORE] = store
     _dump(target, _with_context(data, context))
     return target
 
@@ -123,6 +131,7 @@ def remove_login(*, path: str | os.PathLike[str] | None = None) -> bool:
         prefixes.pop("aistore", None)
         context["prefixes"] = prefixes
     _set_api_key(context, auth, None)
+    context.pop(_STORE, None)
     _dump(target, _with_context(data, context))
     return True
 
@@ -151,6 +160,30 @@ def read_settings(path: Path) -> dict[str, str | None]:
         "asset_hub_host": _join(server, asset_hub),
         "api_key": next((key for key in keys if key), None),
     }
+
+
+def saved_store(host: str) -> str:
+    """Return the id of the store that was at a place when it was logged in to.
+
+    Args:
+        host: URI or local path; that of another place than the one that the config file names has no id.
+
+    Returns:
+        The id; '' where none is known, or the config file cannot be used.
+    """
+    from t9k.em.errors import InvalidConfig  # noqa: PLC0415 - t9k.em imports this module
+    from t9k.em.uris import is_same_root  # noqa: PLC0415 - likewise
+
+    path = config_path() if has_config_path() else None
+    if path is None or not path.is_file():  # YAML takes a while to load
+        return ""
+    try:
+        settings = read_settings(path)
+        if not is_same_root(host, settings["aistore_host"]):
+            return ""
+        return _text(path, _current_context(path, _load(path)) or {}, _STORE) or ""
+    except InvalidConfig:  # told where something of it is needed
+        return ""
 
 
 def _split(host: str, old_server: str | None) -> tuple[str, str]:

@@ -206,10 +206,14 @@ class TreeBackend(Backend):
         """See `t9k.em.backend.MarksStore`."""
         found = self._mark.find(self.store)
         if not found:
-            if isinstance(self.store, MakesRoot):
-                self.store.make_root()
+            self.make_root()
             self._require_safe_store()
         return found or self._mark.find(self.store)
+
+    def make_root(self) -> None:
+        """See `t9k.em.backend.MakesRoot`; where the store has no root that could be missing, nothing happens."""
+        if isinstance(self.store, MakesRoot):
+            self.store.make_root()
 
     def expect_store(self, store_id: str, *, instead: str = "", is_accepted: bool = False) -> None:
         """See `t9k.em.backend.MarksStore`."""

@@ -657,10 +657,10 @@ class MarksStore(Protocol):
 
 @runtime_checkable
 class MakesRoot(Protocol):
-    """A store whose root may have to be made, which a write does only where the directory above is there."""
+    """A store or backend whose root may have to be made, which a write does only where the directory above is there."""
 
     def make_root(self) -> None:
-        """Make the root and all above it."""
+        """Make the root and all above it, before `open`; one that is there is left as it is."""
 
 
 @runtime_checkable

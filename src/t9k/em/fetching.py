@@ -261,6 +261,7 @@ def _remember(directory: Path, backend: Backend, node: Node) -> None:
     state.set("origin", {"uri": backend.uri, "path": node.path, "generation": node.generation})
     state.descent.note(THERE, node.op, target_of(backend, parent_and_name(node.path)[0]))
     state.add_remote(history.record(history.DOWNLOAD, backend.uri, node))
+    history.note_store(state, backend)
 
 
 def _place(staging: Path, parent: Path, name: str) -> Path:

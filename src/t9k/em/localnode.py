@@ -168,6 +168,7 @@ class LocalNode(ABC):
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> tuple[Outcome, Node]:
         target = target_of(backend, folder)
+        history.expect_store(self._state, backend)
         self._learn_descent(backend, folder)
         for _ in range(_TRIES):
             ancestors = self._state.descent.ancestors(target)
@@ -182,6 +183,7 @@ class LocalNode(ABC):
                     return Outcome.UNCHANGED, there
                 continue
             history.add(self._state, outcome, backend.uri, node)
+            history.note_store(self._state, backend)
             if outcome is not Outcome.SKIPPED:
                 self._state.descent.note(THERE, node.op, target)
             return outcome, node

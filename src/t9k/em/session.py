@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from t9k.config_file import saved_store
+from t9k.em.backend import MakesRoot, MarksStore
 from t9k.em.errors import InvalidInput, NotFound, NotLoggedIn
 from t9k.em.names import absolute
 from t9k.em.nesting import meant_inside
@@ -26,16 +28,28 @@ _current_root = ""
 _by_uri: dict[str, Backend] = {}
 
 
-def login(uri: str, *, api_key: str | None = None, timeout_s: float | None = None) -> Backend:
+def login(
+    uri: str, *, api_key: str | None = None, timeout_s: float | None = None, is_accepted: bool = False
+) -> Backend:
     """Opens a backend and makes it the one that paths without a URI mean.
+
+    The store that `em login` has seen there is expected there.
 
     Args:
         uri: URI or local path of the backend.
         api_key: For backends with accounts.
         timeout_s: Seconds to wait for an answer.
+        is_accepted: Whether any store is taken that is there, and its root is made with all above it.
+
+    Raises:
+        StoreGone: The directory in which its root would lie is not there.
     """
     global _current, _current_root  # the session is one per process, as the API reference has it
     backend = open_backend(uri, api_key=api_key, timeout_s=timeout_s)
+    if not is_accepted:
+        _expect_saved(backend, uri)
+    elif isinstance(backend, MakesRoot):
+        backend.make_root()
     backend.open()
     logout()
     _current, _current_root = backend, root_of(parse(uri))
@@ -161,5 +175,13 @@ def _kept(uri: URI) -> Backend:
         return _current
     key = f"{uri.text}?{sorted(uri.options.items())}"
     if key not in _by_uri:
-        _by_uri[key] = open_backend(uri)
+        backend = open_backend(uri)
+        _expect_saved(backend, uri.text)
+        _by_uri[key] = backend
     return _by_uri[key]
+
+
+def _expect_saved(backend: Backend, uri: str) -> None:
+    """Let a backend refuse every other store than the one that the T9k config has seen there."""
+    if isinstance(backend, MarksStore) and (saved := saved_store(uri)):
+        backend.expect_store(saved, is_accepted=True)

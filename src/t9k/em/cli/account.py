@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from t9k.config import CONFIG, config_path, remove_login, save_login
+from t9k.config_file import saved_store
 from t9k.em import session
-from t9k.em.backend import TellsState
+from t9k.em.backend import MarksStore, TellsState
 from t9k.em.cli import places
 from t9k.em.cli.app import explain
 from t9k.em.cli.output import console, json_option, note, print_json, print_pairs, say, text
@@ -46,10 +47,13 @@ def login(uri: str | None, *, api_key: bool) -> None:
     key = _ask_for_key(host, asked=api_key)
     if key is None and _is_server(host) and is_same_root(host, CONFIG["aistore_host"]):
         key = CONFIG["api_key"]
-    backend = session.login(host, api_key=key)
-    is_new = _try(backend)
-    saved = save_login(host, key)
+    known = saved_store(host)
+    backend = session.login(host, api_key=key, is_accepted=True)
+    is_new, store = _try(backend)
+    saved = save_login(host, key, store=store)
     CONFIG.reload()
+    if known not in ("", store):
+        note("em: warning: another store was there at the last login; what is there now is used from now on")
     say(f"logged in to {clean(backend.uri)} as {clean(_user_of(backend))}; saved in {clean(saved)}")
     if is_new:
         say("nothing is there yet; the first upload makes the store")
@@ -62,26 +66,28 @@ def _user_of(backend: Backend) -> str:
         return "somebody without a name (set EM_USER to have one)"
 
 
-def _try(backend: Backend) -> bool:
-    """Find out whether a backend can be used before it is saved.
+def _try(backend: Backend) -> tuple[bool, str]:
+    """Find out whether a backend can be used before it is saved, and make its store.
 
     Returns:
-        Whether nothing was ever kept there.
+        Whether nothing was ever kept there, and the id of the store; '' where it has none.
 
     Raises:
         BackendError: It can be neither read nor written.
     """
-    if not isinstance(backend, TellsState):
-        return False
-    is_new = not backend.is_there()
+    is_new = isinstance(backend, TellsState) and not backend.is_there()
+    store = backend.store_id() if isinstance(backend, MarksStore) else ""
     try:
         with waiting(f"trying to write to {backend.uri}"):
-            backend.try_write()
+            if isinstance(backend, TellsState):
+                backend.try_write()
+            if isinstance(backend, MarksStore):
+                store = backend.init_store()
     except (BackendPermissionError, BackendFull, UnsafeStore) as error:
         if is_new:
             raise
         note(f"em: warning: what is there can be read, but nothing can be uploaded: {explain(error)}")
-    return is_new
+    return is_new, store
 
 
 @click.command(short_help="Forget the backend or its API key.")

@@ -3,7 +3,8 @@
 ::
 
     state.yaml           remote: the upload and download history; artifacts: id -> local directory;
-                         origin: where the objects that are not here can be fetched
+                         origin: where the objects that are not here can be fetched;
+                         stores: URI -> id of the store that was there, see `t9k.em.backend.MarksStore`
     ancestors            the uploads that this copy comes from, see `t9k.em.local.descent`
     lock                 held while something in the directory is changed, see `t9k.em.local.locking`
     uploads/<hash>.yaml  an upload that is under way: its target, op and content
