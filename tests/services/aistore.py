@@ -73,8 +73,8 @@ class AIStorePlace:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.settings['port']}{self.settings.get('root_path', '')}"
 
-    def start(self) -> None:
-        """Starts the server and waits until it answers."""
+    def start(self, address: str = "/ready") -> None:
+        """Starts the server and waits until an address of it answers."""
         measuring = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), **measuring, **self.environment}
         with (self.directory / "log").open("ab") as log:
@@ -88,7 +88,7 @@ class AIStorePlace:
                 start_new_session=True,  # so that its workers end with it
             )
         before = time.monotonic() + READY_S
-        while not answers(f"http://127.0.0.1:{self.settings['port']}/ready"):
+        while not answers(f"http://127.0.0.1:{self.settings['port']}{address}"):
             if self.process.poll() is not None or time.monotonic() > before:
                 raise RuntimeError(f"the server does not start; it says: {self.log()[-2000:]}")
             time.sleep(0.05)

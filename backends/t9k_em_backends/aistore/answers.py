@@ -22,6 +22,9 @@ BUSY = (
 )
 """When a request is repeated."""
 
+_FINAL = ("store_refused", "store_gone")
+"""Codes with such a status that say the same when asked again."""
+
 _MOST_TEXT = 2000
 _MOST_BYTES = 64 << 10
 _LONGEST_NUMBER = 9
@@ -47,8 +50,8 @@ def of_answer(response: requests.Response, where: str) -> Trouble:
         details = {"retry_after_s": 1.0 if after_s is None else after_s}
     return Trouble(
         error=failure(kind, message, status, details=details),
-        # What the store behind the server refuses for good has a status of this kind too.
-        again=status in BUSY and (told is None or told[0] != "store_refused"),
+        # What the server says of the store behind it may have a status of this kind too.
+        again=status in BUSY and (told is None or told[0] not in _FINAL),
         doubt=told is None and status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT),
         after_s=after_s,
     )

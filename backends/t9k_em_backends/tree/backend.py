@@ -208,6 +208,7 @@ class TreeBackend(Backend):
         if not found:
             self.make_root()
             self._require_safe_store()
+        self.check_store()
         return found or self._mark.find(self.store)
 
     def make_root(self) -> None:
@@ -220,15 +221,7 @@ class TreeBackend(Backend):
         self._mark.expect(self.store, store_id, instead=instead, is_accepted=is_accepted)
 
     def check_store(self, *, now: bool = False) -> None:
-        """Make sure, before something is written, that the store is still the one that was seen.
-
-        Args:
-            now: Whether to read its mark even when that was done a short while ago.
-
-        Raises:
-            StoreGone: It is not.
-            NewerStore: Its writers have to know what this version does not.
-        """
+        """See `t9k.em.backend.MarksStore`."""
         self._mark.check(self.store, since=self._mark.clock() if now else None)
 
     # Reading.
@@ -396,10 +389,13 @@ class TreeBackend(Backend):
         """See the port."""
         if check_path(path).count("/") < 2:  # noqa: PLR2004 - '/' and '/<user>'
             raise InvalidInput(f"{path} always exists and cannot be deleted; delete what is in it")
+        if self.store_id():
+            self.check_store()
         deleting.delete(self, path, recursive=recursive, generation=generation)
 
     def append(self, node: Node, key: str, start: int, data: bytes) -> int:
         """See `t9k.em.backend.Grows`; a request that lists the generations, one that puts, and one that lists segments."""
+        self._require_mark()
         return Growing(self, node, self._head(node)).append(key, start, data)
 
     def grown(self, node: Node) -> Sequence[Segment]:
@@ -416,14 +412,17 @@ class TreeBackend(Backend):
         """See `t9k.em.backend.Collects`."""
         if apply:
             self._require_safe_store()
+        else:
+            self.check_store()
         return self.collector_class(self, grace_s=grace_s, keep_versions=keep_versions, apply=apply).collect(path)
 
     # Inside.
 
     def _require_safe_store(self) -> None:
-        self._mark.require(
-            self.store, lambda: self._probe.require(self.store, self.uri), single_writer=self._single_writer
-        )
+        self._require_mark(lambda: self._probe.require(self.store, self.uri))
+
+    def _require_mark(self, prepare: Callable[[], None] = lambda: None) -> None:
+        self._mark.require(self.store, prepare, single_writer=self._single_writer)
 
     def _newest_or_older(self, generations: Generations, wanted: int | None) -> tuple[int, Head | None]:
         """The newest generation; its head is None where that is damaged and an older one is wanted."""

@@ -104,6 +104,7 @@ class KnownMark:
     _id: str = field(default="", init=False)
     _is_accepted: bool = field(default=False, init=False)
     _instead: str = field(default="", init=False)
+    _features: tuple[str, ...] = field(default=(), init=False)
     _looked: float = field(default=float("-inf"), init=False)
     _making: threading.Lock = field(factory=threading.Lock, init=False)
 
@@ -112,7 +113,8 @@ class KnownMark:
         if self._id in ("", store_id):
             self._id, self._is_accepted, self._instead = store_id, self._is_accepted or is_accepted, instead
         elif is_accepted:
-            self._id, self._is_accepted, self._instead, self._looked = store_id, True, instead, float("-inf")
+            self._id, self._is_accepted, self._instead = store_id, True, instead
+            self._features, self._looked = (), float("-inf")
         elif not self._is_accepted:
             self.check(store, since=self.clock())
             raise self._other(store_id, self._id, instead)
@@ -142,7 +144,8 @@ class KnownMark:
             CorruptData: The mark is damaged.
         """
         if self._id and self._looked < (self.clock() - self.good_for_s if since is None else since):
-            self._check_features(self._compare(self._read(store)))
+            self._compare(self._read(store))
+        self._check_features()
 
     def check_reading(self, store: ObjectStore) -> None:
         """Make sure, where nothing was found, that the store is the one that was seen; a damaged mark is no hindrance.
@@ -176,8 +179,9 @@ class KnownMark:
             return
         with self._making:
             mark = self._read(store)
-            if mark is not None:
-                self._check_features(mark)
+            if self._id:  # another thread was faster
+                self._compare(mark)
+            self._check_features()
             prepare()
             self._id = (mark or self._make(store, single_writer=single_writer)).id
 
@@ -189,7 +193,7 @@ class KnownMark:
             there = self._read(store)
             if there is None:
                 raise
-            self._check_features(there)
+            self._check_features()
             return there
         self._looked = self.clock()
         return mark
@@ -203,9 +207,10 @@ class KnownMark:
         mark = decode_mark(data, self.uri)
         if self._id in ("", mark.id):
             self._looked = before
+            self._features = mark.writer_features
         return mark
 
-    def _compare(self, mark: Mark | None) -> Mark:
+    def _compare(self, mark: Mark | None) -> None:
         if mark is None:
             raise StoreGone(
                 f"the store that was at {self.uri} is not there: its mark {KEY} is missing. Perhaps a file system is not "
@@ -214,10 +219,9 @@ class KnownMark:
             )
         if self._id not in ("", mark.id):
             raise self._other(self._id, mark.id, self._instead)
-        return mark
 
-    def _check_features(self, mark: Mark) -> None:
-        missing = [name for name in mark.writer_features if name not in FEATURES]
+    def _check_features(self) -> None:
+        missing = [name for name in self._features if name not in FEATURES]
         if missing:
             raise NewerStore(
                 f"who writes to the store at {self.uri} has to know {', '.join(map(repr, missing))}, which this version of "

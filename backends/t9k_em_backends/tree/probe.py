@@ -11,6 +11,7 @@ from t9k.em.errors import (
     BackendFull,
     BackendPermissionError,
     BackendUnavailable,
+    StoreGone,
     UnsafeStore,
 )
 from t9k.em.names import random_text
@@ -52,7 +53,7 @@ def require_put_if_absent(store: ObjectStore, uri: str) -> None:
         store.put(key, first, if_absent=True)
     except AlreadyExists:  # nobody else has this key: a driver repeated what had happened already
         pass
-    except (BackendFull, BackendPermissionError, BackendUnavailable):
+    except (BackendFull, BackendPermissionError, BackendUnavailable, StoreGone):
         raise
     except BackendError as error:
         raise _unsafe(f"{uri} cannot write under a condition ({error})") from error

@@ -642,6 +642,17 @@ class MarksStore(Protocol):
             BackendError: Nothing can be written there.
         """
 
+    def check_store(self, *, now: bool = False) -> None:
+        """Make sure, before something is written, that the store is the one that was seen, if one was.
+
+        Args:
+            now: Whether to look even when that was done a short while ago.
+
+        Raises:
+            StoreGone: It is not.
+            NewerStore: Its writers have to know what this version does not.
+        """
+
     def expect_store(self, store_id: str, *, instead: str = "", is_accepted: bool = False) -> None:
         """Refuse every other store from now on.
 

@@ -109,7 +109,9 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "unsafe_store": Code(500, errors.UnsafeStore),
         "not_supported": Code(501, errors.RequestRefused),
         "store_refused": Code(502, errors.BackendError),
+        "newer_store": Code(500, errors.NewerStore),
         "unavailable": Code(503, errors.BackendUnavailable),
+        "store_gone": Code(503, errors.StoreGone),
         "commit_unknown": Code(503, errors.CommitUnknown),
         "full": Code(507, errors.BackendFull),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -17,7 +18,15 @@ from t9k.em.cli.app import explain
 from t9k.em.cli.output import console, json_option, note, print_json, print_pairs, say, text
 from t9k.em.cli.progress import waiting
 from t9k.em.cli.text import clean
-from t9k.em.errors import BackendFull, BackendPermissionError, InvalidInput, InvalidURI, UnsafeStore
+from t9k.em.errors import (
+    BackendFull,
+    BackendPermissionError,
+    CorruptData,
+    InvalidInput,
+    InvalidURI,
+    NewerStore,
+    UnsafeStore,
+)
 from t9k.em.local import layout
 from t9k.em.records import ARTIFACT, RUN
 from t9k.em.uris import is_same_root, is_uri, parse
@@ -76,17 +85,20 @@ def _try(backend: Backend) -> tuple[bool, str]:
         BackendError: It can be neither read nor written.
     """
     is_new = isinstance(backend, TellsState) and not backend.is_there()
-    store = backend.store_id() if isinstance(backend, MarksStore) else ""
+    store = ""
     try:
         with waiting(f"trying to write to {backend.uri}"):
             if isinstance(backend, TellsState):
                 backend.try_write()
             if isinstance(backend, MarksStore):
                 store = backend.init_store()
-    except (BackendPermissionError, BackendFull, UnsafeStore) as error:
+    except (BackendPermissionError, BackendFull, CorruptData, NewerStore, UnsafeStore) as error:
         if is_new:
             raise
         note(f"em: warning: what is there can be read, but nothing can be uploaded: {explain(error)}")
+        if isinstance(backend, MarksStore):
+            with contextlib.suppress(CorruptData, NewerStore, BackendPermissionError):  # as just told
+                store = backend.store_id()
     return is_new, store
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -13,7 +13,10 @@ from t9k.em.cli.server_database import accounts, choose, require_extra
 from t9k.em.cli.server_people import group, key, user
 from t9k.em.cli.server_shares import share
 from t9k.em.cli.text import clean
-from t9k.em.errors import Conflict
+from t9k.em.errors import Conflict, InvalidInput
+
+if TYPE_CHECKING:
+    from t9k.em.server.accounts import Accounts
 
 _WEEK_S = 7 * 86_400
 
@@ -92,13 +95,19 @@ def migrate() -> None:
 @click.argument("name", metavar="USER")
 @click.pass_context
 def init(ctx: click.Context, name: str) -> None:
-    """Makes the database, and USER as its first user, who may do everything; prints the user's API key, once."""
+    """Makes the database, and USER as its first user, who may do everything; prints the user's API key, once.
+
+    With --root it makes the store too, and a directory with all above it.
+    """
+    root: str | None = None if ctx.parent is None else ctx.parent.params["root"]
     with accounts(check=False) as found:
         found.migrate()
         if found.users(limit=1):
             raise Conflict(
                 f"{found.url} has users already; em server user list shows them, em server key add USER makes a key"
             )
+        if root:
+            _accept(found, root)
         found.add_user(name, is_admin=True)
         _, text = found.add_key(name, note="em server init")
         url = clean(found.url)
@@ -110,6 +119,38 @@ def init(ctx: click.Context, name: str) -> None:
     note(f"  {command} --root file:///data/em      # serves that directory on http://127.0.0.1:8000")
     note("  em login http://127.0.0.1:8000 --api-key  # in another terminal; asks for the key")
     note(f"  {command} user add bob                # then: {command} key add bob")
+
+
+@server.command(short_help="Take what is at the root now for the store of the server.")
+@click.pass_context
+def accept(ctx: click.Context) -> None:
+    """Takes what is at the root now for the store of the server, as after a restore into a new place.
+
+    A server refuses to write where its store is missing or another one is. This says that the new one is right; a root that is
+    empty becomes a new store.
+    """
+    root: str | None = None if ctx.parent is None else ctx.parent.params["root"]
+    if not root:
+        raise click.UsageError("say which root: em server --root file:///data/em accept")
+    with accounts() as found:
+        uri, store = _accept(found, root)
+    say(f"{clean(uri)} is the store {clean(store)} from now on")
+
+
+def _accept(found: Accounts, root: str) -> tuple[str, str]:
+    """Make the store at a root where there is none, and let the database remember it; return its URI and id."""
+    from t9k.em.backend import MakesRoot, MarksStore
+    from t9k.em.registry import open_backend
+
+    backend = open_backend(root)
+    if isinstance(backend, MakesRoot):
+        backend.make_root()
+    with backend:
+        if not isinstance(backend, MarksStore):
+            raise InvalidInput(f"{backend.uri} keeps no mark of its store, so there is nothing to accept")
+        store = backend.init_store()
+    found.accept_store(backend.uri, store)
+    return backend.uri, store
 
 
 for _command in (user, key, group, share):

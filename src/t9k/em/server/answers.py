@@ -30,11 +30,16 @@ _OF_STATUS = {
     415: ("unsupported_encoding", "the body has a form that is not taken here"),
 }
 _MOST_FLAWS = 5
-_OURS = ("store_refused", "internal", "corrupt_data", "corrupt_manifest", "unsafe_store")
+_OURS = ("store_refused", "internal", "corrupt_data", "corrupt_manifest", "unsafe_store", "newer_store", "store_gone")
 _BEHIND = {
     "corrupt_data": "the stored data are damaged",
     "corrupt_manifest": "the record of the node is damaged; upload it again",
     "unsafe_store": "the store behind this server cannot keep records safely",
+    "newer_store": "the store behind this server was written by a newer version of t9k-em; the server has to be upgraded",
+    "store_gone": (
+        "the store behind this server is not there, or another one is: its mark is missing or another's, as where a file "
+        "system is not mounted; nothing is written until it is back"
+    ),
     "store_refused": "the store or database behind this server refuses it",
     "unavailable": "the store or database behind this server does not answer; try again",
     "commit_unknown": "whether it was published is not known, for the store does not answer; commit again",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -11,8 +12,8 @@ from functools import cached_property
 from anyio import CapacityLimiter
 from attrs import define, field
 
-from t9k.em.backend import Backend, Grows, ServesUsers, SignsReads, SignsRequests
-from t9k.em.errors import InvalidInput, NotFound
+from t9k.em.backend import Backend, Grows, MarksStore, ServesUsers, SignsReads, SignsRequests
+from t9k.em.errors import BackendPermissionError, InvalidInput, NotFound, StoreGone
 from t9k.em.records import FileEntry, Node
 from t9k.em.registry import open_backend
 from t9k.em.server.access import owner_of
@@ -34,6 +35,9 @@ CHECKED_FOR_S = 2.0
 WATCHERS = 4
 PROBE = "em-server"
 """A user in whose home nothing lies; looking there costs the store one listing."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @define(kw_only=True, slots=False)
@@ -132,9 +136,36 @@ class Service:
         Raises:
             BackendError: One of them cannot be used.
         """
-        self.backend.open()
         self.accounts.check()
+        known = self._expect_store()
+        try:
+            self.backend.open()
+            if isinstance(self.backend, MarksStore):
+                self._find_store(self.backend, known)
+        except StoreGone as error:
+            if not known:
+                raise
+            _log.error("%s", error)  # and it is served as soon as it is back
         self.accounts.expire_uploads()
+
+    def _expect_store(self) -> str:
+        """Lets the backend refuse every other store than the one that the database names; '' where it names none."""
+        known = self.accounts.store_at(self.backend.uri)
+        if known and isinstance(self.backend, MarksStore):
+            self.backend.expect_store(known, instead=accepting(self.backend.uri), is_accepted=True)
+        return known
+
+    def _find_store(self, backend: MarksStore, known: str) -> None:
+        if known:
+            backend.check_store(now=True)
+            return
+        try:
+            found = backend.init_store()
+        except BackendPermissionError as error:
+            _log.warning("nothing can be written, so what is there is only read: %s", error)
+        else:
+            self.accounts.keep_store(self.backend.uri, found)
+            self._expect_store()  # perhaps another process was faster, in another place of that name
 
     def check(self) -> None:
         """Asks backend and database whether they answer; once in some seconds, for anybody may ask.
@@ -145,6 +176,12 @@ class Service:
         if time.monotonic() - self._checked < CHECKED_FOR_S:
             return
         self.accounts.check()
+        if isinstance(self.backend, MarksStore):
+            try:
+                self.backend.check_store(now=True)
+            except StoreGone:
+                self._expect_store()  # somebody may have accepted it meanwhile
+                self.backend.check_store(now=True)
         self.tree(PROBE).list(f"/{PROBE}")
         self._checked = time.monotonic()
 
@@ -152,6 +189,11 @@ class Service:
         """Gives back what was opened."""
         self.backend.close()
         self.accounts.close()
+
+
+def accepting(root: str) -> str:
+    """The command that lets a server take what is at a root now for its store."""
+    return f"em server --root {root} accept (with the --database of the server)"
 
 
 def _signs(tree: Backend) -> bool:

@@ -15,13 +15,14 @@ from t9k.em.server.accounts.parties import Parties
 from t9k.em.server.accounts.records import Group, KeyInfo, Kind, Level, Principal, Scope, Share, User
 from t9k.em.server.accounts.schema import Schema
 from t9k.em.server.accounts.shares import Shares
+from t9k.em.server.accounts.stores import Stores
 from t9k.em.server.accounts.uploads import Uploads
 
 __all__ = ["Accounts", "Group", "KeyInfo", "Kind", "Level", "Principal", "Scope", "Share", "User"]
 
 
-class Accounts(Schema, Parties, Keys, Shares, Uploads):
-    """All that a server knows of people, in a database that several processes may use at once.
+class Accounts(Schema, Parties, Keys, Shares, Stores, Uploads):
+    """All that a server knows of people and its root, in a database that several processes may use at once.
 
     Every method may be called from any thread, and a write is one transaction. Nothing is cached: what one process
     writes holds for all others from their next call on.

@@ -106,6 +106,14 @@ shares = Table(
     Index("ix_shares_party", "party_id", "path"),
 )
 
+stores = Table(
+    "stores",
+    metadata,
+    Column("root", ByteWise, primary_key=True),
+    Column("id", ByteWise, nullable=False),
+    Column("since", Utc, nullable=False),
+)
+
 uploads = Table(
     "uploads",
     metadata,
