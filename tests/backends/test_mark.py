@@ -355,7 +355,8 @@ def test_a_mount_that_fails_between_the_check_and_the_record_is_not_acknowledged
     upload(backend, make_request(HOME, "m", FILES), FILES)
     begun = backend.begin(request := make_request(HOME, "n", OTHER))
     begun.put([(file, Body.of(OTHER[file.key])) for file in begun.missing])
-    real, done = LocalStore.put, []
+    real = LocalStore.put
+    done: list[str] = []
 
     def late(self, key, body, *, if_absent=False):
         if not done and "/h/n/" in key:

@@ -72,7 +72,7 @@ def test_uploads_are_refused_with_the_reason_and_go_on_when_the_root_is_back(pla
         == 204
     )
     with moved(root_of(place), instead):
-        requests = (
+        requests: tuple[tuple[str, str, dict[str, Any]], ...] = (
             ("PUT", f"uploads/{begun['op']}/file", {"params": {"key": "b.bin"}, "data": CONTENT["b.bin"]}),
             ("POST", f"uploads/{begun['op']}/commit", {}),
             ("POST", "uploads", {"json": document(folder, "new", CONTENT)}),

@@ -188,7 +188,10 @@ class TreeBackend(Backend):
 
     def is_there(self) -> bool:
         """See `t9k.em.backend.TellsState`."""
-        return next(iter(self.store.list(heads_prefix("/"))), None) is not None
+        found = next(iter(self.store.list(heads_prefix("/"))), None) is not None
+        if not found:
+            self._mark.check_reading(self.store)
+        return found
 
     def try_write(self) -> None:
         """See `t9k.em.backend.TellsState`."""

@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import AlreadyExists, BackendPermissionError, CorruptData, NewerStore, NotFound, StoreGone
 from t9k.em.records import Body, utc_text
-from t9k_em_backends.tree.heads import dump_json
+from t9k_em_backends.tree.values import dump_json
 
 KEY = ".em/store.json"
 FORMAT = 1
@@ -173,17 +173,20 @@ class KnownMark:
             StoreGone, NewerStore: See `check`.
             CorruptData: The mark is damaged.
         """
-        if self._id:
+        if self._is_known():
             self.check(store)
             prepare()
             return
         with self._making:
             mark = self._read(store)
-            if self._id:  # another thread was faster
+            if self._is_known():  # since another thread was faster
                 self._compare(mark)
             self._check_features()
             prepare()
             self._id = (mark or self._make(store, single_writer=single_writer)).id
+
+    def _is_known(self) -> bool:
+        return bool(self._id)
 
     def _make(self, store: ObjectStore, *, single_writer: bool) -> Mark:
         mark = Mark(id=uuid4().hex, created=utc_text())
