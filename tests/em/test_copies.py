@@ -272,6 +272,36 @@ class TestACopyOfTheDirectory:
             copy.upload()
         assert published().labels == ["original"]
 
+    def test_beside_the_original_is_told_apart(self, run, backend):
+        beside = run.directory.with_name("beside")
+        shutil.copytree(run.directory, beside)
+        copy = Run.open_directory(beside)
+        log(copy, 2)
+        with pytest.raises(
+            Conflict, match=f"beside is a copy of .*{run.directory.name}, and both are the run {run.id}"
+        ):
+            copy.upload()
+        assert steps(published()) == [1]
+        metadata = beside / "metadata.yaml"
+        metadata.write_text(metadata.read_text().replace(run.id, str(uuid4())))
+        Run.open_directory(beside).upload()
+        assert len(list(backend.list("/alice/default"))) == 2
+
+    def test_beside_the_original_replaces_it_when_told_to(self, run):
+        beside = run.directory.with_name("beside")
+        shutil.copytree(run.directory, beside)
+        copy = Run.open_directory(beside)
+        log(copy, 2)
+        copy.upload(conflict_strategy="replace")
+        assert steps(published()) == [1, 2]
+
+    def test_of_which_the_original_is_gone_is_the_run(self, run):
+        run.directory.rename(run.directory.with_name("moved"))
+        moved = Run.open_directory(run.directory.with_name("moved"))
+        log(moved, 2)
+        moved.upload()
+        assert steps(published()) == [1, 2]
+
     def test_without_what_the_original_remembers_is_of_unknown_origin(self, copy):
         shutil.rmtree(copy.directory / ".em")
         copy.labels = ["copy"]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from t9k.em import history, session
-from t9k.em.errors import Diverged, NotFound
-from t9k.em.local import below, forks, reentry
+from t9k.em.errors import Conflict, Diverged, NotFound
+from t9k.em.local import below, forks, recorder, reentry
 from t9k.em.local.below import Below
 from t9k.em.local.descent import THERE
 from t9k.em.local.files import write_atomic
@@ -161,6 +161,8 @@ class LocalNode(ABC):
             What became of it, and the node.
         """
         self._settle()
+        if strategy != "replace":
+            self._check_original()
         with self._locks.sending:  # a run may be uploaded by itself at the same time
             return self._send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
 
@@ -188,6 +190,19 @@ class LocalNode(ABC):
                 self._state.descent.note(THERE, node.op, target)
             return outcome, node
         raise diverged  # others publish faster than this copy takes over what they do
+
+    def _check_original(self) -> None:
+        """Refuse a copy by hand of a directory that is still there.
+
+        Raises:
+            Conflict: This is one.
+        """
+        original = recorder.original_of(self._place)
+        if original is not None:
+            raise Conflict(
+                f"{self._place} is a copy of {original}, and both are the run {self.id}: upload that one; or make this one a run of its "
+                f"own by another id in its {METADATA}, such as {uuid4()}; --conflict-strategy replace puts it over the other"
+            )
 
     def _join(self, backend: Backend, folder: str, error: Diverged) -> Node | None:
         """Takes over what the newest version has and this copy lacks, after which it comes from that one.

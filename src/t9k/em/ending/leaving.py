@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from _sitebuiltins import Quitter
 from _thread import start_new_thread
 from collections.abc import Callable
 from functools import cache
@@ -163,7 +164,7 @@ def _watch_exceptions() -> None:
 
 
 class _Exit:
-    """A `SystemExit` that `sys.exit` raised: nobody knows whether it ends the process before it is gone.
+    """A `SystemExit` that `sys.exit`, `exit` or `quit` raised: nobody knows whether it ends the process before it is gone.
 
     Attributes:
         was_caught: Whether it was dropped by code of Python, which goes on after that.
@@ -188,20 +189,32 @@ _last_exit: _Exit | None = None
 
 
 def _watch_exits() -> None:
-    before = sys.exit
+    leave, quit_by_name = sys.exit, Quitter.__call__
 
-    def leave(status: Any = None, /) -> NoReturn:
+    def noted_exit(status: Any = None, /) -> NoReturn:
         """Exit the interpreter by raising SystemExit(status)."""
-        global _last_exit  # noqa: PLW0603 - the last one of this process
-        try:
-            before(status)
-        except SystemExit as error:
-            if threading.current_thread() is threading.main_thread():
-                _last_exit = _Exit(error)
-                error.em_mark = _Mark(_last_exit)  # type: ignore[attr-defined]  # tells when the exception is gone
-            raise
+        with _noting():
+            leave(status)
 
-    sys.exit = leave
+    def noted_quit(self: Quitter, code: Any = None) -> NoReturn:
+        with _noting():
+            quit_by_name(self, code)
+
+    sys.exit = noted_exit
+    Quitter.__call__ = noted_quit  # type: ignore[method-assign]  # `exit` and `quit`
+
+
+class _noting:  # noqa: N801 - a frame less in tracebacks than by a generator
+    """Notes a `SystemExit` that the main thread raises."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        global _last_exit  # noqa: PLW0603 - the last one of this process
+        if isinstance(error, SystemExit) and threading.current_thread() is threading.main_thread():
+            _last_exit = _Exit(error)
+            error.em_mark = _Mark(_last_exit)  # type: ignore[attr-defined]  # tells when the exception is gone
 
 
 def _reason() -> tuple[str, BaseException | None]:

@@ -12,8 +12,9 @@ from t9k.em.errors import LocalError
 from t9k.em.local import below
 from t9k.em.local.below import Below
 from t9k.em.local.files import overwrite
-from t9k.em.local.layout import PRIVATE, read_mapping
+from t9k.em.local.layout import PRIVATE, kind_of, read_mapping, read_metadata
 from t9k.em.local.yamlwriter import dump
+from t9k.em.records import RUN
 
 NAME = "recorder.yaml"
 
@@ -24,16 +25,39 @@ def note(directory: Path) -> None:
     Raises:
         LocalError, OSError: The disk refuses.
     """
+    first = (_known(directory) or {}).get("directory")
     private = Below(directory, PRIVATE)
     below.make_dirs(private, durable=False)
-    overwrite(private / NAME, dump({**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}))
+    process = {**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}
+    overwrite(private / NAME, dump({**process, "directory": first or directory.name}))
+
+
+def original_of(directory: Path) -> Path | None:
+    """Return the directory of the same run, beside this one, of which this one is a copy by hand, as by `cp -r`.
+
+    Args:
+        directory: Of a run.
+
+    Returns:
+        The directory in which the run was recorded first; None if that is this one or is no longer there.
+
+    Raises:
+        CorruptLocalData: The metadata of one of them cannot be understood.
+    """
+    first = (_known(directory) or {}).get("directory")
+    if not isinstance(first, str) or first == directory.name or first != os.path.basename(first):
+        return None
+    original = directory.parent / first
+    if kind_of(original) != RUN:
+        return None
+    is_same = read_metadata(original, RUN).get("id") == read_metadata(directory, RUN).get("id")
+    return original if is_same else None
 
 
 def is_alive(directory: Path) -> bool | None:
     """Whether the process that records a run is still there; None where that cannot be known, as from another machine."""
-    try:
-        known = read_mapping(Below(directory, PRIVATE) / NAME, "record of the process")
-    except (LocalError, OSError):
+    known = _known(directory)
+    if known is None:
         return None
     pid, machine = known.get("pid"), _machine()
     if type(pid) is not int or pid <= 0 or known.get("host") != machine["host"]:
@@ -54,11 +78,17 @@ def is_alive(directory: Path) -> bool | None:
 
 def is_this_process(directory: Path) -> bool:
     """Whether this process records the run in a directory, as far as is noted."""
+    known = _known(directory)
+    process = {**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}
+    return known is not None and {**known, **process} == known
+
+
+def _known(directory: Path) -> dict[str, Any] | None:
+    """What is noted; None where that cannot be understood."""
     try:
-        known = read_mapping(Below(directory, PRIVATE) / NAME, "record of the process")
+        return read_mapping(Below(directory, PRIVATE) / NAME, "record of the process")
     except (LocalError, OSError):
-        return False
-    return known == {**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}
+        return None
 
 
 @cache
