@@ -177,4 +177,4 @@ def _folder(prefix: str) -> str:
 
 
 def _content(head: Head) -> Head:
-    return evolve(head, write_id="", op=None, state="ready", fenced=(), collected=0)
+    return evolve(head, write_id="", op=None, state="ready", fenced=(), fenced_spans=(), collected=0)

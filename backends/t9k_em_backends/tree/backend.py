@@ -521,7 +521,9 @@ class TreeBackend(Backend):
             writer=self.writer(),
             time=utc_text(self.clock()),
         )
-        return head if below is None else evolve(head, fenced=below.fenced, collected=below.collected)
+        if below is None:
+            return head
+        return evolve(head, fenced=below.fenced, fenced_spans=below.fenced_spans, collected=below.collected)
 
 
 def _address(uri: URI) -> str:

@@ -13,18 +13,20 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from attrs import define, evolve, field, frozen
 
 from t9k.em.backend import SweepsTemporary
-from t9k.em.errors import BackendPermissionError, CorruptManifest, NotFound
+from t9k.em.errors import BackendError, BackendPermissionError, CorruptManifest, InvalidInput, NotFound
 from t9k.em.names import encode_component, fold, parent_and_name
 from t9k.em.records import Garbage, ObjectInfo, utc_text
 from t9k_em_backends.clock import store_time
 from t9k_em_backends.tree.begun import BegunRecord, begun_prefix, read_name, split_begun
+from t9k_em_backends.tree.fences import DELETES_S, STANDS_S, Fences
+from t9k_em_backends.tree.fences import stood as stood_at
 from t9k_em_backends.tree.foreign import is_temporary, nameable, split_upload
 from t9k_em_backends.tree.growing import grown_prefix, publication, repeats
 from t9k_em_backends.tree.heads import (
@@ -36,12 +38,14 @@ from t9k_em_backends.tree.heads import (
     manifest_key,
     split_head_key,
 )
+from t9k_em_backends.tree.values import NewerFormat
 
 if TYPE_CHECKING:
     from t9k_em_backends.tree.backend import TreeBackend
     from t9k_em_backends.tree.generations import Generations
 
 TRIES = 5
+DELETED_AT_ONCE = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +109,7 @@ class Collector:
             if of_name.oldest() <= before:
                 try:
                     found += self._collect_name(folder, c, of_name, before)
-                except CorruptManifest as error:
+                except (CorruptManifest, InvalidInput) as error:
                     _log.warning("nothing is collected of %r in %s: %s", c, folder, error)
         if path == "/":
             found += self._sweep(names)
@@ -165,11 +169,15 @@ class Collector:
         for _ in range(TRIES):
             listed = generations.listed()
             newest = max(listed, default=0)
-            heads = {number: head for number in listed if (head := generations.read(number)) is not None}
-            if len(heads) < len(listed):  # on half knowledge nothing is deleted
+            heads, damaged = _read(generations, listed)
+            if len(heads) + len(damaged) < len(listed):  # on half knowledge nothing is deleted
                 continue
+            if newest in damaged:
+                raise damaged[newest]
             collected = heads[newest].collected if heads else 0
             kept = [number for number in self._kept(listed, heads, before) if number == newest or number > collected]
+            if not damaged.keys().isdisjoint(kept):
+                raise damaged[max(damaged.keys() & set(kept))]
             try:
                 needed = {key for number in kept for key in self._needs(folder, heads[number])}
             except NotFound:  # another collector was faster; with a list of files missing for good nothing is collected
@@ -182,21 +190,72 @@ class Collector:
                 if item.info.key not in needed and item.info.modified <= before and not item.info.key.startswith(grown)
             ]
             published = {head.op for head in heads.values()}
+            fences, dead = self._fenced(heads, listed, of_name, dead, before)
             records = _needless(of_name, dead, published, before)
             garbage = [*(item.info for item in dead), *(record.info for record in records)]
             if garbage and self._apply:
-                fence = {item.op for item in dead if item.op not in published}
+                began = time.time(), time.monotonic()
                 if dead and not self._fence(
-                    generations, newest, heads.get(newest), dead[0].name, fence, min(kept, default=1) - 1
+                    generations, newest, heads.get(newest), dead[0].name, fences, min(kept, default=1) - 1
                 ):
                     continue
-                self._tree.store.delete(item.info.key for item in dead)
+                self._delete([item.info.key for item in dead], began)
                 self._tree.store.delete(
                     record.info.key for record in records
                 )  # last, for they say whose the others are
-            self._others += [item.info.key for item in of_name.data if item not in data]
+            ours = {item.info.key for item in data}
+            self._others += [item.info.key for item in of_name.data if item.info.key not in ours]
             return garbage
         return []
+
+    def _fenced(
+        self,
+        heads: Mapping[int, Head],
+        listed: Mapping[int, ObjectInfo],
+        of_name: _Found,
+        dead: list[_Data],
+        before: float,
+    ) -> tuple[Fences, list[_Data]]:
+        """The fences that are needed when files go, and the files that can go with as many as a head tells of."""
+        published = {head.op for head in heads.values()}
+        losing = sorted({item.op for item in dead} - published)
+        there = {item.op for item in of_name.data} | {record.op for record in of_name.begun}
+        there.difference_update(filter(None, published))
+        stood = stood_at(
+            heads,
+            {number: info.modified for number, info in listed.items()},
+            before + self._grace_s - STANDS_S,
+        )
+        fences = Fences.of(heads.get(max(heads, default=0))).dropped(stood, there)
+        added = fences.added(losing, there.difference(losing), before)
+        while losing and not added.is_short:
+            del losing[len(losing) // 2 :]
+            added = fences.added(losing, there.difference(losing), before)
+        fits = {*losing, *published}
+        taken = [item for item in dead if item.op in fits]
+        if len(taken) < len(dead):
+            _log.warning(
+                "%d of %d objects of uploads to %s in %s that were given up are left for later: collect again in 3 days",
+                len(dead) - len(taken),
+                len(dead),
+                dead[0].name,
+                dead[0].info.key.rpartition(f"/{dead[0].op}/")[0],
+            )
+        return added, taken
+
+    def _delete(self, keys: list[str], began: tuple[float, float]) -> None:
+        """Deletes objects while the fences of their uploads stand for certain.
+
+        Raises:
+            BackendError: That took too long, as when the process was stopped meanwhile.
+        """
+        for at in range(0, len(keys), DELETED_AT_ONCE):
+            if max(time.time() - began[0], time.monotonic() - began[1]) > DELETES_S:
+                raise BackendError(
+                    f"{len(keys) - at} objects are left, because deleting them took more than {DELETES_S / 3600:.0f} hours; "
+                    "collect again"
+                )
+            self._tree.store.delete(keys[at : at + DELETED_AT_ONCE])
 
     def _ours(self, of_name: _Found, heads: dict[int, Head]) -> list[_Data]:
         """The objects below a name, in its very spelling, that has a head or under which an upload was begun."""
@@ -209,11 +268,11 @@ class Collector:
         """The generations to keep: of the last versions, and of those that were still the newest within the grace."""
         kept: list[int] = []
         versions, superseded = 0, math.inf
-        for number in sorted(heads, reverse=True):
-            above = heads.get(number + 1)
-            if above is None or not repeats(above, heads[number]):
+        for number in sorted(listed, reverse=True):
+            above, head = heads.get(number + 1), heads.get(number)
+            if above is None or head is None or not repeats(above, head):  # one that is damaged repeats nothing
                 versions += 1
-                superseded = listed[number + 1].modified if above is not None else math.inf
+                superseded = listed[number + 1].modified if number + 1 in listed else math.inf
             if versions <= self._keep_versions or superseded > before:
                 kept.append(number)
         return kept
@@ -232,7 +291,7 @@ class Collector:
             yield file_key(folder, head.name, file)
 
     def _fence(
-        self, generations: Generations, newest: int, head: Head | None, name: str, fence: set[str], collected: int
+        self, generations: Generations, newest: int, head: Head | None, name: str, fences: Fences, collected: int
     ) -> bool:
         """Publishes a generation that repeats the newest head; False when a writer was faster."""
         if head is None:
@@ -249,7 +308,8 @@ class Collector:
             head,
             write_id=uuid4().hex,
             op=None,
-            fenced=tuple(sorted({*head.fenced, *fence})),
+            fenced=fences.ops,
+            fenced_spans=fences.spans,
             collected=max(head.collected, collected),
         )
         return generations.publish(newest + 1, repeated)
@@ -262,6 +322,23 @@ class Collector:
             if self._apply:
                 raise
             return time.time()
+
+
+def _read(generations: Generations, listed: Iterable[int]) -> tuple[dict[int, Head], dict[int, CorruptManifest]]:
+    """The heads of generations that can be read, and what is wrong with the others."""
+    heads: dict[int, Head] = {}
+    damaged: dict[int, CorruptManifest] = {}
+    for number in listed:
+        try:
+            head = generations.read(number)
+        except NewerFormat:
+            raise
+        except CorruptManifest as error:
+            damaged[number] = error
+        else:
+            if head is not None:
+                heads[number] = head
+    return heads, damaged
 
 
 def _needless(of_name: _Found, dead: list[_Data], published: set[str | None], before: float) -> list[BegunRecord]:

@@ -113,6 +113,7 @@ class _Deleter:
             name=name,
             id="",
             fenced=() if below is None else below.fenced,
+            fenced_spans=() if below is None else below.fenced_spans,
             collected=0 if below is None else below.collected,
             writer=self._tree.writer(),
             time=utc_text(self._tree.clock()),

@@ -153,9 +153,12 @@ def publication(generation: int, head: Head, read: Callable[[int], Head | None])
 
 def repeats(head: Head, below: Head) -> bool:
     """Whether a generation is one that a collector published: it says what the one below it says."""
-    return evolve(head, write_id="", op=None, fenced=(), collected=0) == evolve(
-        below, write_id="", op=None, fenced=(), collected=0
-    )
+    return _said(head) == _said(below)
+
+
+def _said(head: Head) -> Head:
+    """A head without what a collector changes."""
+    return evolve(head, write_id="", op=None, fenced=(), fenced_spans=(), collected=0)
 
 
 def _segment(key: str, start: int, info: ObjectInfo) -> Segment:

@@ -34,6 +34,7 @@ _SMALLEST_RECORD_BYTES = 150
 _HEAD_KEY = re.compile(r"(?P<folder>(?:.*/)?)\.em/h/(?P<c>[^/]+)/(?P<generation>\d{8})\.json")
 
 State = Literal["ready", "closing", "deleted"]
+Span = tuple[str, str]
 
 
 @frozen(kw_only=True)
@@ -62,6 +63,7 @@ class Head:
         size: Of all files together, in bytes.
         metadata: For listings and `load`.
         fenced: Uploads that must not be published any more, because the collector took files of theirs.
+        fenced_spans: All uploads from the first to the last of each pair must not either, see `fences`.
         collected: Generations up to this one may lack files.
         writer: User that published it.
         time: When, UTC by the writer's clock.
@@ -79,6 +81,7 @@ class Head:
     size: int = 0
     metadata: Mapping[str, Any] = field(factory=dict)
     fenced: tuple[str, ...] = ()
+    fenced_spans: tuple[Span, ...] = ()
     collected: int = 0
     writer: str
     time: str
@@ -147,6 +150,7 @@ def encode_head(head: Head) -> bytes:
         "size": head.size,
         "metadata": head.metadata,
         "fenced": head.fenced,
+        **({"fenced_spans": head.fenced_spans} if head.fenced_spans else {}),
         "collected": head.collected,
         "writer": head.writer,
         "time": head.time,
@@ -261,7 +265,15 @@ def _head(record: Mapping[str, Any]) -> Head:
         size=size,
         metadata=values.metadata(record["metadata"]),
         fenced=tuple(map(values.op, values.items(record["fenced"]))),
+        fenced_spans=tuple(map(_span, values.items(record.get("fenced_spans", [])))),
         collected=values.count(record["collected"], MAX_GENERATION),
         writer=values.text(record["writer"]),
         time=values.time(record["time"]),
     )
+
+
+def _span(value: Any) -> Span:
+    first, last = map(values.op, values.items(value))
+    if first > last:
+        raise ValueError(f"{first} is later than {last}")
+    return first, last

@@ -36,6 +36,7 @@ from t9k.em.records import (
 )
 from t9k_em_backends.tree import signing
 from t9k_em_backends.tree.begun import Begun
+from t9k_em_backends.tree.fences import Fences
 from t9k_em_backends.tree.foreign import nameable
 from t9k_em_backends.tree.growing import publication
 from t9k_em_backends.tree.heads import (
@@ -204,10 +205,10 @@ class TreeUpload(Upload):
 
     def _check_fence(self, head: Head) -> None:
         """Refuses to go on when the collector may have taken files of this upload."""
-        if self._request.op in head.fenced:
+        if Fences.of(head).hold(self._request.op):
             raise UploadFenced(
                 f"the upload of {self._name!r} to {self._request.folder} was paused for so long that the collector "
-                "removed its files; upload again"
+                "removed its files; upload again. Where it was not paused, the clock of this machine is days behind: set it"
             )
 
     def _check_descent(self, generation: int, head: Head) -> None:
@@ -355,6 +356,7 @@ class TreeUpload(Upload):
             id=self._draft.id,
             metadata=self._draft.metadata,
             fenced=self._fenced(),
+            fenced_spans=() if self._head is None else self._head.fenced_spans,
             collected=0 if self._head is None else self._head.collected,
             writer=self._tree.writer(),
             time=utc_text(self._tree.clock()),
