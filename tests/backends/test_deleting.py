@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,6 @@ from t9k.em.names import encode_component, fold
 from t9k.em.records import Body
 from t9k.em.testing.uploads import make_request, read_node, upload
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
-from t9k_em_backends.tree import deleting
 from t9k_em_backends.tree.heads import MAX_GENERATION, head_key, heads_prefix
 
 FILES = {"a": b"a", "b/c": b"bb"}
@@ -122,16 +122,18 @@ def test_a_damaged_record_of_a_name_that_is_cut_is_deleted_as_far_as_the_name_is
 
 def test_a_child_that_somebody_else_deletes_meanwhile_is_no_error(backend, store, folder, monkeypatch) -> None:
     seen: list[str] = []
-    children = deleting.children
+    children = type(backend).children
 
-    def listing(store, path, sleep, *, damaged):
-        found = children(store, path, sleep, damaged=damaged)
+    def listing(self, path, damaged):
+        whole = children(self, path, damaged)
         if not seen:
             seen.append(path)
+            found = whole.whole()
             backend.delete(f"{folder}/m")
-        return found
+            return SimpleNamespace(whole=lambda: found)
+        return whole
 
-    monkeypatch.setattr(deleting, "children", listing)
+    monkeypatch.setattr(type(backend), "children", listing)
     backend.delete(folder, recursive=True)
     assert not backend.list("/alice")
     assert seen == [folder]
