@@ -47,6 +47,7 @@ ASSET_HUB: Final = "t9k-assethub"
 """The folder in a user's home in which Models and Datasets lie: `/<user>/t9k-assethub/{model,dataset}/<folder>/<asset>`."""
 
 MAX_DEPTH: Final = 64
+MOST_FIELDS: Final = 1000
 MOST_ANCESTORS: Final = 2000
 MAX_HEADER_BYTES: Final = 8 << 10
 
@@ -409,7 +410,8 @@ def check_json(value: Any) -> Any:
     """Returns a value that came as JSON, if every reader of JSON can take it.
 
     Raises:
-        InvalidInput: It is nested too deeply, holds NaN or an infinity, an integer beyond 64 bits or a lone surrogate.
+        InvalidInput: It is nested too deeply, has an object with too many fields, holds NaN or an infinity, an integer beyond
+            64 bits or a lone surrogate.
     """
     pending = [(value, 0)]
     while pending:
@@ -417,6 +419,8 @@ def check_json(value: Any) -> Any:
         if depth > MAX_DEPTH:
             raise errors.InvalidInput(f"the JSON is nested more than {MAX_DEPTH} deep; flatten it")
         if isinstance(item, dict):
+            if len(item) > MOST_FIELDS:
+                raise errors.InvalidInput(f"an object of the JSON has {len(item)} fields, of at most {MOST_FIELDS}")
             pending.extend((inner, depth + 1) for pair in item.items() for inner in pair)
         elif isinstance(item, list):
             pending.extend((inner, depth + 1) for inner in item)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 from pydantic.alias_generators import to_camel
 
 from t9k.em.server.accounts import Scope
@@ -166,10 +166,12 @@ class FileIn(_Sent):
 class UploadIn(_Sent):
     """What begins an upload, see `t9k.em.records.UploadRequest`."""
 
+    RECORDS: ClassVar = ("files", FileIn)
+
     op: Op
     folder: Path
     draft: DraftIn
-    files: list[FileIn]
+    files: Annotated[list[FileIn], FailFast()]
     strategy: Literal["skip", "error", "new", "replace"] = "new"
     make_folder: bool = False
     resumed: bool = False

@@ -40,7 +40,8 @@ _BATCH = {"requestBody": {"required": True, "content": {wire.BATCH_TYPE: _BINARY
 def begin(caller: Authenticated, body: models.UploadIn) -> JSONResponse:
     """Begins an upload, or goes on with it; conflicts that are there already are decided before any byte moves."""
     try:
-        request = wire.request_of(body.model_dump(by_alias=True))
+        files = [{"key": file.key, "size": file.size, "sha256": file.sha256} for file in body.files]
+        request = wire.request_of({**body.model_dump(by_alias=True, exclude={"files"}), "files": files})
     except EMError:
         raise
     except (ValueError, TypeError, KeyError) as error:
