@@ -12,12 +12,15 @@ import pytest
 
 from t9k.em.backend import ListsInOrder, ListsPages
 from t9k.em.errors import InvalidInput, NotFound
+from t9k.em.names import new_op
 from t9k.em.records import Body, Node
+from t9k.em.testing.uploads import make_request, upload
 from t9k.em.testing.wrappers import StoreWrapper
 from t9k_em_backends.local import LocalBackend, LocalStore
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 from t9k_em_backends.tree import index, listing
 from t9k_em_backends.tree.heads import Head, encode_head, head_key, heads_prefix
+from t9k_em_backends.tree.history import KnownNames
 from t9k_em_backends.tree.known import KnownRows
 from t9k_em_backends.tree.listing import Children
 
@@ -66,6 +69,21 @@ def fill(store, names, *, generations=1, **fields) -> None:
             )
             key = head_key(heads_prefix(FOLDER, name), generation)
             store.put(key, Body.of(encode_head(head)))
+
+
+def fill_generation(store, name, number, **fields) -> None:
+    """Put one record of a node."""
+    head = Head(
+        write_id=uuid4().hex,
+        kind="Run",
+        state="ready",
+        name=name,
+        id=name,
+        writer="alice",
+        time="2026-01-01T00:00:00.000000Z",
+        **fields,
+    )
+    store.put(head_key(heads_prefix(FOLDER, name), number), Body.of(encode_head(head)))
 
 
 def tree(store) -> MemoryBackend:
@@ -282,3 +300,94 @@ def test_a_folder_too_large_to_be_remembered_is_listed_all_the_same() -> None:
     assert store.counts["get"] <= 30, "the cache is not read for each page"
     assert len(here.page("n030", 60)[0]) == 29
     assert store.counts["put"] == 0, "the cache is not written with a part of the rows"
+
+
+# Uploads to a name with many generations.
+
+
+def test_an_upload_reads_the_generations_that_were_published_since_the_last_one_and_lists_no_others() -> None:
+    counts = []
+    for number in (50, 100):
+        inner = MemoryStore()
+        backend = tree(store := CountingStore(inner))
+        for at in range(number):
+            content = {"a": b"%d" % at}
+            request = make_request(FOLDER, "m", content, id="m", alternative_name="m_1", resumed=True)
+            assert upload(backend, request, content).generation == at + 1
+        counts.append(store.counts)
+    small, large = counts
+    assert {what for what in large if large[what] > 2 * small[what] + 10} == set()
+
+
+def test_an_upload_that_was_published_is_found_whatever_is_remembered() -> None:
+    store = MemoryStore()
+    backend, other = tree(store), tree(store)
+    fill(store, ["m"], generations=2)
+    ops = [new_op() for _ in range(7)]
+    for number, op in enumerate(ops, 3):
+        fill_generation(store, "m", number, op=op)
+    generations = backend.generations(FOLDER, "m")
+
+    def found(op, seen=0, of=generations):
+        record = of.published_by(op, *of.newest(), seen)
+        return record and record[0]
+
+    assert found(ops[6]) == 9
+    assert found(ops[3], 4) == 6
+    assert found(ops[0], 4) is None, "it looks no further than it has to"
+    assert found(ops[0]) == 3
+    assert found(new_op()) is None
+    assert [found(op) for op in ops] == [3, 4, 5, 6, 7, 8, 9]
+    later = new_op()
+    fill_generation(store, "m", 10, op=None)
+    fill_generation(store, "m", 11, op=later)
+    assert found(new_op(), 10) is None
+    assert [found(later), found(ops[2]), found(ops[2], of=other.generations(FOLDER, "m"))] == [11, 5, 5]
+    assert found(new_op(), 20, of=tree(store).generations(FOLDER, "m")) is None
+
+
+def test_a_generation_that_could_not_be_read_is_looked_at_again() -> None:
+    backend = tree(store := MemoryStore())
+    fill(store, ["m"], generations=5)
+    op = new_op()
+    key = head_key(heads_prefix(FOLDER, "m"), 3)
+    store.put(key, Body.of(b"damaged"))
+    generations = backend.generations(FOLDER, "m")
+    assert generations.published_by(op, *generations.newest(), 0) is None
+    fill_generation(store, "m", 3, op=op)
+    found = generations.published_by(op, *generations.newest(), 0)
+    assert found is not None
+    assert found[0] == 3
+
+
+def test_what_is_remembered_of_a_store_that_was_replaced_is_forgotten() -> None:
+    backend = tree(store := MemoryStore())
+    op, other = new_op(), new_op()
+    fill(store, ["m"], generations=5)
+    fill_generation(store, "m", 5, op=op)
+    generations = backend.generations(FOLDER, "m")
+    assert generations.published_by(other, *generations.newest(), 0) is None
+    for number in (3, 4, 5):
+        store.delete([head_key(heads_prefix(FOLDER, "m"), number)])
+    assert generations.newest_listed() == 2
+    assert generations.published_by(op, *generations.newest(), 0) is None
+    fill_generation(store, "m", 2, op=other)
+    found = generations.published_by(other, *generations.newest(), 0)
+    assert found is not None
+    assert found[0] == 2
+    store.delete([head_key(heads_prefix(FOLDER, "m"), number) for number in (1, 2)])
+    assert generations.newest() == (0, None)
+
+
+def test_names_are_remembered_as_far_as_there_is_room() -> None:
+    names = KnownNames(100)
+    first = names.of("a/")
+    for number in range(50):
+        first.note(number, new_op(), is_read=True)
+    assert names.of("a/") is first
+    second = names.of("b/")
+    for number in range(50):
+        second.note(number, None, is_read=False)
+    assert names.of("b/") is second
+    assert names.of("a/") is not first, "what was used the longest time ago is forgotten first"
+    assert names.of("b/") is second

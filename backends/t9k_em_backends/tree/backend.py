@@ -44,6 +44,7 @@ from t9k_em_backends.tree.heads import (
     manifest_key,
     to_node,
 )
+from t9k_em_backends.tree.history import KnownNames
 from t9k_em_backends.tree.known import KnownRows
 from t9k_em_backends.tree.listing import MOST_HIDDEN, Children
 from t9k_em_backends.tree.manifests import MAX_MANIFEST_BYTES, decode_manifest
@@ -110,6 +111,7 @@ class TreeBackend(Backend):
         self._probe = Probe(done=unsafe_single_writer)
         self._known = KnownRows()
         self._mark = KnownMark(uri, self.mark_good_for_s)
+        self._names = KnownNames()
 
     @classmethod
     def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
@@ -323,6 +325,7 @@ class TreeBackend(Backend):
             sleep=self.sleep,
             single_writer=self._single_writer,
             check=self.check_store,
+            known=self._names,
         )
 
     # Writing.
@@ -385,7 +388,7 @@ class TreeBackend(Backend):
             folder: Its path.
             generation: Its generation before the node was published, from `make_folder`.
         """
-        if folder != "/" and max(self.generations(*parent_and_name(folder)).listed(), default=0) != generation:
+        if folder != "/" and self.generations(*parent_and_name(folder)).newest_listed() != generation:
             self.make_folder(folder)
 
     def delete(self, path: str, *, recursive: bool = False, generation: int | None = None) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from attrs import frozen
+from attrs import field, frozen
 
-from t9k.em.backend import ObjectStore
+from t9k.em.backend import ListsInOrder, ObjectStore
 from t9k.em.errors import (
     AlreadyExists,
     BackendUnavailable,
@@ -26,6 +26,7 @@ from t9k_em_backends.tree.heads import (
     seal_head,
     split_head_key,
 )
+from t9k_em_backends.tree.history import KnownNames
 from t9k_em_backends.tree.values import NewerFormat
 
 ATTEMPTS = 6
@@ -42,6 +43,7 @@ class Generations:
         sleep: Waits so many seconds.
         single_writer: Whether the store ignores conditions and is used all the same, by one writer at a time.
         check: Raises where the store is not the one that was seen; called before and after a record is published.
+        known: What this process remembers of names.
     """
 
     store: ObjectStore
@@ -49,11 +51,15 @@ class Generations:
     sleep: Callable[[float], object]
     single_writer: bool = False
     check: Callable[[], None] = lambda: None
+    known: KnownNames = field(factory=KnownNames, repr=False, eq=False)
 
     def listed(self) -> dict[int, ObjectInfo]:
         """The generations that a listing shows, in ascending order."""
+        return self._generations(self.store.list(self.prefix))
+
+    def _generations(self, infos: Iterable[ObjectInfo]) -> dict[int, ObjectInfo]:
         found = {}
-        for info in self.store.list(self.prefix):
+        for info in infos:
             parts = split_head_key(info.key)
             if parts is not None and parts[2] and info.key == head_key(self.prefix, parts[2]):
                 found[parts[2]] = info
@@ -98,8 +104,41 @@ class Generations:
         Raises:
             CorruptData: A generation is listed but cannot be read.
         """
-        generation = max(floor, *self.listed(), 0)
+        generation = max(floor, self.newest_listed())
         return self.at_least(generation) if generation else (0, None)
+
+    def newest_listed(self) -> int:
+        """The newest generation that a listing shows, which begins where the last one ended; 0 for none."""
+        known = self.known.of(self.prefix)
+        seen = known.newest
+        listed: dict[int, ObjectInfo] = {}
+        if seen and isinstance(self.store, ListsInOrder):
+            listed = self._generations(self.store.list_after(self.prefix, head_key(self.prefix, seen - 1)))
+        if seen not in listed:  # nothing is known, or the store was put in another's place
+            listed = self.listed()
+        known.newest = max(listed, default=0)
+        return known.newest
+
+    def published_by(self, op: str, newest: int, head: Head | None, seen: int) -> tuple[int, Head] | None:
+        """The generation that an upload published, and its head; None where there is none.
+
+        Args:
+            op: The upload.
+            newest: The newest generation.
+            head: Its head.
+            seen: A generation up to which there is none.
+        """
+        known = self.known.of(self.prefix)
+        write_id = "" if head is None else head.write_id
+        if known.high > newest or (known.high == newest and known.write_id != write_id):
+            known = self.known.forget(self.prefix)
+        for number in known.to_read(op, newest, seen):
+            record = head if number == newest else self.readable(number)
+            known.note(number, None if record is None else record.op, is_read=record is not None)
+            if record is not None and record.op == op:
+                return number, record
+        known.cover(newest, seen, write_id)
+        return None
 
     def at_least(self, generation: int) -> tuple[int, Head]:
         """The head of a generation that is known to be there, or of a later one.

@@ -94,7 +94,7 @@ class Growing:
         return (chunk for piece in pieces for chunk in self._store.get(*piece))
 
     def _check_newest(self) -> None:
-        newest = max(self._generations.listed(), default=0)
+        newest = self._generations.newest_listed()
         self._tree.check_store(now=newest < self._node.generation)  # a listing lags behind, or all is gone
         if newest > self._node.generation:
             head = self._generations.read(newest)

@@ -55,6 +55,9 @@ from t9k_em_backends.tree.values import dump_json
 if TYPE_CHECKING:
     from t9k_em_backends.tree.backend import TreeBackend
 
+MOST_LOOKED = 100
+"""How many versions are looked through to say which one a copy comes from."""
+
 
 class TreeUpload(Upload):
     """See `t9k.em.backend.Upload`; made by `TreeBackend.begin`."""
@@ -197,11 +200,7 @@ class TreeUpload(Upload):
     def _published_since(self, seen: int, generation: int, head: Head | None) -> tuple[int, Head] | None:
         """The generation that this upload published already, by a lost reply or another process with the same op."""
         generations = self._tree.generations(self._request.folder, self._name)
-        for number in range(generation, seen, -1):
-            record = head if number == generation else generations.readable(number)
-            if record is not None and record.op == self._request.op:
-                return number, record
-        return None
+        return generations.published_by(self._request.op, generation, head, seen)
 
     def _check_fence(self, head: Head) -> None:
         """Refuses to go on when the collector may have taken files of this upload."""
@@ -220,10 +219,11 @@ class TreeUpload(Upload):
         if publication(generation, head, generations.readable) in ancestors:
             return
         path = join(self._request.folder, head.name)
-        known = next(
-            (number for number in range(generation - 1, 0, -1) if self._is_known(generations.readable(number))), 0
-        )
+        looked = range(generation - 1, max(0, generation - 1 - MOST_LOOKED), -1)
+        known = next((number for number in looked if self._is_known(generations.readable(number))), 0)
         comes = f"comes from version {known}" if known else "comes from none of its versions"
+        if not known and generation - 1 > MOST_LOOKED:
+            comes = f"comes from none of its last {MOST_LOOKED} versions"
         raise Diverged(
             f"version {generation} of {path} is there, and this copy {comes}: load the newest with "
             f"em.load_{head.kind.lower()}({path!r}) and go on there, or upload under another name or into another folder; "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_TARGET_BYTES = 16 << 10
 DOCUMENT_BYTES = 32 << 20
-SMALL_BYTES = 64 << 10
+SMALL_BYTES = 1 << 20
 
 _CARRIES_FILES = re.compile(rf"{PREFIX}/(uploads/[^/]+/(file|part|batch)|runs/append)")
 _WITH_BODY = ("POST", "PUT", "PATCH")
