@@ -20,8 +20,10 @@ from t9k.em.errors import Conflict, CorruptManifest, FolderNotFound, InvalidInpu
 from t9k.em.names import check_depth, check_name, check_path, fold, join, parent_and_name, split_version
 from t9k.em.records import (
     FOLDER,
+    Body,
     Draft,
     FileEntry,
+    Flaw,
     Garbage,
     Listing,
     Node,
@@ -33,6 +35,7 @@ from t9k.em.records import (
     utc_text,
 )
 from t9k_em_backends.tree import deleting, signing, values
+from t9k_em_backends.tree.checking import Checker
 from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
 from t9k_em_backends.tree.growing import Growing, publication
@@ -49,6 +52,7 @@ from t9k_em_backends.tree.known import KnownRows
 from t9k_em_backends.tree.listing import MOST_HIDDEN, Children
 from t9k_em_backends.tree.manifests import MAX_MANIFEST_BYTES, decode_manifest
 from t9k_em_backends.tree.mark import GOOD_FOR_S, KnownMark
+from t9k_em_backends.tree.mending import Mender
 from t9k_em_backends.tree.probe import Probe, try_write
 from t9k_em_backends.tree.upload import TreeUpload
 from t9k_em_backends.tree.values import NewerFormat
@@ -421,6 +425,25 @@ class TreeBackend(Backend):
         else:
             self.check_store()
         return self.collector_class(self, grace_s=grace_s, keep_versions=keep_versions, apply=apply).collect(path)
+
+    def flaws(self, path: str = "/") -> Iterator[Flaw]:
+        """See `t9k.em.backend.ChecksRecords`."""
+        return Checker(self).flaws(check_path(path))
+
+    def forget_listing(self, path: str) -> None:
+        """Forget what this process remembers of a listing that was wrong."""
+        self._known.forget(path)
+
+    def mend(self, flaw: Flaw) -> str:
+        """See `t9k.em.backend.ChecksRecords`."""
+        self._require_safe_store()
+        return Mender(self).mend(flaw)
+
+    def put_back(self, node: Node, file: FileEntry, body: Body) -> None:
+        """See `t9k.em.backend.ChecksRecords`."""
+        if (body.size, body.sha256) != (file.size, file.sha256):
+            raise InvalidInput(f"these are not the bytes of {file.key!r} of {node.path}")
+        self.store.put(file_key(*parent_and_name(node.path), file), body)
 
     # Inside.
 

@@ -25,6 +25,7 @@ from t9k.em.names import encode_component, fold, parent_and_name
 from t9k.em.records import Garbage, ObjectInfo, utc_text
 from t9k_em_backends.clock import store_time
 from t9k_em_backends.tree.begun import BegunRecord, begun_prefix, read_name, split_begun
+from t9k_em_backends.tree.damaged import damaged_prefix, split_damaged
 from t9k_em_backends.tree.fences import DELETES_S, STANDS_S, Fences
 from t9k_em_backends.tree.fences import stood as stood_at
 from t9k_em_backends.tree.foreign import is_temporary, nameable, split_upload
@@ -67,11 +68,13 @@ class _Found:
         data: Objects of its uploads, as their keys say.
         begun: What says that uploads were begun.
         has_head: Whether a head of it was listed.
+        is_damaged: Whether a damaged head of it was set aside, so that nobody knows which files that spoke of.
     """
 
     data: list[_Data] = field(factory=list)
     begun: list[BegunRecord] = field(factory=list)
     has_head: bool = False
+    is_damaged: bool = False
 
     def oldest(self) -> float:
         """When the oldest object was written, by the store's clock."""
@@ -106,7 +109,14 @@ class Collector:
         found: list[ObjectInfo] = []
         names = self._names(path)
         for (folder, c), of_name in sorted(names.items()):
-            if of_name.oldest() <= before:
+            if of_name.is_damaged:
+                _log.warning(
+                    "nothing is collected of %r in %s: a damaged record of it lies in %s; delete that when it is of no use",
+                    c,
+                    folder,
+                    damaged_prefix(folder, c),
+                )
+            elif of_name.oldest() <= before:
                 try:
                     found += self._collect_name(folder, c, of_name, before)
                 except (CorruptManifest, InvalidInput) as error:
@@ -133,11 +143,14 @@ class Collector:
                 found["/" + head[0][:-1], head[1]].has_head = True
             elif record := split_begun(info):
                 found[record.folder, record.c].begun.append(record)
+            elif aside := split_damaged(info.key):
+                found[aside].is_damaged = True
         folder, name = parent_and_name(path)
         if name:  # whose own records lie beside what was listed
             c = encode_component(fold(name))
             beside = map(split_begun, self._tree.store.list(begun_prefix(folder)))
             found[folder, c].begun += [record for record in beside if record is not None and record.c == c]
+            found[folder, c].is_damaged = any(True for _ in self._tree.store.list(damaged_prefix(folder, c)))
         return found
 
     def _sweep(self, names: dict[tuple[str, str], _Found]) -> list[ObjectInfo]:

@@ -101,6 +101,12 @@ class KnownRows:
             known.size_bytes += size
             self._size_bytes += size
 
+    def forget(self, folder: str) -> None:
+        """Forget what is remembered of a folder, because some of that was wrong."""
+        with self._lock:
+            forgotten = self._folders.pop(folder, None)
+            self._size_bytes -= forgotten.size_bytes if forgotten is not None else 0
+
     def _make_room(self, size: int) -> bool:
         """Forget the folders that were not listed for the longest time; False where the last one has no more room."""
         while self._size_bytes + size > self._most_bytes and len(self._folders) > 1:

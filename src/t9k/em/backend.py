@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Body,
         FileEntry,
         FileSpec,
+        Flaw,
         Garbage,
         Listing,
         Node,
@@ -696,4 +697,37 @@ class Collects(Protocol):
             grace_s: Only what is older than so many seconds, by the store's own clock.
             keep_versions: How many generations of each node to keep beside those younger than the grace.
             apply: Whether to delete.
+        """
+
+
+@runtime_checkable
+class ChecksRecords(Protocol):
+    """A backend that looks through its own records for damage, and mends some of that."""
+
+    def flaws(self, path: str = "/") -> Iterator[Flaw]:
+        """Yields what is wrong with the records below a folder, or of one node, the newest version of each node first.
+
+        Every record is read, and every file that a readable version needs is looked for; no byte of a file is read.
+        """
+
+    def mend(self, flaw: Flaw) -> str:
+        """Mends a flaw that `flaws` yielded, as far as that can be done; whatever is replaced is kept beside.
+
+        Returns:
+            What was done; '' where nothing can be.
+
+        Raises:
+            BackendError: It could not be done now.
+        """
+
+    def put_back(self, node: Node, file: FileEntry, body: Body) -> None:
+        """Writes the bytes of a file of a node once more, where they belong.
+
+        Args:
+            node: A generation that needs it.
+            file: As its list has it.
+            body: Its bytes, with the size and checksum of the file.
+
+        Raises:
+            InvalidInput: It is another file.
         """

@@ -334,6 +334,27 @@ class Listing:
 
 
 @frozen(kw_only=True)
+class Flaw:
+    """Something in a store that is not as it was written.
+
+    Attributes:
+        kind: 'rot': bytes of a file differ. 'missing': a file is not there. 'record': the record of a version is damaged.
+            'list': the list of the files of a version is damaged or gone. 'chain': a record that others need is not
+            there. 'listing': a listing says something else than the record. 'unread': it could not be looked at.
+        path: The node, or 'path@3' for an older version of it.
+        key: Of a file, its key within the node; of a record, its key in the store; '' where it is about none.
+        problem: What is wrong, and where known what to do.
+        handle: Of the backend.
+    """
+
+    kind: str
+    path: str
+    key: str = ""
+    problem: str
+    handle: object = field(default=None, eq=False, repr=False)
+
+
+@frozen(kw_only=True)
 class ObjectInfo:
     """One object of a store.
 

@@ -19,8 +19,8 @@ def main() -> None:
     """Runs the command line of this process and exits.
 
     Raises:
-        SystemExit: Always; 0 for success, 1 for an error, 2 for wrong usage, 3 when some of several failed, 130 after
-            Ctrl-C, 141 when nobody reads the output any more.
+        SystemExit: Always; 0 for success, 1 for an error, 2 for wrong usage, 3 when some of several failed, 4 when
+            damage was found and 5 when all of it was repaired, 130 after Ctrl-C, 141 when nobody reads the output any more.
     """
     if any(find_spec(library) is None for library in _LIBRARIES):
         print("em: the command line needs a few more libraries: pip install 't9k-em[cli]'", file=sys.stderr)

@@ -17,7 +17,7 @@ from t9k.em.cli.streams import discard_output, finish_output, standing_in
 from t9k.em.cli.text import clean
 from t9k.em.errors import EMError, IncompleteWarning, RecoveredDataWarning
 
-OK, ERROR, USAGE, PARTIAL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+OK, ERROR, USAGE, PARTIAL, DAMAGED, REPAIRED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 5, 130, 141
 
 _COMMANDS = {
     "demo": "demo",
@@ -31,6 +31,7 @@ _COMMANDS = {
     "mirror": "mirror",
     "rm": "rm",
     "gc": "gc",
+    "check": "check",
     "server": "server",
     "login": "account",
     "logout": "account",

@@ -24,6 +24,7 @@ _ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(["sync", "rsync", "backup", "replicate"], "mirror"),
     **dict.fromkeys(["delete", "del", "remove", "erase", "unlink"], "rm"),
     **dict.fromkeys(["clean", "prune", "purge", "collect"], "gc"),
+    **dict.fromkeys(["fsck", "verify", "scrub", "heal", "repair", "audit"], "check"),
     **dict.fromkeys(["serve", "start", "ui"], "server"),
     **dict.fromkeys(["init", "auth", "signin", "connect", "use"], "login"),
     **dict.fromkeys(["signout", "disconnect"], "logout"),

@@ -1,0 +1,186 @@
+"""Mends what `checking` finds, by the commit protocol: a damaged newest record gets a generation on top that repeats the last good one.
+
+The damaged record itself is kept, byte for byte, under::
+
+    F/.em/damaged/<c>/<generation>-<random>.json
+
+and a deletion stands in its place, so that the other versions can be listed. As long as something lies there, the
+collector takes nothing of that name, for nobody knows which files the record spoke of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+from uuid import uuid4
+
+from attrs import evolve
+
+from t9k.em.errors import CorruptData, NotFound
+from t9k.em.names import join, random_text
+from t9k.em.records import FOLDER, Body, Flaw, utc_text
+from t9k_em_backends.tree.checking import Place
+from t9k_em_backends.tree.damaged import damaged_prefix
+from t9k_em_backends.tree.growing import publication
+from t9k_em_backends.tree.heads import (
+    MAX_HEAD_BYTES,
+    Head,
+    file_key,
+    folder_prefix,
+    head_key,
+    heads_prefix,
+    index_key,
+    seal_head,
+)
+
+if TYPE_CHECKING:
+    from t9k_em_backends.tree.backend import TreeBackend
+    from t9k_em_backends.tree.generations import Generations
+
+
+class Mender:
+    """Mends flaws of one tree.
+
+    Args:
+        tree: The backend.
+    """
+
+    def __init__(self, tree: TreeBackend) -> None:
+        self._tree = tree
+
+    def mend(self, flaw: Flaw) -> str:
+        """See `t9k.em.backend.ChecksRecords`."""
+        ways: dict[str, Callable[[Place], str]] = {
+            "record": self._mend_record,
+            "chain": self._mend_chain,
+            "listing": self._mend_listing,
+        }
+        way = ways.get(flaw.kind)
+        return way(flaw.handle) if way is not None and isinstance(flaw.handle, Place) else ""
+
+    def _mend_record(self, place: Place) -> str:
+        """Goes back to the last good generation, if this is the newest; then sets the record aside."""
+        generations = self._generations(place)
+        if place.generation == max(generations.listed(), default=0):
+            number, head = self._last_good(place, generations)
+            if head is None and place.name:
+                head = self._folder(place.name)
+            if head is None:
+                raise CorruptData(
+                    f"no earlier version of it has all its files; put {head_key(generations.prefix, place.generation)} back from a "
+                    "copy of the store, or delete that record and upload the node again"
+                )
+            repeated = evolve(head, write_id=uuid4().hex, op=self._op(number, head, generations))
+            if not generations.publish(place.generation + 1, repeated):
+                raise CorruptData("somebody has published meanwhile; check again")
+            self._set_aside(place, generations)
+            done = f"version {number} is the newest again" if number else "the folder was made again"
+            return f"{done}, as version {place.generation + 1}; what is left of the record is kept in {_kept_in(place)}"
+        if not self._has_newest(generations):
+            return ""
+        self._set_aside(place, generations)
+        return f"set aside, into {_kept_in(place)}; a deletion stands for that version"
+
+    def _mend_chain(self, place: Place) -> str:
+        if not place.generation:
+            self._tree.make_folder(place.folder)
+            return "the folder was made again"
+        generations = self._generations(place)
+        if not self._has_newest(generations):
+            return ""
+        self._set_aside(place, generations)
+        return "a deletion stands for that version"
+
+    def _mend_listing(self, place: Place) -> str:
+        self._tree.store.delete([index_key(place.folder)])
+        self._tree.forget_listing(place.folder)
+        return "deleted; listings read the records, and make it anew"
+
+    def _last_good(self, place: Place, generations: Generations) -> tuple[int, Head | None]:
+        """The newest generation below that can be read, and whose files are all there; 0 and None where there is none."""
+        for number in range(place.generation - 1, 0, -1):
+            try:
+                head = generations.read(number)
+                if head is not None and self._is_whole(place.folder, head):
+                    return number, head
+            except (CorruptData, NotFound):
+                continue
+        return 0, None
+
+    def _has_newest(self, generations: Generations) -> bool:
+        """Whether the newest generation can be read, so that what lies below only fills the history."""
+        try:
+            return generations.newest()[1] is not None
+        except CorruptData:
+            return False
+
+    def _is_whole(self, folder: str, head: Head) -> bool:
+        """Whether all files of a generation are there, by their sizes."""
+        if not head.ready or head.kind == FOLDER:
+            return True
+        files = self._tree.entries(folder, head)
+        listed = self._tree.store.list(f"{folder_prefix(folder)}{head.name}/") if files else ()
+        there = {info.key: info.size for info in listed}
+        return all(there.get(file_key(folder, head.name, file)) == file.size for file in files.values())
+
+    def _op(self, number: int, head: Head, generations: Generations) -> str | None:
+        """The upload that published a generation, so that copies which come from that go on from here."""
+        try:
+            return publication(number, head, generations.read) if head.ready and head.kind != FOLDER else None
+        except CorruptData:
+            return None
+
+    def _set_aside(self, place: Place, generations: Generations) -> None:
+        """Keeps a damaged record elsewhere, and puts a deletion in its place."""
+        key = head_key(generations.prefix, place.generation)
+        name = place.name or self._spelled(place, generations)
+        stand_in = Head(
+            write_id=uuid4().hex,
+            kind="",
+            state="deleted",
+            name=name,
+            id="",
+            writer=self._tree.writer(),
+            time=utc_text(self._tree.clock()),
+        )
+        store = self._tree.store
+        try:
+            damaged = b"".join(store.get(key, 0, MAX_HEAD_BYTES))
+        except NotFound:
+            damaged = b""
+        if damaged:
+            store.put(
+                f"{damaged_prefix(place.folder, place.c)}{place.generation:08d}-{random_text(10)}.json",
+                Body.of(damaged),
+            )
+        store.put(key, Body.of(seal_head(stand_in, key)))
+
+    def _spelled(self, place: Place, generations: Generations) -> str:
+        """How a name is spelled in its newest record that can be read, else in its key."""
+        for number in reversed(generations.listed()):
+            try:
+                head = generations.read(number)
+            except CorruptData:
+                continue
+            if head is not None:
+                return head.name
+        return unquote(place.c)
+
+    def _folder(self, name: str) -> Head:
+        return Head(
+            write_id=uuid4().hex,
+            kind=FOLDER,
+            state="ready",
+            name=name,
+            id=str(uuid4()),
+            writer=self._tree.writer(),
+            time=utc_text(self._tree.clock()),
+        )
+
+    def _generations(self, place: Place) -> Generations:
+        return evolve(self._tree.generations(place.folder, ""), prefix=f"{heads_prefix(place.folder)}{place.c}/")
+
+
+def _kept_in(place: Place) -> str:
+    return join(place.folder, f".em/damaged/{place.c}")

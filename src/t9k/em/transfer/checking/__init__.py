@@ -1,0 +1,1 @@
+"""Reads a store again, and says what is not as it was written."""
