@@ -158,9 +158,9 @@ def test_attributes_of_the_reference_exist(path, instance):
         assert hasattr(found, name), name
 
 
-def test_the_names_of_the_package_are_those_of_the_reference_and_mirror():
+def test_the_names_of_the_package_are_those_of_the_reference_with_mirror_and_check():
     functions = {entry.path.rpartition(".")[2] for entry in ENTRIES if re.fullmatch(r"t9k\.em\.[a-z_]+", entry.path)}
-    assert set(em.__all__) == functions | {"Artifact", "Params", "Run", "mirror"}
+    assert set(em.__all__) == functions | {"Artifact", "Params", "Run", "check", "mirror"}
     assert all(hasattr(em, name) for name in em.__all__)
     assert em.Params is Params
     assert "CONFIG" in t9k.__all__

@@ -28,6 +28,7 @@ from t9k.em.uris import is_same_root, is_uri, parse
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from t9k.em.transfer.checking.report import Report as CheckReport
     from t9k.em.transfer.mirroring.report import Report
     from t9k.em.transfer.progress import Progress
 
@@ -410,6 +411,55 @@ def mirror_stores(
     limit = MaxDelete.of(max_delete)
     options = Options(history=history, delete=delete, max_delete=limit, apply=not dry_run)
     return run_mirror(side(source), side(target), options, verify=verify, executor=executor, progress=progress)
+
+
+def check(
+    place: str,
+    *,
+    sample: str | int | None = None,
+    older_than: float = 0.0,
+    repair: bool = False,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Reads a store, a Folder, or a Run or Artifact again, and says what is not as it was uploaded.
+
+    All records and lists of files are read, and all files looked for that a readable version needs. Others may read and
+    write meanwhile. Through a server, what the user may read is checked.
+
+    Args:
+        place: Path or URI; 'file:///data/em' and '/' mean a whole store, 'path@3' one version.
+        sample: Of which files the bytes are read: a share like '5%', a number, or a part like '3/20', with which all
+            parts together are all files. None for all.
+        older_than: Read only the bytes of versions that were published longer ago than so many seconds.
+        repair: Whether to mend what can be mended: a damaged newest record by going back to the version before, files
+            of which others have the same bytes, folders and listings.
+        progress: Told how far it is.
+
+    Returns:
+        What was found, and what was done about it.
+
+    Raises:
+        NotFound: There is no such place.
+        InvalidInput: The sample is none; or `repair` of what is behind a server, which who runs it repairs.
+        BackendError: The store cannot be used.
+
+    Examples:
+        >>> create_artifact(name="model").upload("memory://doc-check#models", make_folder=True)
+        >>> report = check("memory://doc-check")
+        >>> report.is_whole, report.nodes
+        (True, 1)
+    """
+    from t9k.em.transfer.checking.report import Report  # noqa: PLC0415 - a training needs none of it
+    from t9k.em.transfer.checking.running import Options, run_check  # noqa: PLC0415
+    from t9k.em.transfer.checking.sample import Sample  # noqa: PLC0415
+
+    options = Options(sample=Sample.of(sample), older_than_s=older_than, repair=repair)
+    if is_disabled():
+        return Report(place=place)
+    text = session.text_of_place(place)
+    whole = is_uri(text) and parse(text).folder is None
+    backend, path = session.resolve(f"{text.rstrip('#')}#/" if whole else text)
+    return run_check(backend, path, options, place=f"{backend.uri}#{path}", progress=progress)
 
 
 def open_local(directory: Path) -> Run | Artifact:

@@ -69,10 +69,6 @@ def check(
         raise InvalidInput(f"{place} is local; em check reads what is in a backend")
     backend, path = places.remote("/" if place is None else place)
     if repair:
-        if not isinstance(backend, ChecksRecords):
-            raise InvalidInput(
-                f"{backend.uri} is a server, which clients do not repair; who runs it runs em check on the root that it serves"
-            )
         places.refuse_nested(backend.uri)
     places.require_store(backend)
     options = Options(sample=of_files, older_than_s=older_than, repair=repair)

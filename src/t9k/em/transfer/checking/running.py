@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field, frozen
 
 from t9k.em.backend import ChecksRecords, Collects, TellsLeftOut
-from t9k.em.errors import BackendError, CorruptData, EMError, NotFound
+from t9k.em.errors import BackendError, CorruptData, EMError, InvalidInput, NotFound
 from t9k.em.names import join, split_version
 from t9k.em.records import FOLDER, FileEntry, Flaw, Listing, Node, utc_text
 from t9k.em.transfer.checking.report import UNREAD, Found, Report, Unreferenced
@@ -75,7 +75,12 @@ def run_check(backend: Backend, path: str, options: Options, *, place: str, prog
 
     Raises:
         NotFound: Nothing is there, and nothing damaged.
+        InvalidInput: Clients cannot repair what is there.
     """
+    if options.repair and not isinstance(backend, ChecksRecords):
+        raise InvalidInput(
+            f"{backend.uri} is a server, which clients do not repair; who runs it runs em check on the root that it serves"
+        )
     return _Check(backend, options, progress or Silent()).run(path, place)
 
 
