@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -72,8 +73,7 @@ def check(
         places.refuse_nested(backend.uri)
     places.require_store(backend)
     options = Options(sample=of_files, older_than_s=older_than, repair=repair)
-    logging.getLogger("t9k_em_backends.tree").setLevel(logging.ERROR)  # the report tells all that these warn of
-    with progress() as bars:
+    with progress() as bars, _told_once():
         report = run_check(backend, path, options, place=f"{backend.uri}#{path}", progress=bars)
     if as_json:
         print_json(report.to_dict())
@@ -82,6 +82,18 @@ def check(
     if report.left and not repair and isinstance(backend, ChecksRecords):
         note("nothing was changed; --repair mends what can be mended")
     ctx.exit(_code(report))
+
+
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """Keeps backends from warning of what the report tells."""
+    log = logging.getLogger("t9k_em_backends.tree")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _code(report: Report) -> int:
