@@ -249,6 +249,7 @@ def test_a_listing_cache_that_says_something_else_is_made_anew(backend, monkeypa
     (row,) = record["rows"].values()
     row["size"] += 1
     put(backend, key, json.dumps(record, separators=(",", ":")).encode())
+    backend.forget_listing(FOLDER)  # as another process, which has not listed it before
     assert kinds(check(backend)) == [("listing", FOLDER, key), ("listing", f"{FOLDER}/node", "")]
     assert check(backend, repair=True).left == []
     assert check(backend).is_whole
