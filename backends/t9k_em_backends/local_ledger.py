@@ -19,7 +19,9 @@ from attrs import define, field
 from t9k.em.names import random_text
 from t9k.em.records import CHUNK_BYTES
 
-_LINE = re.compile(r"(?:begin (?P<begun>[0-9a-z]{10}) (?P<start>\d+) (?P<end>\d+)|end (?P<ended>[0-9a-z]{10}))")
+_LINE = re.compile(
+    r"(?:begin (?P<begun>[0-9a-z]{10}) (?P<start>\d{1,19}) (?P<end>\d{1,19})|end (?P<ended>[0-9a-z]{10}))"
+)
 
 Span = tuple[int, int]
 

@@ -80,9 +80,12 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "a kind that is no text": {"kind": 1},
     "no id": {"id": None},
     "an op that climbs": {"op": "../../etc"},
-    "a manifest that climbs": {"manifest": {"op": "../..", "sha256": SHA}},
-    "a manifest without checksum": {"manifest": {"op": OP, "sha256": "x"}},
-    "a manifest that is a text": {"manifest": "x"},
+    "a manifest that climbs": {"files": [], "manifest": {"op": "../..", "sha256": SHA}},
+    "a manifest without checksum": {"files": [], "manifest": {"op": OP, "sha256": "x"}},
+    "a manifest that is a text": {"files": [], "manifest": "x"},
+    "a span that ends before it begins": {"fenced_spans": [[OP.replace("2024", "2025"), OP]]},
+    "a span of one upload": {"fenced_spans": [[OP]]},
+    "a span of what is no upload": {"fenced_spans": [["a", "b"]]},
     "a key that climbs": {"files": [{**FILE, "key": "../../etc/passwd"}], "file_count": 1, "size": 1},
     "an absolute key": {"files": [{**FILE, "key": "/etc/passwd"}], "file_count": 1, "size": 1},
     "a reserved key": {"files": [{**FILE, "key": ".em/x"}], "file_count": 1, "size": 1},
@@ -560,6 +563,7 @@ def test_the_largest_record_is_written_and_read_and_one_byte_more_is_refused(sto
 LARGEST: dict[str, dict[str, Any]] = {
     "metadata that are as large as can be": {"x": "y" * (values.MAX_METADATA_BYTES - len('{"x":""}'))},
     "metadata that are as deep as can be": {"x": _nested(values.MAX_DEPTH - 1)},
+    "numbers": {"x": [0.5, -1e300, 1e-300, 2**70, {"y": -0.0}]},
 }
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from attrs import asdict, field, frozen
-from attrs.validators import instance_of
+from attrs.validators import instance_of, matches_re
 
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import NotFound
@@ -28,6 +28,9 @@ from t9k_em_backends.s3.multipart import list_parts, plain_etag
 
 RECORDS = ".em/signed/"
 """Where it is written down for which content an upload was begun: `<RECORDS><SHA-256 of the key>`."""
+
+
+MAX_RECORD_BYTES = 16 << 10
 
 
 class SignsS3(ObjectStore):
@@ -134,8 +137,9 @@ class Signer:
 
     def _begin(self, key: str, size: int, sha256: str) -> str:
         upload = str(self.client.call("create_multipart_upload", Key=self.path(key))["UploadId"])
-        begun = _Begun(upload=upload, size=size, sha256=sha256)
-        self.store.put(_record(key), Body.of(json.dumps(asdict(begun)).encode()))
+        begun = json.dumps(asdict(_Begun(upload=upload, size=size, sha256=sha256))).encode()
+        if len(begun) <= MAX_RECORD_BYTES:  # as readers do; without it, who signs again begins again
+            self.store.put(_record(key), Body.of(begun))
         return upload
 
     def _resume(self, key: str, size: int, sha256: str) -> tuple[str, Mapping[int, Mapping[str, Any]]] | None:
@@ -152,8 +156,8 @@ class Signer:
 
     def _begun(self, key: str) -> _Begun:
         try:
-            return _Begun(**json.loads(b"".join(self.store.get(_record(key)))))
-        except (NotFound, ValueError, TypeError):  # none was begun, or the record is damaged
+            return _Begun(**json.loads(b"".join(self.store.get(_record(key), 0, MAX_RECORD_BYTES))))
+        except (NotFound, ValueError, TypeError, RecursionError):  # none was begun, or the record is damaged
             return _Begun(upload="", size=-1, sha256="")
 
     def _join(self, key: str, size: int, upload: str) -> None:
@@ -209,9 +213,9 @@ class Signer:
 class _Begun:
     """What a record says: which upload was begun for which content."""
 
-    upload: str = field(validator=instance_of(str))
-    size: int
-    sha256: str
+    upload: str = field(validator=matches_re(r"[\x21-\x7e]*"))
+    size: int = field(validator=instance_of(int))
+    sha256: str = field(validator=instance_of(str))
 
 
 class _Completed(NotFound):

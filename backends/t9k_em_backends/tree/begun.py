@@ -9,7 +9,6 @@ It is written before the first file, and goes when the upload is published; the 
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import threading
@@ -18,13 +17,13 @@ from attrs import frozen
 
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import BackendError, NotFound
-from t9k.em.names import OP, encode_component, fold
+from t9k.em.names import OP, check_name, encode_component, fold
 from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.tree.heads import FORMAT, folder_prefix
-from t9k_em_backends.tree.values import dump_json
+from t9k_em_backends.tree.values import FLAWS, dump_json, parse_json
 
 _KEY = re.compile(rf"(?P<folder>(?:.*/)?)\.em/uploads/(?P<c>[^/@]+)@(?P<op>{OP})")
-_MOST_BYTES = 4096
+MAX_BEGUN_BYTES = 4096
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +101,6 @@ def split_begun(info: ObjectInfo) -> BegunRecord | None:
 def read_name(store: ObjectStore, record: BegunRecord) -> str:
     """The name as it was written; '' where the record is damaged, or gone."""
     try:
-        name = json.loads(b"".join(store.get(record.info.key, 0, _MOST_BYTES)))["name"]
-    except (NotFound, ValueError, TypeError, KeyError, RecursionError):
+        return check_name(parse_json(b"".join(store.get(record.info.key, 0, MAX_BEGUN_BYTES)))["name"])
+    except (NotFound, *FLAWS):
         return ""
-    return name if isinstance(name, str) else ""

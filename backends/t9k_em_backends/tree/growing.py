@@ -11,6 +11,7 @@ publication, and what was appended stays with it.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -18,8 +19,8 @@ from urllib.parse import quote, unquote
 
 from attrs import evolve
 
-from t9k.em.errors import Conflict, InvalidInput, NotFound
-from t9k.em.names import check_key, encode_component, parent_and_name
+from t9k.em.errors import Conflict, InvalidInput, InvalidKey, NotFound
+from t9k.em.names import MAX_KEY_BYTES, check_key, encode_component, parent_and_name
 from t9k.em.records import RUN, Body, Node, ObjectInfo, Segment
 from t9k_em_backends.tree.heads import Head, upload_prefix
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(\d{16})-(\d{16})")
 _KEY = "key"
 _LAST = 10**16
+
+_log = logging.getLogger(__name__)
 
 
 class Growing:
@@ -110,7 +113,7 @@ class Growing:
         """The segments below a prefix by `start`, the longest first, each with the key of its object."""
         infos = [*self._store.list(prefix)]
         cut = {info.key for info in infos if info.key.endswith(f"/{_KEY}")}
-        keys: dict[str, str] = {}
+        keys: dict[str, str | None] = {}
         found = []
         for info in infos:
             directory, _, name = info.key.rpartition("/")
@@ -119,14 +122,24 @@ class Growing:
                 continue
             if directory not in keys:
                 keys[directory] = self._key(directory, known=f"{directory}/{_KEY}" in cut)
-            found.append((_segment(keys[directory], int(span[1]), info), info.key))
+            file = keys[directory]
+            if file is not None:
+                found.append((_segment(file, int(span[1]), info), info.key))
         return sorted(found, key=lambda item: (item[0].start, -item[0].size))
 
-    def _key(self, directory: str, *, known: bool) -> str:
-        """The key of the file whose segments lie there."""
-        if known:
-            return b"".join(self._store.get(f"{directory}/{_KEY}")).decode()
-        return unquote(directory.rpartition("/")[2])
+    def _key(self, directory: str, *, known: bool) -> str | None:
+        """The key of the file whose segments lie there; None where no file has them, as who is hostile may leave some."""
+        name = directory.rpartition("/")[2]
+        try:
+            if known:
+                data = b"".join(self._store.get(f"{directory}/{_KEY}", 0, MAX_KEY_BYTES + 1))
+                key = check_key(data.decode())
+            else:
+                key = check_key(unquote(name, errors="strict"))
+        except (InvalidKey, UnicodeDecodeError) as error:
+            _log.warning("segments of no file are left aside: %s (%s)", directory, error)
+            return None
+        return key if encode_component(key) == name else None
 
 
 def grown_prefix(folder: str, name: str, op: str) -> str:

@@ -7,7 +7,6 @@ mark when it is first written to, and whoever has seen that refuses to take anyt
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from attrs import define, field, frozen
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import AlreadyExists, BackendPermissionError, CorruptData, NewerStore, NotFound, StoreGone
 from t9k.em.records import Body, utc_text
-from t9k_em_backends.tree.values import dump_json
+from t9k_em_backends.tree.values import dump_json, parse_json
 
 KEY = ".em/store.json"
 FORMAT = 1
@@ -69,7 +68,7 @@ def decode_mark(data: bytes, uri: str) -> Mark:
     try:
         if len(data) > MAX_BYTES:
             raise ValueError(f"it has more than {MAX_BYTES} bytes")
-        record = json.loads(data)
+        record = parse_json(data)
         if type(record["v"]) is not int or record["v"] < 1:
             raise ValueError("its format is no number")
         if record["v"] > FORMAT:
