@@ -12,6 +12,7 @@ import re
 from urllib.parse import urlsplit
 
 from t9k.em.errors import BackendError
+from t9k_em_backends.hosts import is_this_machine
 
 _PORTS = {"http": 80, "https": 443}
 _WITH_PORT = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>\d+)")
@@ -44,7 +45,9 @@ def proxy_for(url: str) -> str:
 
 
 def passes_by(url: str, no_proxy: str) -> bool:
-    """Whether `NO_PROXY` says that a URL is reached without a proxy.
+    """Whether a URL is reached without a proxy: on this machine, or because `NO_PROXY` says so.
+
+    A proxy would look for `localhost` on its own machine, and be given what is meant for a service on this one.
 
     Args:
         url: What is asked for.
@@ -53,7 +56,9 @@ def passes_by(url: str, no_proxy: str) -> bool:
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     port = parts.port or _PORTS.get(parts.scheme, 0)
-    return any(_names(entry, host, port) for entry in no_proxy.lower().replace(",", " ").split())
+    return is_this_machine(host) or any(
+        _names(entry, host, port) for entry in no_proxy.lower().replace(",", " ").split()
+    )
 
 
 def _names(entry: str, host: str, port: int) -> bool:

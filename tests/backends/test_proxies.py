@@ -55,7 +55,7 @@ def test_no_proxy_names_hosts_networks_and_ports(monkeypatch, url, entry):
         ("http://minio.lab", "minio.lab:443"),
         ("http://otherlab", "lab"),
         ("http://minio.lab", "10.0.0.0/8,.,/,:,*x"),
-        ("http://127.0.0.1", "0.0.1"),
+        ("http://10.0.0.1", "0.0.1"),
     ],
 )
 def test_others_go_by_the_proxy(url, entry):
@@ -83,3 +83,34 @@ def test_one_that_cannot_be_used_is_named_by_its_variable_alone(monkeypatch, val
     with pytest.raises(BackendError, match=r"HTTP_PROXY in the environment .* name s3.example in NO_PROXY") as caught:
         proxy_for("http://s3.example")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "127.0.0.1",
+            "127.1",
+            "127.255.0.1",
+            "2130706433",
+            "0x7f.1",
+            "0.0.0.0",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+        ),
+        *("localhost", "LOCALHOST", "localhost.", "server.localhost"),
+    ],
+)
+def test_what_listens_on_this_machine_is_reached_without_one(monkeypatch, host):
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    monkeypatch.setenv("ALL_PROXY", "http://proxy:1")
+    assert not proxy_for(f"http://{host}:8080/t9k")
+    assert not proxy_for(f"https://{host}")
+
+
+@pytest.mark.parametrize("host", ["128.0.0.1", "1.2.3.4", "localhost.example", "localhosts", "lab", "[::2]", "1"])
+def test_other_hosts_are_not_this_machine(monkeypatch, host):
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy:1")
+    assert proxy_for(f"http://{host}:8080") == "http://proxy:1"

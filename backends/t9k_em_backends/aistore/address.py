@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from t9k.em.errors import InvalidURI
+from t9k_em_backends.hosts import is_this_machine
 from t9k_em_backends.options import check_known, flag, seconds
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def address_of(uri: URI, timeout_s: float | None) -> Address:
         raise InvalidURI(f"{uri.text}: the port is no number up to 65535; write it like https://host:8443") from error
     if not host or any(part.isspace() for part in uri.text):
         raise InvalidURI(f"{uri.text} names no host; write it like https://host/t9k/aistore/server")
-    if uri.scheme == "http" and not insecure and not _is_this_machine(host):
+    if uri.scheme == "http" and not insecure and not is_this_machine(host):
         raise InvalidURI(
             f"{uri.text} is not encrypted, and everybody on the way could read the API key; use https://, or add "
             "'?insecure=true' where the network is trusted"
@@ -77,10 +77,3 @@ def address_of(uri: URI, timeout_s: float | None) -> Address:
 def is_key(text: str) -> bool:
     """Whether a text has the form of an API key."""
     return _KEY.fullmatch(text) is not None
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host.lower() == "localhost" or host.lower().endswith(".localhost")

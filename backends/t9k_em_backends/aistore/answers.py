@@ -40,7 +40,7 @@ def of_answer(response: requests.Response, where: str) -> Trouble:
     """
     status, after_s = response.status_code, _after(response)
     try:
-        told = _told(response.raw.read(_MOST_BYTES, decode_content=True))
+        told = _told(response.raw.read(_MOST_BYTES, decode_content=False))
     except DRIVER_ERRORS as error:
         return of_connection(error, where)
     finally:
@@ -76,6 +76,11 @@ def is_cut(response: requests.Response) -> bool:
     is_framed = "Content-Length" in headers or "Transfer-Encoding" in headers
     is_closing = headers.get("Connection", "").lower() == "close" or response.raw.version < _HTTP_1_1
     return not is_framed and not is_closing and response.status_code != HTTPStatus.NO_CONTENT
+
+
+def is_encoded(response: requests.Response) -> bool:
+    """Return whether the body of an answer is compressed, which nobody asked for: a few bytes may stand for any number."""
+    return response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
 
 
 def _told(body: bytes) -> tuple[str, str] | None:

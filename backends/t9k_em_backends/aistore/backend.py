@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from t9k.em.records import FileEntry, Node, Segment, UploadRequest
     from t9k.em.uris import URI
 
+MOST_GROWN_BYTES = 64 << 30
+"""The most that is read of a growing file, of which nobody says how long it is."""
+
 
 class AIStoreBackend(Backend):
     """A tree of nodes that an AIStore server keeps; it decides names, conflicts and permissions.
@@ -130,7 +133,11 @@ class AIStoreBackend(Backend):
             partial = not whole or at > 0
             range_ = f"bytes={at}-{end - 1}" if partial else None
             return self._content(
-                "/nodes/content", params, range_, lambda reply: self._check(reply, file, partial=partial)
+                "/nodes/content",
+                params,
+                range_,
+                lambda reply: self._check(reply, file, partial=partial),
+                most_bytes=end - at,
             )
 
         source = self._direct.source(params, end, begin) if end - start >= DIRECT_BYTES else begin
@@ -189,7 +196,10 @@ class AIStoreBackend(Backend):
 
         def begin(at: int) -> requests.Response:
             params: dict[str, Any] = {**_of(node), "key": key, "start": at}
-            return self._content("/runs/content", params if end is None else {**params, "end": end})
+            most_bytes = MOST_GROWN_BYTES + start - at if end is None else max(0, end - at)
+            return self._content(
+                "/runs/content", params if end is None else {**params, "end": end}, most_bytes=most_bytes
+            )
 
         return stream(begin, start, None, self._address.url, self._retries)
 
@@ -225,6 +235,8 @@ class AIStoreBackend(Backend):
         params: Mapping[str, Any],
         range_: str | None = None,
         check: Callable[[requests.Response], None] = lambda _: None,
+        *,
+        most_bytes: int,
     ) -> requests.Response:
         """Asks for bytes, and leaves them to be read.
 
@@ -233,12 +245,13 @@ class AIStoreBackend(Backend):
             params: Of the query.
             range_: Which bytes; None for all.
             check: Raises when an answer is not the right one.
+            most_bytes: How many bytes may come.
         """
         connection = self._server.connection
         headers = {} if range_ is None else {"Range": range_}
 
         def once() -> requests.Response:
-            response = connection.send("GET", f"{wire.PREFIX}{path}", params, headers=headers)
+            response = connection.send("GET", f"{wire.PREFIX}{path}", params, headers=headers, most_bytes=most_bytes)
             check(response)
             return response
 

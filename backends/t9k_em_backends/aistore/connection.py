@@ -12,16 +12,21 @@ from urllib.request import getproxies_environment
 
 import requests
 from attrs import define
-from requests.adapters import HTTPAdapter
 
-from t9k_em_backends.aistore.answers import is_cut, of_answer
-from t9k_em_backends.aistore.failures import Failed, stranger
+from t9k.em.errors import BackendError
+from t9k_em_backends.aistore.answers import is_cut, is_encoded, of_answer
+from t9k_em_backends.aistore.bodies import MOST_BYTES, read_document
+from t9k_em_backends.aistore.failures import Failed, failure
 from t9k_em_backends.aistore.retries import Patience, Retries
+from t9k_em_backends.aistore.transport import PacedAdapter, within
 from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, broken_off, of_connection
+from t9k_em_backends.allowance import Allowance
 from t9k_em_backends.proxies import passes_by
 
 CONNECTIONS = 64
 CONNECT_S = 10.0
+OVERHEAD_BYTES = 1 << 20
+"""What may come beside the body of an answer and as much again for the frames of its chunks: heads and trailers."""
 
 
 class Bearer(requests.auth.AuthBase):
@@ -69,6 +74,7 @@ class Sessions:
         headers: Mapping[str, str] | None = None,
         auth: Bearer,
         timeout: tuple[float, float],
+        most_bytes: int,
     ) -> requests.Response:
         """Makes a request once; its answer is left to be read, and a redirect is an answer.
 
@@ -79,7 +85,9 @@ class Sessions:
             data: The body.
             headers: More of them.
             auth: Who asks.
-            timeout: For the connection and for each piece of data, in seconds.
+            timeout: For the connection and for each piece of data, in seconds. In all it may wait for both of these, and for
+                what the bytes need at `SLOWEST_BYTES_S`.
+            most_bytes: How many bytes the body of the answer may have at most.
 
         Raises:
             requests.RequestException, urllib3.exceptions.HTTPError, OSError: There was no answer.
@@ -89,7 +97,9 @@ class Sessions:
             own = self._of_process = _Session()  # two threads may do this at once: one of the two stays
         request = requests.Request(method, url, params=params, data=data, headers=headers, auth=auth)
         prepared = own.session.prepare_request(request)
-        return own.session.send(prepared, timeout=timeout, allow_redirects=False, **own.settings(url))
+        allowance = Allowance(timeout[1], sum(timeout), most_bytes=2 * most_bytes + OVERHEAD_BYTES)
+        with within(allowance):
+            return own.session.send(prepared, timeout=timeout, allow_redirects=False, **own.settings(url))
 
     def close(self) -> None:
         """Closes idle connections; the next use makes new ones."""
@@ -114,7 +124,7 @@ class _Session:
     def __init__(self) -> None:
         self.process = os.getpid()
         self.session = _Straight()
-        adapter = HTTPAdapter(pool_connections=8, pool_maxsize=CONNECTIONS, max_retries=0)
+        adapter = PacedAdapter(pool_connections=8, pool_maxsize=CONNECTIONS, max_retries=0)
         self.session.mount("https://", adapter)
         self.session.mount("http://", adapter)
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -194,7 +204,7 @@ class Connection:
             if response.status_code == 204:  # noqa: PLR2004 - No Content
                 response.close()
                 return None
-            return self._json(response)
+            return read_document(response, self.url)
 
         return self.repeat(once, patience)
 
@@ -230,6 +240,7 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
         anonymous: bool = False,
+        most_bytes: int | None = None,
     ) -> requests.Response:
         """Makes a request once, and leaves the body of a good answer to be read.
 
@@ -246,6 +257,7 @@ class Connection:
                 headers=headers,
                 auth=auth,
                 timeout=(min(CONNECT_S, self.timeout_s), self.timeout_s + wait_s),
+                most_bytes=MOST_BYTES if most_bytes is None else most_bytes,
             )
         except DRIVER_ERRORS as error:
             raise Failed(of_connection(error, self.url)) from None
@@ -254,19 +266,12 @@ class Connection:
             raise Failed(broken_off(self.url))
         if not 200 <= response.status_code < 300:  # noqa: PLR2004 - success
             raise Failed(of_answer(response, self.url))
+        if is_encoded(response):
+            response.close()
+            raise failure(
+                BackendError,
+                f"{self.url} compresses what it was asked to send as it is; let who runs it, or a proxy on the way, switch "
+                "compression off for it",
+                response.status_code,
+            )
         return response
-
-    def _json(self, response: requests.Response) -> Any:
-        try:
-            content = response.content
-        except DRIVER_ERRORS as error:
-            raise Failed(of_connection(error, self.url)) from None
-        if len(content) < int(response.headers.get("Content-Length", 0)):  # which urllib3 before 2 does not compare
-            raise Failed(broken_off(self.url))
-        if "json" not in response.headers.get("Content-Type", ""):
-            what = "a web page" if "html" in response.headers.get("Content-Type", "") else "something that is no JSON"
-            raise stranger(self.url, response.status_code, what)
-        try:
-            return json.loads(content)
-        except (ValueError, RecursionError):
-            raise stranger(self.url, response.status_code, "broken JSON") from None

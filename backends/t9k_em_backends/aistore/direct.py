@@ -142,7 +142,7 @@ class Direct:
                 try:
                     if fresh or signed is None:
                         signed = self._sign_read(params)
-                    response = self._reply(signed, headers={"Range": f"bytes={at}-{end - 1}"})
+                    response = self._reply(signed, headers={"Range": f"bytes={at}-{end - 1}"}, most_bytes=end - at)
                 except RequestRefused:
                     why = "the server signs nothing for it"
                     break
@@ -216,9 +216,20 @@ class Direct:
         send_pieces(body, pieces, send, self._budget, check=True)
 
     def _reply(
-        self, signed: SignedRequest, *, data: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        signed: SignedRequest,
+        *,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        most_bytes: int = 0,
     ) -> requests.Response:
         """Sends a signed request, again where that helps.
+
+        Args:
+            signed: The request.
+            data: Its body.
+            headers: More of them.
+            most_bytes: How many bytes the body of the answer may have at most.
 
         Raises:
             Refused: The store does not take it, or cannot be reached from here and never could.
@@ -242,6 +253,7 @@ class Direct:
                     headers={**signed.headers, **(headers or {})},
                     auth=NOBODY,
                     timeout=(min(CONNECT_S, timeout_s), timeout_s),
+                    most_bytes=most_bytes,
                 )
             except DRIVER_ERRORS as error:
                 trouble = of_connection(error, place)

@@ -36,6 +36,10 @@ class _Connecting(OverHTTP, requests.ConnectionError):
     is_connection = True
 
 
+class AnswerTooLarge(BackendError):
+    """An answer is longer than any may be; a shorter one may be asked for."""
+
+
 _made: dict[tuple[type[EMError], bool], type[EMError]] = {}
 
 

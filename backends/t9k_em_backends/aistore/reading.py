@@ -13,7 +13,9 @@ from t9k_em_backends.aistore.retries import Retries
 from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, of_connection
 
 MOST_BREAKS = 4
-"""How often in a row a stream may break without a byte having come."""
+"""How often in a row a stream may break without `LEAST_BYTES` having come."""
+
+LEAST_BYTES = 64 << 10
 
 
 def stream(
@@ -49,7 +51,7 @@ def stream(
 def _chunks(
     begin: Callable[[int], requests.Response], start: int, end: int | None, where: str, retries: Retries
 ) -> Generator[bytes, None, None]:
-    at, breaks = start, 0
+    at, breaks, since = start, 0, start
     while True:
         response = begin(at)
         lost = failure(BackendUnavailable, f"{where} ends a file before its end, again and again; try again later")
@@ -60,14 +62,18 @@ def _chunks(
                     break
                 chunk = chunk if end is None else chunk[: end - at]
                 at += len(chunk)
-                breaks = 0
                 yield chunk
             if end is None or at >= end:
                 return
         except DRIVER_ERRORS as error:
-            lost = of_connection(error, where).error
+            trouble = of_connection(error, where)
+            lost = trouble.error
+            if not trouble.again:
+                raise lost from None
         finally:
             response.close()
+        if at - since >= LEAST_BYTES:
+            breaks, since = 0, at
         breaks += 1
         if breaks > MOST_BREAKS:
             raise lost

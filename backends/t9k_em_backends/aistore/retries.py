@@ -8,6 +8,10 @@ from collections.abc import Callable
 
 from attrs import define, field, frozen
 
+TOTAL_S = 60.0
+MOST_TRIES = 16
+ASKED_S = 30.0
+
 
 @frozen(kw_only=True)
 class Retries:
@@ -24,11 +28,11 @@ class Retries:
         chance: A number in [0, 1).
     """
 
-    total_s: float = 60.0
-    most: int = 16
+    total_s: float = TOTAL_S
+    most: int = MOST_TRIES
     first_s: float = 0.25
     longest_s: float = 8.0
-    asked_s: float = 30.0
+    asked_s: float = ASKED_S
     sleep: Callable[[float], object] = time.sleep
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random

@@ -13,12 +13,24 @@ from t9k.em.errors import BackendError, NotAuthenticated
 from t9k.em.names import check_name
 from t9k.em.uris import is_same_root
 from t9k_em_backends.aistore.address import Address, is_key
-from t9k_em_backends.aistore.connection import Connection, Sessions
-from t9k_em_backends.aistore.failures import failure, stranger
+from t9k_em_backends.aistore.connection import CONNECTIONS, Connection, Sessions
+from t9k_em_backends.aistore.failures import AnswerTooLarge, failure, stranger
 from t9k_em_backends.aistore.retries import Retries
 
 FIRST_S = 5.0
 """For how long the first request is repeated, which may have a wrong address; later ones are to outlast a restart."""
+
+LEAST_BODY_BYTES = 64 << 10
+"""A server that takes less in one request is not used: a large file would take requests without number."""
+
+MOST_BODY_BYTES = 64 << 20
+MOST_DOCUMENT_BYTES = 1 << 30
+MOST_PAGE = 10_000
+MOST_ITEMS = 5_000_000
+"""How many items a listing may have; a list of files has fewer, by its own limit."""
+
+MOST_EMPTY_PAGES = 1000
+"""How many pages without an item may follow each other."""
 
 _T = TypeVar("_T")
 
@@ -120,15 +132,32 @@ class Server:
             look: Is shown each page.
         """
         after: str | None = ""
+        cursors: set[str] = set()
+        count = empty = 0
         while after is not None:
-            asked = {**params, "limit": limit, **({"after": after} if after else {})}
-            page = self.ask("GET", path, asked)
+            asked = {**params, **({"after": after} if after else {})}
+            page, limit = self._page(path, asked, limit)
             items, following = self.understood(partial(_page, page, make))
             self.understood(partial(look, page))
-            if following == after:
+            count += len(items)
+            empty = 0 if items else empty + 1
+            if following in cursors:
                 raise stranger(self.address.url, 200, "the same page of a listing again and again")
+            if following is not None and (count >= MOST_ITEMS or empty > MOST_EMPTY_PAGES):
+                raise stranger(self.address.url, 200, "a listing without end")
+            cursors.add(following or "")
             after = following
             yield from items
+
+    def _page(self, path: str, params: Mapping[str, Any], limit: int) -> tuple[Any, int]:
+        """Ask for a page of a listing, for a shorter one where it is too long; returns how many items that were too."""
+        while True:
+            try:
+                return self.ask("GET", path, {**params, "limit": limit}), limit
+            except AnswerTooLarge:
+                if limit == 1:
+                    raise
+                limit = max(1, limit // 8)
 
     def understood(self, make: Callable[[], _T]) -> _T:
         """Makes a record of an answer.
@@ -163,11 +192,11 @@ class Server:
         return self.understood(
             lambda: About(
                 abilities=frozenset(map(str, said["abilities"])),
-                body_bytes=_positive(said["limits"]["bodyBytes"]),
-                document_bytes=_positive(said["limits"]["documentBytes"]),
-                page=_positive(said["limits"]["page"]),
-                files_page=_positive(said["limits"]["filesPage"]),
-                parallel=_positive(said["limits"]["parallel"]),
+                body_bytes=_limit(said, "bodyBytes", LEAST_BODY_BYTES, MOST_BODY_BYTES),
+                document_bytes=_limit(said, "documentBytes", 1, MOST_DOCUMENT_BYTES),
+                page=_limit(said, "page", 1, MOST_PAGE),
+                files_page=_limit(said, "filesPage", 1, MOST_PAGE),
+                parallel=_limit(said, "parallel", 1, CONNECTIONS),
             )
         )
 
@@ -218,7 +247,9 @@ def _text(value: Any) -> str:
     return value
 
 
-def _positive(value: Any) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError(f"{value!r} is no limit")
-    return value
+def _limit(said: Any, name: str, least: int, most: int) -> int:
+    """What a server says that it takes, as far as this client goes along."""
+    value = said["limits"][name]
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name} {value!r} is no limit")
+    return min(value, most)

@@ -13,6 +13,7 @@ import urllib3
 
 from t9k.em.errors import BackendError, BackendUnavailable
 from t9k_em_backends.aistore.failures import Trouble, failure
+from t9k_em_backends.allowance import SLOWEST_BYTES_S, TooMuch, TooSlow
 
 DRIVER_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError)
 """What requests and urllib3 raise."""
@@ -106,6 +107,20 @@ def _late(_: BaseException, where: str, __: str) -> Trouble:
     return _down(f"{where} did not answer in time; try again, or wait longer with '?timeout=120'", doubt=True)
 
 
+def _slow(_: BaseException, where: str, __: str) -> Trouble:
+    return _down(
+        f"{where} sends or takes less than {SLOWEST_BYTES_S >> 10} KiB a second; try again, or wait longer with "
+        "'?timeout=120'",
+        doubt=True,
+    )
+
+
+def _endless(_: BaseException, where: str, __: str) -> Trouble:
+    return Trouble(
+        error=failure(BackendError, f"{where} answers without end, which no AIStore does; is that the server you mean?")
+    )
+
+
 def _no_http(cause: BaseException, where: str, _: str) -> Trouble | None:
     if isinstance(cause, RemoteDisconnected):
         return None
@@ -129,12 +144,14 @@ def _address(_: BaseException, where: str, __: str) -> Trouble:
 
 _Explain = Callable[[BaseException, str, str], Trouble | None]
 _MEANINGS: Sequence[tuple[tuple[type[BaseException], ...], _Explain]] = (  # the first that fits
+    ((TooMuch,), _endless),
     ((requests.exceptions.InvalidProxyURL, requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), _proxy),
     ((socket.gaierror,), _dns),
     ((ssl.SSLCertVerificationError,), _certificate),
     ((ssl.SSLError,), _tls),
     ((ConnectionRefusedError,), _refused),
     ((requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError), _silent),
+    ((TooSlow,), _slow),
     ((requests.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), _late),
     ((BadStatusLine,), _no_http),
     ((OSError,), _bundle),

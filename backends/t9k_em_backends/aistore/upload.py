@@ -13,6 +13,7 @@ from attrs import evolve
 from t9k.em import wire
 from t9k.em.backend import Upload
 from t9k.em.errors import (
+    BackendError,
     BackendUnavailable,
     CommitUnknown,
     InvalidInput,
@@ -35,6 +36,9 @@ SMALL_BYTES = 1 << 20
 """A file that is not larger goes in a batch."""
 
 ROUNDS = 3
+MOST_ROUNDS = 100
+"""How often `commit` may say that something has changed; each time somebody else has published under the name."""
+
 HASHED_BYTES_S = 50 << 20
 """How fast a server at least reads what it has to compare, in bytes a second."""
 
@@ -58,6 +62,7 @@ class AIStoreUpload(Upload):
         self._budget = budget
         self._most = server.ready().body_bytes
         self._round = 0
+        self._rounds = 0
         self._missing: set[str] = set()
         self._begun = 0
         self._lock = threading.Lock()
@@ -104,6 +109,13 @@ class AIStoreUpload(Upload):
             ) from None
         if said is not None:
             self._take(said)
+        self._rounds += 1
+        if self.outcome is None and self._rounds >= MOST_ROUNDS:
+            raise failure(
+                BackendError,
+                f"{self._server.address.url} asked {MOST_ROUNDS} times for more, and does not publish "
+                f"{self._request.draft.name!r}; upload it again later, and tell who runs that server if it goes on",
+            )
         return self.node
 
     # Parts and signatures, for who sends them elsewhere.

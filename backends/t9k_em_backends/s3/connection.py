@@ -11,8 +11,13 @@ from typing import Any
 
 from attrs import frozen
 
+from t9k_em_backends.allowance import Allowance
+
 ANSWER_BYTES = 16 << 10
 """The most that is received of an answer, besides what goes into a buffer."""
+
+PATIENCE = 2
+"""How many times as long as nothing may move a request may wait in all, beside what its bytes take."""
 
 _STATUS_DIGITS = 3
 _ONCE = {"connection", "content-length", "content-range", "etag", "transfer-encoding"}
@@ -71,6 +76,8 @@ class Connection:
         self._family, self._peer = connected.family, peer
         self.is_used = False
         self._rest = b""
+        self._timeout_s = timeout_s
+        self._allowance = self._allow()
         timeout_s = max(timeout_s, _SHORTEST_S)  # 0 would be for ever
         waits = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, waits)
@@ -131,10 +138,14 @@ class Connection:
         """
         # Python's own timeout makes a socket that never waits, and that ends each read with what is there already.
         self.socket.settimeout(None)
+        allowance = self._allowance = self._allow()
         self.socket.sendall(request)
         received = b""
         while (end := received.find(b"\r\n\r\n")) < 0:
-            received += self.receive(received)
+            allowance.wait_s()
+            since = allowance.begin()
+            received += (piece := self.receive(received))
+            allowance.came(since, len(piece))
         self._rest = received[end + 4 :]
         return parse_head(received[:end])
 
@@ -163,11 +174,19 @@ class Connection:
         if there > len(buffer):
             raise Refused("more than was announced")
         buffer[:there], self._rest = self._rest, b""
+        allowance = self._allowance
         while there < len(buffer):
+            allowance.wait_s()
+            since = allowance.begin()
             count = self.socket.recv_into(buffer[there:], 0, socket.MSG_WAITALL)
             if not count:
                 raise ConnectionResetError("closed before the end of an answer")
+            allowance.came(since, count)
             there += count
+
+    def _allow(self) -> Allowance:
+        """What one request may take: the system bounds each call for bytes, but not how many calls bring one byte each."""
+        return Allowance(self._timeout_s, PATIENCE * self._timeout_s)
 
 
 def parse_head(head: bytes) -> Answer:

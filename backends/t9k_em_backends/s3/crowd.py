@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from t9k_em_backends.s3.connection import ANSWER_BYTES, Answer, Connection, Declined, Refused, parse_head
+from t9k_em_backends.allowance import SLOWEST_BYTES_S, TooSlow
+from t9k_em_backends.s3.connection import ANSWER_BYTES, PATIENCE, Answer, Connection, Declined, Refused, parse_head
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,6 +38,7 @@ class _Lane:
         unsent: What is still to be sent of the request.
         received: What came of the answer.
         since: When the request was made, by `time.perf_counter`.
+        size: Of the request, in bytes.
         watched: What the selector looks for.
     """
 
@@ -45,6 +47,7 @@ class _Lane:
     unsent: memoryview | bytes = b""
     received: bytes = b""
     since: float = 0.0
+    size: int = 0
     watched: int = _READ | _WRITE
 
     def push(self) -> None:
@@ -119,9 +122,13 @@ class Crowd:
         except OSError:
             if not self._lanes:  # else there are fewer of them
                 self._sockets.rest()
+        look_at = time.perf_counter() + timeout_s
         while self._lanes and (ready := self._selector.select(timeout_s)):
             for key, events in ready:
                 self._go_on(key.data, events)
+            if time.perf_counter() > look_at:
+                look_at = time.perf_counter() + timeout_s
+                self._end_slow()
         if self._lanes:  # nothing moved any more
             self._sockets.rest()
         return self._etags
@@ -145,6 +152,7 @@ class Crowd:
             lane.connection.close()
             return
         lane.unsent, lane.received, lane.since = memoryview(request), b"", time.perf_counter()
+        lane.size = len(request)
         if is_there:
             with contextlib.suppress(OSError):  # which is met again when the answer is read
                 lane.push()
@@ -177,6 +185,13 @@ class Crowd:
             self._remove(lane)
             self._sockets.keep(lane.connection, answer)
             self._replace(lane)
+
+    def _end_slow(self) -> None:
+        """Gives up what goes on, but too slowly: a byte now and then would keep the others waiting for ever."""
+        now = time.perf_counter()
+        for lane in [*self._lanes]:
+            if now - lane.since > PATIENCE * self._timeout_s + lane.size / SLOWEST_BYTES_S:
+                self._give_up(lane, TooSlow("it goes on, but too slowly"))
 
     def _give_up(self, lane: _Lane, error: Exception) -> None:
         """After a failure: tries no more, unless the service only closed a connection that nobody used."""
