@@ -428,6 +428,7 @@ class TreeBackend(Backend):
 
     def flaws(self, path: str = "/") -> Iterator[Flaw]:
         """See `t9k.em.backend.ChecksRecords`."""
+        self.check_store()
         return Checker(self).flaws(check_path(path))
 
     def forget_listing(self, path: str) -> None:
