@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from attrs import evolve
 
-from t9k.em.errors import CorruptData, NotFound
+from t9k.em.errors import CorruptData, CorruptManifest, NotFound
 from t9k.em.names import join, random_text
 from t9k.em.records import FOLDER, Body, Flaw, utc_text
 from t9k_em_backends.tree.checking import Place
@@ -26,6 +26,7 @@ from t9k_em_backends.tree.growing import publication
 from t9k_em_backends.tree.heads import (
     MAX_HEAD_BYTES,
     Head,
+    decode_head,
     file_key,
     folder_prefix,
     head_key,
@@ -63,6 +64,7 @@ class Mender:
         """Goes back to the last good generation, if this is the newest; then sets the record aside."""
         generations = self._generations(place)
         if place.generation == max(generations.listed(), default=0):
+            _check_damaged(self._read(generations, place), head_key(generations.prefix, place.generation))
             number, head = self._last_good(place, generations)
             if head is None and place.name:
                 head = self._folder(place.name)
@@ -132,8 +134,15 @@ class Mender:
             return None
 
     def _set_aside(self, place: Place, generations: Generations) -> None:
-        """Keeps a damaged record elsewhere, and puts a deletion in its place."""
+        """Keeps a damaged record elsewhere, and puts a deletion in its place.
+
+        Raises:
+            CorruptData: It can be read by now, or is too large for one of ours.
+        """
         key = head_key(generations.prefix, place.generation)
+        store = self._tree.store
+        damaged = self._read(generations, place)
+        _check_damaged(damaged, key)
         name = place.name or self._spelled(place, generations)
         stand_in = Head(
             write_id=uuid4().hex,
@@ -144,17 +153,17 @@ class Mender:
             writer=self._tree.writer(),
             time=utc_text(self._tree.clock()),
         )
-        store = self._tree.store
-        try:
-            damaged = b"".join(store.get(key, 0, MAX_HEAD_BYTES))
-        except NotFound:
-            damaged = b""
         if damaged:
-            store.put(
-                f"{damaged_prefix(place.folder, place.c)}{place.generation:08d}-{random_text(10)}.json",
-                Body.of(damaged),
-            )
+            kept = f"{damaged_prefix(place.folder, place.c)}{place.generation:08d}-{random_text(10)}.json"
+            store.put(kept, Body.of(damaged))
         store.put(key, Body.of(seal_head(stand_in, key)))
+
+    def _read(self, generations: Generations, place: Place) -> bytes:
+        """The bytes of a record; none where it is gone."""
+        try:
+            return b"".join(self._tree.store.get(head_key(generations.prefix, place.generation), 0, MAX_HEAD_BYTES + 1))
+        except NotFound:
+            return b""
 
     def _spelled(self, place: Place, generations: Generations) -> str:
         """How a name is spelled in its newest record that can be read, else in its key."""
@@ -184,3 +193,20 @@ class Mender:
 
 def _kept_in(place: Place) -> str:
     return join(place.folder, f".em/damaged/{place.c}")
+
+
+def _check_damaged(data: bytes, key: str) -> None:
+    """Makes sure that a record is still what nobody can read, before it is written over.
+
+    Raises:
+        CorruptData: It can be read by now, or is too large for one of ours.
+    """
+    if len(data) > MAX_HEAD_BYTES:
+        raise CorruptData(
+            f"{key} is larger than {MAX_HEAD_BYTES} bytes, so it is none of ours; take it away and check again"
+        )
+    try:
+        decode_head(data, key)
+    except CorruptManifest:
+        return
+    raise CorruptData(f"{key} can be read by now; check again")

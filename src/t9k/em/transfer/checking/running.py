@@ -271,7 +271,7 @@ class _Check:
         for key, flaw in list(self.flaws.items()):
             try:
                 done = backend.mend(flaw)
-            except BackendError as error:
+            except EMError as error:
                 self.flaws[key] = evolve(flaw, problem=f"{flaw.problem}; not repaired: {error}")
                 continue
             if done:
@@ -297,7 +297,7 @@ class _Check:
             return False
         try:
             backend.put_back(item.node, item.file, remote_body(self.backend, other.node, other.file))
-        except (BackendError, NotFound) as error:
+        except EMError as error:
             _log.warning("%s: %s was not copied from %s: %s", item.path, item.file.key, other.path, error)
             return False
         return True
