@@ -100,6 +100,34 @@ def test_init_makes_the_store_of_a_server_and_accept_takes_another(em: Em, tmp_p
     assert ran.code == 1
 
 
+def test_a_mirror_neither_fills_an_empty_place_nor_takes_it_for_the_source(
+    em: Em, logged_in: str, root: Path, tmp_path: Path
+) -> None:
+    assert em("upload", make_run().local).code == 0
+    target = tmp_path / "copy"
+    mirror = ("mirror", logged_in, f"file://{target}")
+    assert em(*mirror).code == 0
+    assert em("logout").code == 0
+    for place in (root, target):
+        place.rename(tmp_path / "elsewhere")
+        for options in ((), ("--verify",), ("--delete", "--max-delete", "100%"), ("--dry-run",)):
+            session._by_uri.clear()
+            ran = em(*mirror, *options)
+            assert ran.code == 1, (place, options, ran.out)
+            assert f"the store that was at file://{place} is not there" in ran.err
+            assert not place.exists()
+        advice = ran.err.rpartition("say so: ")[2].split()
+        (tmp_path / "elsewhere").rename(place)
+        session._by_uri.clear()
+        assert em(*mirror).code == 0
+    target.rename(tmp_path / "elsewhere")
+    assert advice[0] == "rm"
+    Path(advice[1]).unlink()
+    session._by_uri.clear()
+    assert em(*mirror).code == 0, "a new copy is begun"
+    assert "cnn" in em("ls", f"file://{target}#/alice/default").out
+
+
 def test_copies_of_a_store_have_marks_of_their_own(em: Em, logged_in: str, root: Path, tmp_path: Path) -> None:
     assert em("upload", make_run().local).code == 0
     copy = tmp_path / "copy"

@@ -181,5 +181,10 @@ def test_another_store_is_served_once_somebody_has_accepted_it(place) -> None:
     other = LocalBackend(LocalStore(root), f"file://{root}").init_store()
     wait_until_ready_says(alice, 503)
     place.accounts.accept_store(f"file://{root}", other)
+    before = time.monotonic() + 60
+    folder = {"path": f"/{alice.name}/f"}
+    while (answer := alice.ask("POST", "folders", json=folder)).status_code != 200:  # and nobody asks whether it is ready
+        assert (answer.status_code, time.monotonic() < before) == (503, True), answer.text
+        time.sleep(0.1)
     assert alice.ask("GET", "/ready").status_code == 200
     upload(alice, f"/{alice.name}/f", "m", CONTENT)

@@ -115,7 +115,7 @@ class KnownMark:
             self._id, self._is_accepted, self._instead = store_id, True, instead
             self._features, self._looked = (), float("-inf")
         elif not self._is_accepted:
-            self.check(store, since=self.clock())
+            self._look(store, self.clock())
             raise self._other(store_id, self._id, instead)
 
     def find(self, store: ObjectStore) -> str:
@@ -125,7 +125,7 @@ class KnownMark:
             StoreGone: Another one was seen.
         """
         if self._id:
-            self.check(store)
+            self._look(store)
         elif (mark := self._read(store)) is not None:
             self._id = mark.id
         return self._id
@@ -142,8 +142,7 @@ class KnownMark:
             NewerStore: Its writers have to know what this version does not.
             CorruptData: The mark is damaged.
         """
-        if self._id and self._looked < (self.clock() - self.good_for_s if since is None else since):
-            self._compare(self._read(store))
+        self._look(store, since)
         self._check_features()
 
     def check_reading(self, store: ObjectStore) -> None:
@@ -153,7 +152,7 @@ class KnownMark:
             StoreGone: See `check`.
         """
         with contextlib.suppress(CorruptData, NewerStore, BackendPermissionError):
-            self.check(store)
+            self._look(store)
 
     def notice(self, store: ObjectStore) -> None:
         """Remember the mark that is there, if there is one, so that a reader sees its loss."""
@@ -183,6 +182,10 @@ class KnownMark:
             self._check_features()
             prepare()
             self._id = (mark or self._make(store, single_writer=single_writer)).id
+
+    def _look(self, store: ObjectStore, since: float | None = None) -> None:
+        if self._id and self._looked < (self.clock() - self.good_for_s if since is None else since):
+            self._compare(self._read(store))
 
     def _is_known(self) -> bool:
         return bool(self._id)

@@ -10,11 +10,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from t9k.em import wire
-from t9k.em.errors import EMError, NotAuthenticated, RateLimited
+from t9k.em.errors import EMError, NotAuthenticated, RateLimited, StoreGone
 from t9k.em.server.access import Forbidden
 
 _log = logging.getLogger(__name__)
@@ -120,6 +121,8 @@ def install(app: FastAPI) -> None:
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, EMError)  # noqa: S101 - see add_exception_handler
+        if isinstance(error, StoreGone):
+            await run_in_threadpool(request.app.state.service.look_again)
         return of_error(error, request.state.id, request.app.state.service.places)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:

@@ -13,7 +13,7 @@ from anyio import CapacityLimiter
 from attrs import define, field
 
 from t9k.em.backend import Backend, Grows, MarksStore, ServesUsers, SignsReads, SignsRequests
-from t9k.em.errors import BackendPermissionError, InvalidInput, NotFound, StoreGone
+from t9k.em.errors import BackendError, BackendPermissionError, InvalidInput, NotFound, StoreGone
 from t9k.em.records import FileEntry, Node
 from t9k.em.registry import open_backend
 from t9k.em.server.access import owner_of
@@ -72,6 +72,7 @@ class Service:
     uploads: OpenUploads
     published: Published = field(factory=lambda: Published())  # noqa: PLW0108 - defined below
     _checked: float = field(default=-CHECKED_FOR_S, init=False)
+    _looked_again: float = field(default=-CHECKED_FOR_S, init=False)
 
     @classmethod
     def of(cls, settings: Settings, metrics: Metrics) -> Service:
@@ -184,6 +185,16 @@ class Service:
                 self.backend.check_store(now=True)
         self.tree(PROBE).list(f"/{PROBE}")
         self._checked = time.monotonic()
+
+    def look_again(self) -> None:
+        """Finds out, after a request was told that the store is gone, whether another one was accepted; once in some seconds."""
+        if time.monotonic() - self._looked_again < CHECKED_FOR_S:
+            return
+        self._looked_again = time.monotonic()
+        try:
+            self._expect_store()
+        except BackendError as error:
+            _log.warning("which store is the right one cannot be looked up: %s", error)
 
     def close(self) -> None:
         """Gives back what was opened."""

@@ -9,7 +9,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from t9k.em.backend import Backend, ObjectStore, Upload
+from t9k.em.backend import Backend, MakesRoot, ObjectStore, Upload
 from t9k.em.errors import BackendPermissionError
 from t9k.em.records import Body, FileEntry, FileSpec, Garbage, Node, ObjectInfo, UploadRequest
 
@@ -31,6 +31,7 @@ _STORE_ABILITIES = (
 )
 
 
+_MARK_ABILITIES = ("store_id", "init_store", "check_store", "expect_store")
 _BACKEND_ABILITIES = ("append", "grown", "read_grown")
 
 
@@ -46,6 +47,8 @@ class StoreWrapper(ObjectStore):
         for ability in _STORE_ABILITIES:
             if hasattr(inner, ability):
                 setattr(self, ability, partial(self._use, ability))
+        if isinstance(inner, MakesRoot):
+            self.make_root = inner.make_root
 
     @property
     def parallelism(self) -> int:  # type: ignore[override]  # what is wrapped may adapt it
@@ -122,6 +125,9 @@ class BackendWrapper(Backend):
         self.uri = inner.uri
         if hasattr(inner, "collect"):
             self.collect = self._collect
+        for ability in _MARK_ABILITIES:
+            if hasattr(inner, ability):
+                setattr(self, ability, getattr(inner, ability))
         for ability in _BACKEND_ABILITIES:
             if hasattr(inner, ability):
                 setattr(self, ability, partial(self._use, ability))

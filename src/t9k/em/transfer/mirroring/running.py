@@ -71,10 +71,12 @@ def run_mirror(
     Returns:
         What was done, or would be.
     """
-    top = _check(source, target, options)
     state = State(str(source), str(target))
-    if not verify:
-        state.load()
+    state.load()
+    state.expect_stores(source.backend, target.backend)
+    if verify:
+        state.forget_nodes()
+    top = _check(source, target, options)
     planner = Planner(source.backend, target.backend, options, state)
     if top.kind == FOLDER:
         planner.folder(source.path, target.path)
@@ -99,6 +101,7 @@ def run_mirror(
         entries += _delete(target, plan.extra, options)
     finally:
         if options.apply:
+            state.note_stores(source.backend, target.backend)
             state.save()
     entries.sort(key=lambda entry: (entry.path, entry.action.value))
     return Report(

@@ -2,26 +2,33 @@
 
 A generation never changes. A node is believed to be the same on both sides when the newest generations are the very
 ones that were compared; anything else is compared again. Without the file everything is compared, and nothing is sent again.
+
+It also says which stores were there, so that neither an empty place is taken for the source, nor one is filled that the target was not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t9k.em.errors import LocalError
+from t9k.em.backend import MarksStore
+from t9k.em.errors import BackendError, LocalError
 from t9k.em.local.files import make_private_dir, write_atomic
 from t9k.em.transfer.mirroring.nodes import Mirrored, fingerprint
 from t9k.em.transfer.mirroring.report import Action, Entry
 
 if TYPE_CHECKING:
+    from t9k.em.backend import Backend
     from t9k.em.records import Node
 
 FORMAT = 1
+_SOURCE, _TARGET = "source", "target"
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +45,7 @@ class State:
         self._source = source
         self._target = target
         self._nodes: dict[str, dict[str, Any]] = {}
+        self._stores: dict[str, str] = {}
 
     @property
     def path(self) -> Path:
@@ -59,6 +67,8 @@ class State:
             record = json.loads(self.path.read_bytes())
             nodes = record["nodes"] if record["v"] == FORMAT else {}
             self._nodes = {path: node for path, node in nodes.items() if isinstance(node, dict)}
+            stores = record.get("stores", {})
+            self._stores = {side: str(stores[side]) for side in (_SOURCE, _TARGET) if stores.get(side)}
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -68,12 +78,41 @@ class State:
         """Writes it; without space, permission or a home the next mirror compares everything."""
         if not self._is_kept:
             return
-        record = {"v": FORMAT, "source": self._source, "target": self._target, "nodes": self._nodes}
+        record = {
+            "v": FORMAT,
+            "source": self._source,
+            "target": self._target,
+            "stores": self._stores,
+            "nodes": self._nodes,
+        }
         try:
             make_private_dir(self.path.parent, exist_ok=True)
             write_atomic(self.path, json.dumps(record, separators=(",", ":")).encode())
         except (LocalError, OSError) as error:
             _log.warning("%s was not written (%s); the next mirror will compare everything", self.path, error)
+
+    def forget_nodes(self) -> None:
+        """Drops all nodes, so that each is compared again."""
+        self._nodes = {}
+
+    def expect_stores(self, source: Backend, target: Backend) -> None:
+        """Let both sides refuse other stores than those that were there.
+
+        Raises:
+            StoreGone: One of them is another one.
+        """
+        for side, backend in ((_SOURCE, source), (_TARGET, target)):
+            if side in self._stores and isinstance(backend, MarksStore):
+                backend.expect_store(self._stores[side], instead=f"rm {shlex.quote(str(self.path))}")
+        if _TARGET in self._stores and isinstance(target, MarksStore):
+            target.check_store()  # once, and not for each node
+
+    def note_stores(self, source: Backend, target: Backend) -> None:
+        """Remember which stores are there, where that can be learned."""
+        for side, backend in ((_SOURCE, source), (_TARGET, target)):
+            if isinstance(backend, MarksStore):
+                with contextlib.suppress(BackendError):  # what was mirrored is there all the same
+                    self._stores[side] = backend.store_id()
 
     def __contains__(self, path: str) -> bool:
         """Whether a node was mirrored before."""
