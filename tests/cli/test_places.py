@@ -178,7 +178,7 @@ class TestAStoreThatIsNotThere:
         shutil.rmtree("store")
         ran = em("ls", "/")
         assert (ran.code, ran.out) == (1, "")
-        assert "no such directory" in ran.err
+        assert "is not there: its mark .em/store.json is missing" in ran.err
 
 
 def test_a_uri_without_its_fragment_is_answered_with_the_right_form(em: Em, store: str) -> None:

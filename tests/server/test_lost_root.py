@@ -183,7 +183,9 @@ def test_another_store_is_served_once_somebody_has_accepted_it(place) -> None:
     place.accounts.accept_store(f"file://{root}", other)
     before = time.monotonic() + 60
     folder = {"path": f"/{alice.name}/f"}
-    while (answer := alice.ask("POST", "folders", json=folder)).status_code != 200:  # and nobody asks whether it is ready
+    while (
+        answer := alice.ask("POST", "folders", json=folder)
+    ).status_code != 200:  # and nobody asks whether it is ready
         assert (answer.status_code, time.monotonic() < before) == (503, True), answer.text
         time.sleep(0.1)
     assert alice.ask("GET", "/ready").status_code == 200

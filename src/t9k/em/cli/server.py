@@ -116,7 +116,8 @@ def init(ctx: click.Context, name: str) -> None:
     told = parent is not None and parent.get_parameter_source("database") is ParameterSource.COMMANDLINE
     command = f"em server --database {url}" if told else "em server"
     note(f"this is the API key of {clean(name)}, who may do everything; it is not shown again. Next:")
-    note(f"  {command} --root file:///data/em      # serves that directory on http://127.0.0.1:8000")
+    served = f"--root {clean(root)}" if root else "--root file:///data/em     "
+    note(f"  {command} {served} # serves that directory on http://127.0.0.1:8000")
     note("  em login http://127.0.0.1:8000 --api-key  # in another terminal; asks for the key")
     note(f"  {command} user add bob                # then: {command} key add bob")
 

@@ -7,6 +7,7 @@ import socket
 import uvicorn
 
 from t9k.em.errors import InvalidInput
+from t9k.em.registry import open_backend
 from t9k.em.server import logs
 from t9k.em.server.accounts import Accounts
 from t9k.em.server.audit import AuditLog
@@ -25,12 +26,13 @@ def run(settings: Settings) -> None:
         settings: What to serve.
 
     Raises:
-        BackendError: The database has no accounts yet, or cannot be reached.
+        BackendError: The database has no accounts yet, or cannot be reached; or the root cannot be used, and never was.
         InvalidInput: Nobody can listen at the address, or the audit log cannot be written.
     """
     accounts = Accounts(settings.database)
     try:
         accounts.check()
+        _check_root(settings.root, accounts)
     finally:
         accounts.close()
     AuditLog(settings.audit)  # says here what is wrong with the file, and not in each process
@@ -51,6 +53,14 @@ def run(settings: Settings) -> None:
         http="t9k.em.server.connections:BoundedConnection",
         ws="none",
     )
+
+
+def _check_root(root: str, accounts: Accounts) -> None:
+    """Says here what is wrong with a root, and not in each process; one that is known may be gone for a while."""
+    backend = open_backend(root)
+    if not accounts.store_at(backend.uri):
+        with backend:
+            pass
 
 
 def _check_address(host: str, port: int) -> None:
