@@ -82,7 +82,7 @@ class CloudStore(ObjectStore):
             InvalidURI: There is no such bucket.
             BackendUnavailable: The service does not answer.
         """
-        run(self._asked("", self._list(f"{self._root}.em/probe/", "")))
+        run(self._asked("", self._list(f"{self._root}.em/probe/", "", "")))
 
     def close(self) -> None:
         """See the port."""
@@ -104,9 +104,14 @@ class CloudStore(ObjectStore):
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See the port."""
+        return self.list_after(prefix, "")
+
+    def list_after(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        """See `t9k.em.backend.ListsInOrder`."""
         token: str | None = ""
+        start = self._root + after if after else ""
         while token is not None:
-            infos, token = run(self._asked(prefix, self._list(self._root + prefix, token)))
+            infos, token = run(self._asked(prefix, self._list(self._root + prefix, token, start)))
             yield from infos
 
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> ObjectInfo:
@@ -169,8 +174,8 @@ class CloudStore(ObjectStore):
         """Reads bytes of an object, of this version of it."""
 
     @abstractmethod
-    async def _list(self, prefix: str, token: str) -> tuple[Sequence[ObjectInfo], str | None]:
-        """One page of a listing, and what to ask the next one with."""
+    async def _list(self, prefix: str, token: str, after: str) -> tuple[Sequence[ObjectInfo], str | None]:
+        """One page of a listing of what comes behind a path, '' for all, and what to ask the next one with."""
 
     @abstractmethod
     async def _write(self, path: str, data: bytes, sha256: str, if_absent: bool) -> ObjectInfo:

@@ -212,7 +212,7 @@ class GSStore(CloudStore):
             version=headers.get("X-Goog-Generation", ""),
         )
 
-    async def _list(self, prefix: str, token: str) -> tuple[Sequence[ObjectInfo], str | None]:
+    async def _list(self, prefix: str, token: str, after: str) -> tuple[Sequence[ObjectInfo], str | None]:
         try:
             page = await self._json(
                 "GET",
@@ -221,11 +221,13 @@ class GSStore(CloudStore):
                 prefix=prefix,
                 maxResults=PAGE,
                 pageToken=token or None,
+                startOffset=after or None,
                 fields=f"items({TOLD}),nextPageToken",
             )
         except FileNotFoundError:
             raise failure("NoSuchBucket", self._text) from None
-        return [self._told(found) for found in page.get("items", ())], page.get("nextPageToken")
+        infos = [self._told(found) for found in page.get("items", ()) if found["name"] != after]  # which it includes
+        return infos, page.get("nextPageToken")
 
     async def _write(self, path: str, data: bytes, sha256: str, if_absent: bool) -> ObjectInfo:
         del sha256  # which the service does not know

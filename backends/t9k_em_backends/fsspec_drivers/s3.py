@@ -186,8 +186,8 @@ class S3Store(CloudStore, SignsS3):
                 return Piece(data=data, size=int(whole) if whole.isdigit() else len(data), version=got["ETag"])
         raise AssertionError  # the last try returned or raised
 
-    async def _list(self, prefix: str, token: str) -> tuple[Sequence[ObjectInfo], str | None]:
-        more = {"ContinuationToken": token} if token else {}
+    async def _list(self, prefix: str, token: str, after: str) -> tuple[Sequence[ObjectInfo], str | None]:
+        more = {"ContinuationToken": token} if token else {"StartAfter": after} if after else {}
         page = await self._call("list_objects_v2", Prefix=prefix, MaxKeys=PAGE, **more)
         infos = [
             self._info(found["Key"], found["Size"], found["LastModified"].timestamp(), found.get("ETag", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import logging
 import threading
 import time
@@ -216,12 +217,12 @@ class Published:
 
     def __init__(self, most_files: int = CACHED_FILES) -> None:
         self._most_files = most_files
-        self._nodes: OrderedDict[tuple[str, int], tuple[Node, dict[str, FileEntry]]] = OrderedDict()
+        self._nodes: OrderedDict[tuple[str, int], tuple[Node, Sequence[FileEntry]]] = OrderedDict()
         self._files = 0
         self._lock = threading.Lock()
 
-    def find(self, tree: Backend, path: str, generation: int) -> tuple[Node, dict[str, FileEntry]]:
-        """A generation of a node and its files by key.
+    def find(self, tree: Backend, path: str, generation: int) -> tuple[Node, Sequence[FileEntry]]:
+        """A generation of a node and its files, in the order of their keys.
 
         Raises:
             NotFound: There is no such generation.
@@ -233,7 +234,7 @@ class Published:
                 self._nodes.move_to_end((path, generation))
                 return known
         node = tree.stat(f"{path}@{generation}")
-        found = node, {file.key: file for file in tree.files(node)}
+        found = node, sorted(tree.files(node), key=_key)
         with self._lock:
             if (path, generation) not in self._nodes:
                 self._nodes[path, generation] = found
@@ -250,6 +251,11 @@ class Published:
             NotFound: There is none.
         """
         node, files = self.find(tree, path, generation)
-        if key not in files:
+        at = bisect.bisect_left(files, key, key=_key)
+        if at == len(files) or files[at].key != key:
             raise NotFound(f"{path}@{generation} has no file {key!r}")
-        return node, files[key]
+        return node, files[at]
+
+
+def _key(file: FileEntry) -> str:
+    return file.key

@@ -93,8 +93,8 @@ def files(
 ) -> JSONResponse:
     """The files of a generation, by key."""
     tree = caller.reading(check_path(path))
-    found = {} if generation == 0 else caller.service.published.find(tree, path, generation)[1]
-    return page(sorted(found.values(), key=_key), limit, after, _key, wire.file_json)
+    found = () if generation == 0 else caller.service.published.find(tree, path, generation)[1]
+    return page(found, limit, after, _key, wire.file_json)
 
 
 @router.get(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -41,12 +42,9 @@ def page(
         show: An item as JSON.
         **more: What else the page says.
     """
-    following = [item for item in items if name(item) > after] if after else list(items)
-    return whole(
-        [show(item) for item in following[:limit]],
-        name(following[limit - 1]) if len(following) > limit else None,
-        **more,
-    )
+    start = bisect.bisect_right(items, after, key=name) if after else 0
+    shown = items[start : start + limit]
+    return whole([show(item) for item in shown], name(shown[-1]) if start + limit < len(items) else None, **more)
 
 
 def whole(items: Sequence[Any], following: str | None = None, **more: Any) -> JSONResponse:
