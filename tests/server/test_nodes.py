@@ -233,6 +233,10 @@ class TestPages:
             assert all(len(page) == limit for page in mine[:-1])
             theirs = self.walk(bob, f"{home}/f", limit)
             assert [name for page in theirs for name in page] == ["a b", "c"]
+            assert all(len(page) == min(limit, 2) for page in theirs), "what they may not see takes no place"
+        alice.ask("DELETE", "nodes", params={"path": nodes[2]["path"]})
+        assert self.walk(bob, f"{home}/f", 1) == [["c"]]
+        assert code(bob.ask("GET", "nodes/children", params={"path": f"{home}/g"})) == "not_found"
 
     def test_a_place_that_no_page_gave_is_refused(self, alice, home):
         upload(alice, f"{home}/f", "m", CONTENT)

@@ -100,6 +100,24 @@ class Access:
         self.require(path, PASS)
         self.require(parent_and_name(path)[0], EDIT)
 
+    def names_within(self, folder: str, permission: str) -> Sequence[str] | None:
+        """The only names in a folder that the person may see if they are there, in order; None for all.
+
+        Args:
+            folder: The folder.
+            permission: What they may do with it.
+        """
+        start = len(folder.rstrip("/")) + 1
+        bound = self.principal.folder
+        if bound is not None and not is_within(folder, bound):
+            paths = [bound] if is_within(bound, folder) else []
+        elif permission == PASS:
+            paths = self.accounts.shared_below(self.principal, folder)
+            paths += [f"/{self.principal.user}"] if folder == "/" else []
+        else:
+            return None
+        return sorted({path[start:].partition("/")[0] for path in paths})
+
     def visible(self, folder: str, children: Sequence[Node], permission: str) -> list[tuple[Node, str]]:
         """Those of the children of a folder that the person may see, each with what they may do with it.
 

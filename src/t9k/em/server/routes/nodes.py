@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import re
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from t9k.em import wire
-from t9k.em.backend import ListsPages, SignsReads
-from t9k.em.errors import FolderNotFound, InvalidInput, NotFound
+from t9k.em.backend import Backend, ListsPages, SignsReads
+from t9k.em.errors import CorruptData, FolderNotFound, InvalidInput, NotFound
 from t9k.em.names import check_path, join, parent_and_name
 from t9k.em.records import FOLDER, FileEntry, Node
 from t9k.em.server import models
@@ -26,9 +27,6 @@ from t9k.em.server.sending import Content, content_response
 from t9k.em.wire import EDIT, PASS, node_json
 
 SIGNATURE_LIFETIME_S = 3600.0
-
-MOST_HIDDEN = 1000
-"""How many nodes that are not to be seen one page passes over."""
 
 _CURSOR = re.compile(r"\d{8}", re.ASCII)
 _LAST = 99_999_999
@@ -60,14 +58,16 @@ def children(caller: Authenticated, path: Path, limit: Limit = PAGE, after: Afte
         return page(
             found, limit, after, lambda item: item[0].name, lambda item: node_json(*item), whole=permission != PASS
         )
-    shown: list[tuple[Node, str]] = []
-    looked, following = 0, after
-    while len(shown) < limit and looked < limit + MOST_HIDDEN:
-        nodes, following = tree.list_page(path, limit - len(shown), following)
-        shown += caller.access.visible(path, nodes, permission)
-        looked += len(nodes) + 1
-        if not following:
-            break
+    names = caller.access.names_within(path, permission)
+    if names is None:
+        nodes, following = tree.list_page(path, limit, after)
+    else:  # which may be few of very many
+        tree.list_page(path, 1)  # whether there is such a folder
+        start = bisect.bisect_right(names, after)
+        taken = names[start : start + limit]
+        nodes = [node for name in taken if (node := _there(tree, join(path, name))) is not None]
+        following = taken[-1] if start + limit < len(names) else ""
+    shown = caller.access.visible(path, nodes, permission)
     return whole([node_json(*item) for item in shown], following or None, whole=permission != PASS)
 
 
@@ -203,6 +203,15 @@ def _forgetting(caller: Caller, path: str) -> Iterator[None]:
             caller.service.accounts.forget_shares(path)
         raise
     caller.service.accounts.forget_shares(path)
+
+
+def _there(tree: Backend, path: str) -> Node | None:
+    """What a listing shows under a path; None where it shows nothing, or a record is damaged."""
+    try:
+        node = tree.stat(path)
+    except (NotFound, CorruptData):
+        return None
+    return node if node.generation else None  # a home that nobody made is not listed
 
 
 def _permission(caller: Caller, path: str) -> str:
