@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
 import weakref
 from collections.abc import Callable, Collection
 from functools import partial
@@ -117,6 +116,8 @@ def look_at_artifact(backend: Backend, path: str) -> Artifact:
 def _look(of: type[_Kept], backend: Backend, path: str, keys: Collection[str] | None) -> _Kept:
     node = _found(backend, path, of.kind)
     make_parent = layout.parent_maker(of.kind)
+    import tempfile  # noqa: PLC0415 - imports much, and few programs look at runs
+
     temporary = Path(tempfile.mkdtemp(prefix="em-"))
     try:
         files = temporary / _name(backend, path, node)
