@@ -258,10 +258,21 @@ def test_a_list_of_files_that_is_not_the_one_in_the_head_is_refused(backend, sto
         _overwrite(store, manifest_key, data)
         with pytest.raises(CorruptManifest):
             backend.files(backend.stat("/alice/m"))
-        with pytest.raises(CorruptManifest):
-            backend.begin(make_request("/alice", "m", FILES, id="mine"))
         assert not backend.collect("/alice", grace_s=-60.0, apply=True).objects
+        assert len(backend.begin(make_request("/alice", "m", FILES, id="mine")).missing) == len(FILES)
     assert len(list(store.list("alice/m/"))) == 3
+    upload(backend, make_request("/alice", "m", FILES, id="mine"), FILES)
+    assert read_node(backend, backend.stat("/alice/m")) == FILES
+
+
+def test_on_top_of_a_list_of_files_of_a_later_version_nothing_is_uploaded(backend, store, manifest_key) -> None:
+    newer = gzip.compress(b'{"v":2,"files":[]}')
+    head = json.loads(_read(store, HEAD))
+    sha256 = hashlib.sha256(newer).hexdigest()
+    _overwrite(store, HEAD, {**head, "manifest": {**head["manifest"], "sha256": sha256}})
+    _overwrite(store, manifest_key.replace(head["manifest"]["sha256"], sha256), newer)
+    with pytest.raises(CorruptManifest, match="upgrade t9k-em"):
+        backend.begin(make_request("/alice", "m", FILES, id="mine"))
 
 
 def test_without_its_list_of_files_a_node_is_not_collected_and_can_be_sent_again(backend, store, manifest_key) -> None:

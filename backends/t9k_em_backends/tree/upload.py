@@ -20,7 +20,7 @@ from uuid import uuid4
 from attrs import evolve
 
 from t9k.em.backend import CopiesObjects, RecognizesContent, Upload
-from t9k.em.errors import Conflict, CorruptData, Diverged, NameCollision, NotFound, UploadFenced
+from t9k.em.errors import Conflict, CorruptData, CorruptManifest, Diverged, NameCollision, NotFound, UploadFenced
 from t9k.em.names import join
 from t9k.em.records import (
     Body,
@@ -50,7 +50,7 @@ from t9k_em_backends.tree.heads import (
 )
 from t9k_em_backends.tree.manifests import decode_manifest, encode_manifest
 from t9k_em_backends.tree.parts import assembler, check_part
-from t9k_em_backends.tree.values import dump_json
+from t9k_em_backends.tree.values import NewerFormat, dump_json
 
 if TYPE_CHECKING:
     from t9k_em_backends.tree.backend import TreeBackend
@@ -186,16 +186,23 @@ class TreeUpload(Upload):
         if head.name != self._name or head.id != self._draft.id or head.kind != self._draft.kind:
             self._resolve(head)
         if self.outcome is None and self._head is head:
-            try:
-                self._base = self._tree.entries(self._request.folder, head)
-            except NotFound:  # replaced and collected a moment ago: nothing to refer to, and `commit` will look again
-                is_same = False
-            else:
-                is_same = self._is_update() and self._is_same(head)
-            if is_same:
-                self._finish(Outcome.UNCHANGED, generation, head)
-            elif self._is_update():
-                self._check_descent(generation, head)
+            self._look_at_files(generation, head)
+
+    def _look_at_files(self, generation: int, head: Head) -> None:
+        """Finds out what can be referred to, and whether there is anything to do."""
+        try:
+            self._base = self._tree.entries(self._request.folder, head)
+        except NewerFormat:
+            raise
+        except (NotFound, CorruptManifest):
+            # Replaced and collected a moment ago, or damaged: nothing to refer to, and `commit` will look again.
+            is_same = False
+        else:
+            is_same = self._is_update() and self._is_same(head)
+        if is_same:
+            self._finish(Outcome.UNCHANGED, generation, head)
+        elif self._is_update():
+            self._check_descent(generation, head)
 
     def _published_since(self, seen: int, generation: int, head: Head | None) -> tuple[int, Head] | None:
         """The generation that this upload published already, by a lost reply or another process with the same op."""
