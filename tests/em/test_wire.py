@@ -174,3 +174,14 @@ def test_what_an_upload_comes_from_is_a_list_of_uploads(ancestors):
     assert wire.request_of(written).ancestors == ()
     with pytest.raises((ValueError, TypeError)):
         wire.request_of({**written, "ancestors": ancestors})
+
+
+def test_damaged_children_are_told_by_newer_servers_alone():
+    assert wire.damaged_of({"items": []}) == {}
+    assert wire.damaged_of({"damaged": {"a": "cut", "../b": "no name"}}) == {"a": "cut"}
+
+
+@pytest.mark.parametrize("damaged", [None, [], "a", {"a": 1}, {"a": None}], ids=repr)
+def test_what_is_no_list_of_damaged_children_is_refused(damaged):
+    with pytest.raises(TypeError):
+        wire.damaged_of({"damaged": damaged})

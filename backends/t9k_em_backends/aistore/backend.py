@@ -101,15 +101,21 @@ class AIStoreBackend(Backend):
         return self.list_all(path).nodes
 
     def list_all(self, path: str) -> Listing:
-        """See `t9k.em.backend.TellsLeftOut`; what is damaged only the server knows."""
+        """See `t9k.em.backend.TellsLeftOut`; older servers do not tell what is damaged."""
         told: list[bool | None] = []
-        nodes = self._nodes("/nodes/children", path, lambda page: told.append(wire.is_whole(page)))
+        damaged: dict[str, str] = {}
+
+        def look(page: Any) -> None:
+            told.append(wire.is_whole(page))
+            damaged.update(wire.damaged_of(page))
+
+        nodes = self._nodes("/nodes/children", path, look)
         is_whole = all(told)
         if None in told:  # an older server, which shows a part of a folder only to who may do no more than pass it
             said = self._server.ask("GET", "/nodes", {"path": check_path(path)})
             is_whole = self._server.understood(lambda: wire.is_shown_whole(said))
         nodes = sorted(nodes, key=lambda node: node.name)  # pages have an order of their own
-        return Listing(nodes=nodes, is_whole=is_whole)
+        return Listing(nodes=nodes, damaged=damaged, is_whole=is_whole)
 
     def versions(self, path: str) -> Sequence[Node]:
         """See the port."""

@@ -270,10 +270,12 @@ class TreeBackend(Backend):
         damaged: dict[str, str] = {}
         return Listing(nodes=self._seen(self.children(path, damaged).whole()), damaged=damaged)
 
-    def list_page(self, path: str, limit: int, after: str = "") -> tuple[Sequence[Node], str]:
+    def list_page(
+        self, path: str, limit: int, after: str = "", *, damaged: dict[str, str] | None = None
+    ) -> tuple[Sequence[Node], str]:
         """See `t9k.em.backend.ListsPages`."""
         self._require_folder(check_path(path))
-        found, following = self.children(path, {}).page(after, limit)
+        found, following = self.children(path, {} if damaged is None else damaged).page(after, limit)
         return self._seen(found), following
 
     def versions(self, path: str) -> Sequence[Node]:

@@ -552,13 +552,16 @@ class ListsPages(Protocol):
     What is published or deleted meanwhile may be in a later piece or not; all else is in one of them, once.
     """
 
-    def list_page(self, path: str, limit: int, after: str = "") -> tuple[Sequence[Node], str]:
+    def list_page(
+        self, path: str, limit: int, after: str = "", *, damaged: dict[str, str] | None = None
+    ) -> tuple[Sequence[Node], str]:
         """Some of the children of a folder, as by `Backend.list` but in an order of the backend's own.
 
         Args:
             path: The folder.
             limit: How many at most. There may be fewer, and even none, although more follow.
             after: What the piece before gave; '' for the first one.
+            damaged: Where to put those of this piece whose record is damaged, see `Listing`.
 
         Returns:
             The nodes, and `after` for the next piece; '' after the last one.

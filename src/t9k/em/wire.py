@@ -16,7 +16,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from t9k.em import errors
-from t9k.em.names import is_op
+from t9k.em.names import is_name, is_op
 from t9k.em.records import (
     ARTIFACT,
     FOLDER,
@@ -208,6 +208,18 @@ def is_whole(page: Mapping[str, Any]) -> bool | None:
     if whole is not None and not isinstance(whole, bool):
         raise TypeError(f"{whole!r} is neither true nor false")
     return whole
+
+
+def damaged_of(page: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return which children of a page are damaged: name -> what is wrong; none of a server that does not tell.
+
+    Raises:
+        TypeError: It says something else.
+    """
+    damaged = page.get("damaged", {})
+    if not isinstance(damaged, dict) or not all(isinstance(problem, str) for problem in damaged.values()):
+        raise TypeError("`damaged` is no object of texts")
+    return {name: problem for name, problem in damaged.items() if is_name(name)}
 
 
 def is_shown_whole(folder: Mapping[str, Any]) -> bool:

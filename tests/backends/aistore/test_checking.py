@@ -49,5 +49,24 @@ def test_a_damaged_record_is_told_by_the_server(over_files, alice, client):
     for name in ("node", "other"):
         upload(backend, make_request(folder, name, CONTENTS), CONTENTS)
     (directory_of(over_files, folder) / ".em/h/node/00000001.json").write_text("{")
+    report = check(backend, folder)
+    assert [(found.flaw.kind, found.flaw.path) for found in report.damage] == [("record", f"{folder}/node")]
+    assert report.nodes == 1
     alone = check(backend, f"{folder}/node")
     assert [(found.flaw.kind, found.flaw.path) for found in alone.damage] == [("record", f"{folder}/node")]
+
+
+def test_a_damaged_record_is_told_to_nobody_who_may_only_pass(over_files, alice, client):
+    owner = client(alice)
+    folder = f"/{alice.name}/passed"
+    for name in ("node", "other"):
+        upload(owner, make_request(folder, name, CONTENTS), CONTENTS)
+    (directory_of(over_files, folder) / ".em/h/node/00000001.json").write_text("{")
+    someone = over_files.someone(prefix="passing")
+    over_files.accounts.share(f"{folder}/other", "user", someone.name, "view", alice.name)
+    listing = client(someone).list_all(folder)
+    assert (listing.damaged, listing.is_whole, [node.name for node in listing.nodes]) == ({}, False, ["other"])
+    assert set(owner.list_all(folder).damaged) == {"node"}
+    report = check(client(someone), folder)
+    assert report.is_whole
+    assert report.partial == (folder,)

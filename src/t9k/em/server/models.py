@@ -120,6 +120,10 @@ class Children(Page[Node]):
     """Some children of a folder."""
 
     whole: Annotated[bool, Field(description="Whether the one who asks may see all nodes in the folder.")]
+    damaged: Annotated[
+        dict[str, str],
+        Field(default_factory=dict, description="Nodes of this page whose record is damaged: name -> what is wrong."),
+    ]
 
 
 class File(_Answered):

@@ -50,7 +50,7 @@ def stat(caller: Authenticated, path: Path) -> JSONResponse:
 
 @router.get(f"{wire.PREFIX}/nodes/children", operation_id="children", response_model=models.Children)
 def children(caller: Authenticated, path: Path, limit: Limit = PAGE, after: After = "") -> JSONResponse:
-    """The nodes in a folder; `whole` says whether the one who asks sees all of them."""
+    """The nodes in a folder; `whole` says whether the one who asks sees all of them, `damaged` which cannot be read."""
     tree = caller.reading(check_path(path), PASS)
     permission = _permission(caller, path)
     if not isinstance(tree, ListsPages):
@@ -59,8 +59,9 @@ def children(caller: Authenticated, path: Path, limit: Limit = PAGE, after: Afte
             found, limit, after, lambda item: item[0].name, lambda item: node_json(*item), whole=permission != PASS
         )
     names = caller.access.names_within(path, permission)
+    damaged: dict[str, str] = {}
     if names is None:
-        nodes, following = tree.list_page(path, limit, after)
+        nodes, following = tree.list_page(path, limit, after, damaged=damaged)
     else:  # which may be few of very many
         tree.list_page(path, 1)  # whether there is such a folder
         start = bisect.bisect_right(names, after)
@@ -68,7 +69,10 @@ def children(caller: Authenticated, path: Path, limit: Limit = PAGE, after: Afte
         nodes = [node for name in taken if (node := _there(tree, join(path, name))) is not None]
         following = taken[-1] if start + limit < len(names) else ""
     shown = caller.access.visible(path, nodes, permission)
-    return whole([node_json(*item) for item in shown], following or None, whole=permission != PASS)
+    sees_all = permission != PASS
+    return whole(
+        [node_json(*item) for item in shown], following or None, whole=sees_all, damaged=damaged if sees_all else {}
+    )
 
 
 @router.get(f"{wire.PREFIX}/nodes/versions", operation_id="versions", response_model=models.Page[models.Node])
