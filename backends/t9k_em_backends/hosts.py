@@ -12,6 +12,9 @@ _METADATA = frozenset(
     map(ipaddress.ip_address, ("168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254")),
 )
 
+# Prefixes whose last 32 bits are an IPv4 address: NAT64 (RFC 6052, RFC 8215), IPv4-compatible ones (RFC 4291).
+_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96")))
+
 
 def address_of_host(host: str) -> Address | None:
     """Return the address that a host is written as; None for a name.
@@ -54,5 +57,10 @@ def is_link_local(address: Address) -> bool:
 
 
 def _forms(address: Address) -> list[Address]:
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return [address] if mapped is None else [address, mapped]
+    """An address, and the IPv4 addresses that it stands for where a network translates it."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if any(address in network for network in _TRANSLATED) and int(address) > 1:
+        inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [address, *(form for form in inner if form is not None)]

@@ -100,8 +100,12 @@ SECRETS = [
             "AWSAccessKeyId",
             "pwd",
             "account_key",
+            *("passphrase", "pass", "db_pass", "pw", "creds", "jwt", "bearer", "privateKey", "shared_key", "authkey"),
+            *("token[]", "%74oken", "Authorization", "cookie", "region=x;token", "storageKey"),
         ]
     ),
+    "s3://bucket/x?profile=AKIASECRETSECRETSE12&x=seCret",
+    "https://host/x?ghp_seCretseCretseCretseCretseCretseCretseCret",
 ]
 
 
@@ -113,6 +117,21 @@ def test_a_secret_is_refused_and_not_repeated(check, uri):
     assert "seCret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("s3://bucket?secret=x", "AWS_PROFILE"),
+        ("gs://bucket?token=x", "GOOGLE_APPLICATION_CREDENTIALS"),
+        ("https://host/t9k?apikey=x", "em login"),
+        ("http://user:x@host/t9k", "em login"),
+        ("webdav://host?password=x", "the environment"),
+    ],
+)
+def test_it_is_told_where_a_secret_belongs(uri, place):
+    with pytest.raises(SecretInURI, match=place):
+        parse(uri)
+
+
 @pytest.mark.parametrize("flaw", ["\n", "\0", "\ud800"])
 @pytest.mark.parametrize("uri", SECRETS)
 @pytest.mark.parametrize("check", [parse, check_reference])
@@ -122,7 +141,9 @@ def test_a_secret_is_not_repeated_where_the_uri_has_another_flaw(check, uri, fla
     assert "seCret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("option", ["region", "monkey", "tokenizer", "keys", "signature_version", "design", "sort_by"])
+@pytest.mark.parametrize(
+    "option", ["region", "monkey", "tokenizer", "keys", "signature_version", "design", "sort_by", "bypass", "compass"]
+)
 def test_options_that_hold_no_secret_are_taken(option):
     assert option in parse(f"s3://bucket?{option}=1").options
 

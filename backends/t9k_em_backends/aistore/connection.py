@@ -18,7 +18,7 @@ from t9k_em_backends.aistore.answers import is_cut, is_encoded, of_answer
 from t9k_em_backends.aistore.bodies import MOST_BYTES, read_document
 from t9k_em_backends.aistore.failures import Failed, failure
 from t9k_em_backends.aistore.retries import Patience, Retries
-from t9k_em_backends.aistore.transport import PacedAdapter, within
+from t9k_em_backends.aistore.transport import Check, PacedAdapter, within
 from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, broken_off, of_connection
 from t9k_em_backends.allowance import Allowance
 from t9k_em_backends.proxies import passes_by
@@ -59,10 +59,14 @@ class Sessions:
     else in it is changed once it is made. A session for each thread would begin without connections in every upload,
     whose threads are new. After a fork the child makes its own, for a connection that two processes use tells each
     of them what the other asked for.
+
+    Args:
+        check: Of the addresses that connections lead to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, check: Check | None = None) -> None:
         self._of_process: _Session | None = None
+        self._check = check
 
     def send(
         self,
@@ -98,7 +102,7 @@ class Sessions:
         request = requests.Request(method, url, params=params, data=data, headers=headers, auth=auth)
         prepared = own.session.prepare_request(request)
         allowance = Allowance(timeout[1], sum(timeout), most_bytes=2 * most_bytes + OVERHEAD_BYTES)
-        with within(allowance):
+        with within(allowance, self._check):
             return own.session.send(prepared, timeout=timeout, allow_redirects=False, **own.settings(url))
 
     def close(self) -> None:

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import requests
 from attrs import evolve
@@ -22,6 +21,7 @@ from t9k_em_backends.aistore.connection import CONNECT_S, NOBODY, Sessions
 from t9k_em_backends.aistore.failures import failure
 from t9k_em_backends.aistore.logs import keep_signatures_out
 from t9k_em_backends.aistore.pieces import send_pieces
+from t9k_em_backends.aistore.signed import Hosts, Refused, check_signed, headers_of, place_of
 from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, of_connection
 
 if TYPE_CHECKING:
@@ -36,13 +36,12 @@ DIRECT_BYTES = 8 << 20
 MOST_BYTES = 64 << 20
 """The most that one signed request may carry, for its body is kept in memory."""
 
+MOST_REQUESTS = 10_000
+"""The most requests that bring one file, which is how many parts S3 joins."""
+
 ROUNDS = 3
 
 _log = logging.getLogger(__name__)
-
-
-class Refused(Exception):
-    """The store did not take a signed request; never leaves this package."""
 
 
 class _NotOursError(Exception):
@@ -62,7 +61,8 @@ class Direct:
         self._server = server
         self._retries = retries
         self._budget = budget
-        self._sessions = Sessions()  # others than the server's: no key is ever near them
+        self._hosts = Hosts(server.address.url)
+        self._sessions = Sessions(self._hosts.check_text)  # others than the server's: no key is ever near them
         self._works: bool | None = None
 
     @property
@@ -158,7 +158,7 @@ class Direct:
                 if tag != first:
                     response.close()
                     raise failure(
-                        CorruptData, f"{_place(signed)}: a file was replaced while it was read; read it again"
+                        CorruptData, f"{place_of(signed)}: a file was replaced while it was read; read it again"
                     )
                 self._works = True
                 return response
@@ -190,6 +190,8 @@ class Direct:
         """
         if any(request.size > MOST_BYTES for request in signed.requests):
             raise Refused(f"it wants more than {MOST_BYTES} bytes at once")
+        if len(signed.requests) > MOST_REQUESTS:
+            raise Refused(f"it wants more than {MOST_REQUESTS} requests")
         missing = {request.start: request for request in signed.requests}
         if len(missing) == 1 and signed.requests[0].size == body.size:
             with self._budget.holding(body.size):
@@ -235,11 +237,8 @@ class Direct:
             Refused: The store does not take it, or cannot be reached from here and never could.
             BackendUnavailable: It could before.
         """
-        place = _place(signed)
-        if not place.startswith("https://") and (
-            self._server.address.url.startswith("https://") or not place.startswith("http://")
-        ):
-            raise Refused(f"{place} is not encrypted, and the server is")
+        check_signed(signed, "GET" if data is None else "PUT", self._hosts)
+        place = place_of(signed)
         rules = self._retries if self._works else evolve(self._retries, most=2, total_s=min(5.0, self._retries.total_s))
         patience = rules.begin()
         timeout_s = self._server.address.timeout_s
@@ -250,7 +249,7 @@ class Direct:
                     signed.method,
                     signed.url,
                     data=data,
-                    headers={**signed.headers, **(headers or {})},
+                    headers={**headers_of(signed), **(headers or {})},
                     auth=NOBODY,
                     timeout=(min(CONNECT_S, timeout_s), timeout_s),
                     most_bytes=most_bytes,
@@ -259,7 +258,7 @@ class Direct:
                 trouble = of_connection(error, place)
                 if (trouble.dropped and patience.at_once()) or (trouble.again and patience.wait()):
                     continue
-                if self._works:
+                if self._works and trouble.again:
                     raise trouble.error from None
                 raise Refused(str(trouble.error)) from None
             status = response.status_code
@@ -277,9 +276,3 @@ class Direct:
         if self._works is not False:
             _log.info("large files go through %s and not straight to its store: %s", self._server.address.url, why)
         self._works = False
-
-
-def _place(signed: SignedRequest) -> str:
-    """Where a signed request goes, without what makes it valid."""
-    parts = urlsplit(signed.url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"

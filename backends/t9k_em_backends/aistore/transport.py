@@ -20,27 +20,34 @@ if TYPE_CHECKING:
 PIECE_BYTES = 64 << 10
 """How much is sent before the time is looked at again."""
 
-CheckHost = Callable[[str, int], None]
-"""Raises `OSError` for a host and port that must not be connected to."""
+Check = Callable[[str], None]
+"""Raises `OSError` for an address that must not be connected to."""
 
 
 class _OfThread(threading.local):
     """What the request that a thread makes may take."""
 
     allowance: Allowance | None = None
+    check: Check | None = None
 
 
 _of_thread = _OfThread()
 
 
 @contextmanager
-def within(allowance: Allowance) -> Iterator[None]:
-    """Have the request that this thread makes in the block, and the answer to it, keep to an allowance."""
-    before, _of_thread.allowance = _of_thread.allowance, allowance
+def within(allowance: Allowance, check: Check | None = None) -> Iterator[None]:
+    """Have the request that this thread makes in the block, and the answer to it, keep to an allowance.
+
+    Args:
+        allowance: What it may take.
+        check: Of the addresses that a new connection would lead to, but for one to a proxy.
+    """
+    before = _of_thread.allowance, _of_thread.check
+    _of_thread.allowance, _of_thread.check = allowance, check
     try:
         yield
     finally:
-        _of_thread.allowance = before
+        _of_thread.allowance, _of_thread.check = before
 
 
 class _Incoming(io.RawIOBase):
@@ -82,6 +89,23 @@ class _Paced:
 
     sock: socket.socket | None
     auto_open: int
+    host: str
+    port: int
+
+    def _new_conn(self) -> socket.socket:
+        """Connect; see urllib3. A name may mean another address a moment later, so the one that it led to counts."""
+        check = _of_thread.check if getattr(self, "proxy", None) is None else None
+        if check is not None:
+            for *_, place in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+                check(str(place[0]))
+        connected: socket.socket = super()._new_conn()  # type: ignore[misc]  # of the connection that this is mixed into
+        try:
+            if check is not None:
+                check(str(connected.getpeername()[0]))
+        except BaseException:
+            connected.close()
+            raise
+        return connected
 
     def send(self, data: Any) -> None:
         """Send bytes in pieces; see http.client."""

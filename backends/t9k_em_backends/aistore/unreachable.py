@@ -13,6 +13,7 @@ import urllib3
 
 from t9k.em.errors import BackendError, BackendUnavailable
 from t9k_em_backends.aistore.failures import Trouble, failure
+from t9k_em_backends.aistore.signed import ForbiddenAddress
 from t9k_em_backends.allowance import SLOWEST_BYTES_S, TooMuch, TooSlow
 
 DRIVER_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError)
@@ -121,6 +122,10 @@ def _endless(_: BaseException, where: str, __: str) -> Trouble:
     )
 
 
+def _forbidden(cause: BaseException, where: str, _: str) -> Trouble:
+    return Trouble(error=failure(BackendError, f"{where}: {cause}"))
+
+
 def _no_http(cause: BaseException, where: str, _: str) -> Trouble | None:
     if isinstance(cause, RemoteDisconnected):
         return None
@@ -145,6 +150,7 @@ def _address(_: BaseException, where: str, __: str) -> Trouble:
 _Explain = Callable[[BaseException, str, str], Trouble | None]
 _MEANINGS: Sequence[tuple[tuple[type[BaseException], ...], _Explain]] = (  # the first that fits
     ((TooMuch,), _endless),
+    ((ForbiddenAddress,), _forbidden),
     ((requests.exceptions.InvalidProxyURL, requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), _proxy),
     ((socket.gaierror,), _dns),
     ((ssl.SSLCertVerificationError,), _certificate),

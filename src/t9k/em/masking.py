@@ -90,11 +90,20 @@ def mask_text(text: str) -> str:
     Args:
         text: Any text.
     """
-    text = _KEYS.sub(_mask_lines, text)
+    text = mask_keys(text)
     if "://" in text:
         text = _USERINFO.sub(f"{MASK}@", text)
         text = _QUERY.sub(lambda found: f"{found[1]}{found[2]}={MASK if is_secret_name(found[2]) else found[3]}", text)
     return _HEADER.sub(rf"\1 {MASK}", text)
+
+
+def mask_keys(text: str) -> str:
+    """Return a text without what has the form of a known key.
+
+    Args:
+        text: Any text.
+    """
+    return _KEYS.sub(_mask_lines, text)
 
 
 def mask_code(text: str) -> str:

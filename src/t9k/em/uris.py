@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from attrs import field, frozen
 
 from t9k.em.errors import InvalidURI, SecretInURI
+from t9k.em.masking import mask_keys
 from t9k.em.patterns import lazily
 from t9k.em.typos import meant_by_path, meant_by_store
 
@@ -24,8 +25,9 @@ _WEB = ("http", "https")
 _FORMS = "'file:///data/em', 's3://bucket/root' or 'https://host/path'"
 _HIDDEN = "what was given"
 _SECRET_OPTION = lazily(
-    r"(secret|password|passwd|token|(api|access|secret|account)[_-]?key|keyid|credentials?|signature)$"
-    r"|(^|[_-])(key|sig|sas|pwd|auth)$",
+    r"(secret|password|passwd|passphrase|passcode|passwort|token|bearer|jwt|credentials?|signature|keyid"
+    r"|(api|access|secret|account|private|shared|auth|session|storage|master|signing|encryption)[_-]?key)(\[\])?$"
+    r"|(^|[_-])(key|sig|sas|pwd|pass|pw|cred|creds|auth|authorization|cookie)(\[\])?$",
     re.IGNORECASE,
 )
 
@@ -164,14 +166,29 @@ def _local(path: Path) -> URI:
 
 def _refuse_secrets(scheme: str, netloc: str, query: str) -> None:
     userinfo, at, host = netloc.rpartition("@")
-    secret_options = [name for name, _ in parse_qsl(query, keep_blank_values=True) if _SECRET_OPTION.search(name)]
+    options = parse_qsl(query.replace(";", "&"), keep_blank_values=True)  # some drivers take either
+    secret_options = [name for name, _ in options if _SECRET_OPTION.search(name)]
     if at and (":" in unquote(userinfo) or scheme in _WEB):
-        raise SecretInURI(f"the URI {scheme}://...@{host} holds a password; {_WHERE}")
+        raise SecretInURI(f"the URI {scheme}://...@{host} holds a password; {_where(scheme)}")
+    if any(mask_keys(text) != text for option in options for text in option):
+        raise SecretInURI(f"the URI {scheme}://{host}/... holds in its options what looks like a key; {_where(scheme)}")
     if secret_options:
-        raise SecretInURI(f"the URI {scheme}://{host}/... holds the option {secret_options[0]!r}; {_WHERE}")
+        raise SecretInURI(f"the URI {scheme}://{host}/... holds the option {secret_options[0]!r}; {_where(scheme)}")
 
 
-_WHERE = "leave it out and use the environment, a profile or the T9k config, which never end up in a log"
+_PLACES = {
+    "s3": "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, or gcloud auth application-default login",
+    "http": "em login, which asks for it and keeps it in the T9k config",
+    "https": "em login, which asks for it and keeps it in the T9k config",
+}
+
+
+def _where(scheme: str) -> str:
+    """Where a secret belongs."""
+    place = _PLACES.get(scheme)
+    here = f"; here that is {place}" if place else ""
+    return f"leave it out and use the environment, a profile or the T9k config, which never end up in a log{here}"
 
 
 def check_reference(uri: object) -> str:

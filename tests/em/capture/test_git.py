@@ -150,6 +150,9 @@ class TestWhere:
         dump(collected)
 
 
+TOKEN = f"ghp_{'a1B2' * 9}"
+
+
 class TestRemote:
     @pytest.mark.parametrize(
         ("url", "kept"),
@@ -164,6 +167,33 @@ class TestRemote:
             ("ssh://git:secret@example.org/a.git", "ssh://git@example.org/a.git"),
             ("git@example.org:a/b.git", "git@example.org:a/b.git"),
             ("git:secret@example.org:a/b.git", "git@example.org:a/b.git"),
+            ("git:sec/ret@example.org:a/b.git", "git@example.org:a/b.git"),
+            ("x-access-token:ghs_secret@github.com:a/b.git", "x-access-token@github.com:a/b.git"),
+            ("https://x-access-token:ghs_secret@github.com/a/b.git", "https://github.com/a/b.git"),
+            ("https://oauth2:secret@gitlab.com/a/b.git", "https://gitlab.com/a/b.git"),
+            (f"{TOKEN}@github.com:a/b.git", "github.com:a/b.git"),
+            (f"ssh://{TOKEN}@github.com/a/b.git", "ssh://github.com/a/b.git"),
+            ("0123456789abcdef0123456789abcdef01234567@github.com:a/b", "github.com:a/b"),
+            ("user:secret@github.com/a/b.git", "user@github.com/a/b.git"),
+            ("git+https://user:secret@example.org/a", "git+https://example.org/a"),
+            ("git+ssh://git:secret@example.org/a", "git+ssh://git@example.org/a"),
+            ("ssh+git://git:secret@example.org/a", "ssh+git://example.org/a"),
+            ("ssh://git:sec@ret@example.org/a", "ssh://git@example.org/a"),
+            ("ssh://git:sec/ret@example.org/a", "ssh://git@example.org/a"),
+            ("ssh://git@example.org/a?token=secret", "ssh://git@example.org/a"),
+            ("git@example.org:a?private_token=secret", "git@example.org:a"),
+            ("ftp://user:sec ret@example.org/a", "ftp://example.org/a"),
+            ("HTTPS://user:secret@example.org/a", "HTTPS://example.org/a"),
+            ("https://user%40a:secret@example.org/a", "https://example.org/a"),
+            ("https://[::1]:8080/a", "https://[::1]:8080/a"),
+            ("https://user:secret@[::1]:8080/a", "https://[::1]:8080/a"),
+            ("http::https://user:secret@example.org/a", "http::https://example.org/a"),
+            ("ext::ssh -i secret user:secret@example.org %S a", "ext::***"),
+            (f"https://example.org/{TOKEN}/a", "https://example.org/***/a"),
+            ("codecommit::eu-west-1://profile@a", "codecommit::eu-west-1://a"),
+            ("example.org:a/b.git", "example.org:a/b.git"),
+            ("../a@b.git", "../a@b.git"),
+            ("C:/git/a@b", "C:/git/a@b"),
             ("/srv/git/a.git", "/srv/git/a.git"),
             ("file:///srv/a.git", "file:///srv/a.git"),
         ],
@@ -171,6 +201,12 @@ class TestRemote:
     def test_credentials_are_dropped(self, repository, url, kept):
         run("config", "remote.origin.url", url, cwd=repository)
         assert git.collect(30)["remote"] == kept
+
+    def test_what_takes_the_place_of_an_address_is_not_looked_up(self, repository):
+        run("config", "remote.origin.url", "gh:a/b", cwd=repository)
+        run("config", "url.https://user:secret@example.org/.insteadOf", "gh:", cwd=repository)
+        run("config", "url.https://user:secret@example.org/.pushInsteadOf", "gh:", cwd=repository)
+        assert git.collect(30)["remote"] == "gh:a/b"
 
     def test_origin_comes_first_and_then_the_first(self, repository):
         run("remote", "add", "first", "https://example.org/first", cwd=repository)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import time
 from pathlib import Path
@@ -13,12 +12,9 @@ from typing import Any
 from t9k.em import settings
 from t9k.em.capture import changes
 from t9k.em.capture.gitcommand import ask, run
+from t9k.em.capture.remotes import without_credentials
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
-# The second form is a password with a bare slash in it: what looks like a port is none.
-_CREDENTIALS = re.compile(r"(?<=://)(?:[^/\s]*@|[^/\s:@]*:(?!\d*(?:/|$))\S*@)")
-_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s]*(?=@)")
-_SCP_PASSWORD = re.compile(r"^([^/\s:@]+):[^/\s]*(?=@)")
 
 
 def collect(timeout_s: float = 2.0) -> dict[str, Any]:
@@ -88,16 +84,7 @@ def _remote(urls: str | None) -> str | None:
     found = dict(line.split(" ", 1) for line in reversed((urls or "").splitlines()) if " " in line)
     if not found:
         return None
-    return _without_credentials(found.get("remote.origin.url", list(found.values())[-1]))
-
-
-def _without_credentials(url: str) -> str:
-    """Drop what may be secret; the user name stays for ssh only, where it is part of the address."""
-    if "://" not in url:
-        return _SCP_PASSWORD.sub(r"\1", url)
-    if "ssh://" in url:
-        return _PASSWORD.sub(r"\1", url)
-    return re.split(r"[?#]", _CREDENTIALS.sub("", url))[0]
+    return without_credentials(found.get("remote.origin.url", list(found.values())[-1]))
 
 
 def _dirty(deadline: float, directory: str) -> bool | None:
