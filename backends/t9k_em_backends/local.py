@@ -24,6 +24,7 @@ from t9k.em.errors import (
     BackendFull,
     BackendPermissionError,
     BackendUnavailable,
+    EMError,
     InvalidKey,
     InvalidURI,
     LocalError,
@@ -425,8 +426,10 @@ class LocalStore(ObjectStore):
             raise _translate(error, f"{self._root}/{key}") from error
 
 
-def _translate(error: OSError, place: str) -> BackendError:
+def _translate(error: OSError, place: str) -> EMError:
     reason = os.strerror(error.errno or 0)
+    if error.errno == errno.ENAMETOOLONG:
+        return InvalidKey(f"{place}: {reason}; use shorter names, fewer folders, or a shorter root")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BackendFull(f"{place}: {reason}; make room and run the same command again, it goes on where it stopped")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP):

@@ -17,6 +17,7 @@ from t9k.em.errors import (
     BackendFull,
     BackendPermissionError,
     BackendUnavailable,
+    InvalidKey,
     InvalidURI,
     NotFound,
     SourceChanged,
@@ -457,3 +458,10 @@ class TestReflink:
         info = store.put("a", evolve(Body.of(data), open=lambda: source.open("rb"), path=source))
         assert info.size == len(data)
         assert get(store, "a") == data
+
+
+def test_a_path_that_is_too_long_for_the_system_is_refused_and_not_tried_again(tmp_path):
+    backend = LocalBackend(LocalStore(tmp_path / "store"), "file://x")
+    folder = "/alice/" + "/".join(["x" * 200] * 25)
+    with pytest.raises(InvalidKey, match="File name too long; use shorter names, fewer folders, or a shorter root"):
+        backend.begin(make_request(folder, "m", {}))

@@ -335,6 +335,34 @@ def test_a_list_of_files_that_becomes_huge_is_refused(monkeypatch) -> None:
         decode_manifest(data, _head_for(data, file_count=10_000, size=10_000), "key")
 
 
+def test_the_longest_list_of_files_is_written_and_read_and_a_longer_one_is_refused(backend, monkeypatch) -> None:
+    monkeypatch.setattr(heads_module, "FILES_IN_HEAD_BYTES", 1)
+    contents = {f"{number:04d}": b"" for number in range(1500)}
+    request = make_request("/alice", "m", contents, id="mine")
+    upload(backend, request, contents)
+    plain = sum(len(values.dump_json(values.file_record(file))) + 1 for file in backend.files(backend.stat("/alice/m")))
+    monkeypatch.setattr(manifests, "MAX_MANIFEST_BYTES", plain + 100)
+    upload(backend, make_request("/alice", "largest", contents), contents)
+    assert read_node(backend, backend.stat("/alice/largest")) == contents
+    more = {**contents, "x": b""}
+    with pytest.raises(
+        InvalidInput, match="the list of 1501 files takes more than .* add them as archives of many files"
+    ):
+        upload(backend, make_request("/alice", "larger", more), more)
+    with pytest.raises(NotFound):
+        backend.stat("/alice/larger")
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_list_of_files_is_in_the_head_up_to_its_limit(backend, store, monkeypatch, more: int) -> None:
+    upload(backend, make_request("/alice", "m", FILES), FILES)
+    monkeypatch.setattr(heads_module, "FILES_IN_HEAD_BYTES", len(_read(store, HEAD)) - more)
+    upload(backend, make_request("/alice", "n", FILES), FILES)
+    head = json.loads(_read(store, HEAD.replace("/m/", "/n/")))
+    assert (head["manifest"] is None, len(head["files"])) == ((True, 2) if not more else (False, 0))
+    assert read_node(backend, backend.stat("/alice/n")) == FILES
+
+
 def test_a_head_without_a_list_has_none() -> None:
     data = encode_manifest(())
     with pytest.raises(CorruptManifest):

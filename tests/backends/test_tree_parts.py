@@ -7,8 +7,8 @@ import hashlib
 import pytest
 from attrs import evolve
 
-from t9k.em.errors import NotFound, SourceChanged, UploadFenced
-from t9k.em.records import Body
+from t9k.em.errors import InvalidInput, NotFound, SourceChanged, UploadFenced
+from t9k.em.records import Body, FileSpec, Part
 from t9k.em.testing import AssemblesPartsSuite
 from t9k.em.testing.uploads import finish, make_request, read_node
 from t9k.em.testing.wrappers import StoreWrapper
@@ -162,3 +162,13 @@ def test_a_part_that_the_store_cuts_makes_no_file(store) -> None:
     with pytest.raises(SourceChanged, match="send them again"):
         begun.join_parts(large(begun))
     assert "a/b" in [file.key for file in begun.missing]
+
+
+def test_a_part_of_a_file_that_no_key_tells_of_is_refused(backend, store):
+    largest = FileSpec(key="large", size=parts_module.MAX_FILE_BYTES, sha256="0" * 64)
+    begun = backend.begin(evolve(make_request("/alice/f", "m", {}), files=(largest,)))
+    begun.put_part(largest, largest.size - 1, Body.of(b"x"))
+    assert begun.parts(largest) == [Part(start=largest.size - 1, size=1)]
+    larger = evolve(largest, size=largest.size + 1)
+    with pytest.raises(InvalidInput, match="in parts there can be 9999999999999999; split it"):
+        begun.put_part(larger, largest.size, Body.of(b"x"))

@@ -203,7 +203,7 @@ def decode_head(data: bytes, key: str) -> Head:
         raise
     except values.FLAWS as error:
         raise CorruptManifest(
-            f"the record {key} is damaged ({error}); `em check --repair` puts the last good version back; or delete the node and "
+            f"the record {key} is damaged ({error}); `em check --repair` puts the last good version back, or delete the node and "
             "upload it again"
         ) from error
     return head

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 UNANNOUNCED_BYTES = 8 << 20
 """What comes without a checksum is kept in pieces of so many bytes, which are in memory one at a time."""
 
+MAX_FILE_BYTES = 10**16 - 1
+"""What the key of a part has digits for."""
+
 _NAME = re.compile(r"(\d{16})-(\d{1,16})")
 
 
@@ -39,11 +42,13 @@ def assembler(store: ObjectStore, prefix: str) -> AssemblesParts:
 
 
 def check_part(file: FileSpec, start: int, body: Body) -> None:
-    """Refuses bytes that do not lie within their file.
+    """Refuses bytes that do not lie within their file, or so far behind its start that no key of a part tells of them.
 
     Raises:
         InvalidInput: They do not.
     """
+    if file.size > MAX_FILE_BYTES:
+        raise InvalidInput(f"{file.key!r} has {file.size} bytes, and in parts there can be {MAX_FILE_BYTES}; split it")
     if not 0 <= start <= start + body.size <= file.size:
         raise InvalidInput(
             f"a part from {start} to {start + body.size} does not lie within {file.key!r}, which has {file.size} bytes"
