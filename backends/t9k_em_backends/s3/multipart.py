@@ -57,7 +57,7 @@ class Multipart:
                 return self._put(key, body, resumed)
             except _UploadGone:
                 # Somebody who sends the same was faster and completed it, or a collector took it away.
-                etag = self._finished(key, body.size)
+                etag = self._finished(key, body)
                 if etag:
                     return etag
                 resumed = self._resume(key)
@@ -188,13 +188,14 @@ class Multipart:
         done = self._ask("complete_multipart_upload", Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts})
         return plain_etag(done["ETag"])
 
-    def _finished(self, key: str, size: int) -> str:
-        """The ETag of the whole object, when it is there: also after a completion whose reply was lost."""
+    def _finished(self, key: str, body: Body) -> str:
+        """The ETag of the whole object, when it is certainly there: also after a completion whose reply was lost."""
         try:
             there = self.call("head_object", Key=key)
         except NotFound:
             return ""
-        return plain_etag(there["ETag"]) if there["ContentLength"] == size else ""
+        etag = plain_etag(there["ETag"])
+        return etag if there["ContentLength"] == body.size and is_md5_of(etag, body) else ""
 
     def _ask(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
         """Makes a call about an upload.

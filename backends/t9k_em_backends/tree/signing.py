@@ -1,15 +1,15 @@
 """Files that somebody else sends to the store, or reads from it, by requests that the store signs.
 
-The SHA-256 of a file that was sent so is what its sender says, unless the service compares it; readers compare it, as
-they always do. Until the signature of a request ends its holder may write the same object again, which the service
-refuses for other bytes where it compares, and which `commit` and readers see as damage.
+Of what was sent so only the length was signed, and for a small file the SHA-256, which not every service compares. So the
+bytes are read and compared before the file counts as sent, and `commit` looks whether they are still the same object.
 """
 
 from __future__ import annotations
 
 from t9k.em.backend import ObjectStore, SignsRequests
-from t9k.em.errors import NotAuthenticated, NotFound
+from t9k.em.errors import NotAuthenticated, NotFound, SourceChanged
 from t9k.em.records import FileSpec, ObjectInfo, SignedRequest, SignedUpload
+from t9k_em_backends.tree.stored import sha256_of
 
 
 def sign_put(store: ObjectStore, key: str, file: FileSpec, lifetime_s: float) -> SignedUpload | None:
@@ -33,11 +33,18 @@ def sign_get(store: ObjectStore, key: str, lifetime_s: float) -> SignedRequest |
 
 
 def complete(store: ObjectStore, key: str, file: FileSpec, token: str) -> ObjectInfo:
-    """Makes an object of what was sent.
+    """Makes an object of what was sent, if that is what was announced.
 
     Raises:
         NotFound: Something was not sent, or the store signs nothing.
+        SourceChanged: Other bytes were sent; the object was deleted.
     """
     if not isinstance(store, SignsRequests):
         raise NotFound(f"{file.key!r} was not sent: this store signs no requests; put it instead")
-    return store.complete_signed(key, file.size, token)
+    info = store.complete_signed(key, file.size, token)
+    if sha256_of(store, key) != file.sha256:
+        store.delete([key])
+        raise SourceChanged(
+            f"what was sent straight to the store for {file.key!r} is not what was announced, and was deleted; send it again"
+        )
+    return info

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from t9k.em.backend import Backend, ObjectStore, SendsDirect, SignsReads, SignsRequests
-from t9k.em.errors import NotFound
+from t9k.em.errors import NotFound, SourceChanged
 from t9k.em.records import Body, FileSpec, Outcome, SignedRequest, SignedUpload
 from t9k.em.testing.backend_fixtures import BackendFixtures
 from t9k.em.testing.store_suite import ODD_KEYS, StoreFixtures, get, keys, put
@@ -217,6 +217,43 @@ class SendsDirectSuite(BackendFixtures):
             backend.stat(f"{folder}/m")
         node = finish(open_upload, self.FILES).node
         assert node is not None
+        assert read_node(backend, node) == self.FILES
+
+    @pytest.mark.parametrize("wrong", ["all", "one byte of the last part"])
+    def test_other_bytes_of_the_same_length_are_refused(self, backend: Backend, folder: str, wrong: str) -> None:
+        open_upload = backend.begin(make_request(folder, "m", self.FILES))
+        file = next(file for file in open_upload.missing if file.key == "weights.bin")
+        signed = direct(open_upload).sign(file, lifetime_s=LIFETIME_S)
+        assert signed is not None
+        other = LARGE[::-1] if wrong == "all" else LARGE[:-1] + bytes([LARGE[-1] ^ 1])
+        for request in signed.requests:
+            assert send(request, other) < OK
+        with pytest.raises(SourceChanged, match=r"weights\.bin"):
+            direct(open_upload).complete_signed(file, signed.token)
+        assert file in open_upload.missing
+        open_upload.put([(other, Body.of(self.FILES[other.key])) for other in open_upload.missing if other != file])
+        assert open_upload.commit() is None
+        with pytest.raises(NotFound):
+            backend.stat(f"{folder}/m")
+        complete_direct(open_upload, file, self.FILES)
+        node = open_upload.commit()
+        assert node is not None
+        assert read_node(backend, node) == self.FILES
+
+    def test_what_was_published_is_not_changed_by_requests_that_were_signed_before(
+        self, backend: Backend, folder: str
+    ) -> None:
+        open_upload = backend.begin(make_request(folder, "m", self.FILES))
+        file = next(file for file in open_upload.missing if file.key == "weights.bin")
+        signed = direct(open_upload).sign(file, lifetime_s=LIFETIME_S)
+        assert signed is not None
+        for request in signed.requests:
+            assert send(request, LARGE) < OK
+        direct(open_upload).complete_signed(file, signed.token)
+        node = finish(open_upload, self.FILES).node
+        assert node is not None
+        for request in signed.requests:
+            assert send(request, LARGE[::-1]) >= REFUSED
         assert read_node(backend, node) == self.FILES
 
     def test_another_client_goes_on_with_the_parts_that_are_there(
