@@ -171,6 +171,16 @@ ROWS = [
         "one that is not there",
     ),
     Row(
+        "damage",
+        readers(node_editor=200),
+        lambda who, scene, role: who.ask("GET", "nodes/damage", params=node(scene)),
+    ),
+    Row(
+        "reportDamage",
+        readers(node_editor=200),
+        lambda who, scene, role: who.ask("POST", "nodes/damage", json=node(scene, key="file.bin")),
+    ),
+    Row(
         "move",
         editors(node_editor=403, editor=403),
         lambda who, scene, role: who.ask(

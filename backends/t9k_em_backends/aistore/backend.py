@@ -21,7 +21,7 @@ from t9k_em_backends.aistore.reading import stream
 from t9k_em_backends.aistore.retries import Retries
 from t9k_em_backends.aistore.server import Server, check_api_key, configured_key
 from t9k_em_backends.aistore.unreachable import broken_off
-from t9k_em_backends.aistore.upload import AIStoreUpload
+from t9k_em_backends.aistore.upload import AIStoreUpload, hashing_s
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -148,6 +148,21 @@ class AIStoreBackend(Backend):
 
         source = self._direct.source(params, end, begin) if end - start >= DIRECT_BYTES else begin
         return stream(source, start, end, self._address.url, self._retries)
+
+    def lacks(self, node: Node) -> Sequence[FileEntry]:
+        """See `t9k.em.backend.NotesDamage`; an older server tells of none."""
+        about = self._server.ready()
+        if "damage" not in about.abilities:
+            return []
+        return list(self._server.pages("/nodes/damage", _of(node), about.files_page, wire.file_of))
+
+    def note_damage(self, node: Node, file: FileEntry) -> None:
+        """See `t9k.em.backend.NotesDamage`; the server reads the file itself before it notes anything."""
+        if "damage" not in self._server.ready().abilities:
+            raise failure(
+                RequestRefused, f"{self._address.url} notes nothing of what is damaged; let who runs it upgrade it"
+            )
+        self._server.ask("POST", "/nodes/damage", document={**_of(node), "key": file.key}, wait_s=hashing_s(file.size))
 
     # Writing.
 

@@ -138,7 +138,7 @@ class AIStoreUpload(Upload):
 
     def join_parts(self, file: FileSpec) -> None:
         """See `t9k.em.backend.TakesParts`."""
-        self._call(lambda: self._ask("POST", "join", document={"key": file.key}, wait_s=_hashing(file)))
+        self._call(lambda: self._ask("POST", "join", document={"key": file.key}, wait_s=hashing_s(file.size)))
         self._missing.discard(file.key)
 
     def sign(self, file: FileSpec, *, lifetime_s: float) -> SignedUpload | None:
@@ -153,16 +153,17 @@ class AIStoreUpload(Upload):
     def complete_signed(self, file: FileSpec, token: str) -> None:
         """See `t9k.em.backend.SendsDirect`."""
         document = {"key": file.key, "token": token}
-        self._call(lambda: self._ask("POST", "signed", document=document, wait_s=_hashing(file)))
+        self._call(lambda: self._ask("POST", "signed", document=document, wait_s=hashing_s(file.size)))
         self._missing.discard(file.key)
 
     # How the upload stands.
 
     def _begin(self, request: UploadRequest) -> None:
-        if (
-            "ancestors" not in self._server.ready().abilities
-        ):  # an older server, which publishes on top of whatever is there
+        abilities = self._server.ready().abilities
+        if "ancestors" not in abilities:  # an older server, which publishes on top of whatever is there
             request = evolve(request, ancestors=None)
+        if "compare" not in abilities:  # likewise, which looks at nothing that it has already
+            request = evolve(request, compare="listing")
         document = wire.request_json(request)
         wire.check_json(document["draft"]["metadata"])
         size = len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
@@ -173,8 +174,9 @@ class AIStoreUpload(Upload):
                 f"{self._server.address.url}: the list of {len(request.files)} files takes {size} bytes and the server "
                 f"takes {most}; upload fewer files, for example as an archive",
             )
-        # A server that finds files of an earlier process may have to read them.
-        wait_s = sum(file.size for file in request.files) / HASHED_BYTES_S if request.resumed else 0.0
+        # A server that finds files of an earlier process, or compares what it has, may have to read them.
+        reads = request.resumed or request.compare != "listing"
+        wait_s = hashing_s(sum(file.size for file in request.files)) if reads else 0.0
         self._take(self._server.ask("POST", "/uploads", document=document, wait_s=wait_s))
         self._begun += 1
 
@@ -281,9 +283,9 @@ def _read(body: Body) -> bytes:
     return data
 
 
-def _hashing(file: FileSpec) -> float:
-    """How long a server may take to read a file, in seconds."""
-    return file.size / HASHED_BYTES_S
+def hashing_s(size_bytes: int) -> float:
+    """How long a server may take to read so many bytes, in seconds."""
+    return size_bytes / HASHED_BYTES_S
 
 
 def _gaps(there: Sequence[Piece], size: int) -> list[Piece]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import logging
 import os
 import time
@@ -54,6 +53,7 @@ from t9k_em_backends.tree.manifests import MAX_MANIFEST_BYTES, decode_manifest
 from t9k_em_backends.tree.mark import GOOD_FOR_S, KnownMark
 from t9k_em_backends.tree.mending import Mender
 from t9k_em_backends.tree.probe import Probe, try_write
+from t9k_em_backends.tree.stored import Listed, damage_key, is_as_told, note_damage, sha256_of
 from t9k_em_backends.tree.upload import TreeUpload
 from t9k_em_backends.tree.values import NewerFormat
 
@@ -296,6 +296,19 @@ class TreeBackend(Backend):
         # A store is told how much there is to come; one byte more, so that an object that is too long is seen.
         return self.store.get(file_key(folder, name, file), start, file.size + 1 if end is None else end)
 
+    def lacks(self, node: Node) -> Sequence[FileEntry]:
+        """See `t9k.em.backend.NotesDamage`."""
+        folder, name = parent_and_name(node.path)
+        files = self.files(node)
+        listed = Listed.of(self.store, folder, name, {file.op for file in files}, node.generation)
+        found = ((file, listed.get(file)) for file in files)
+        return [file for file, info in found if info is None or is_as_told(self.store, file, info) is False]
+
+    def note_damage(self, node: Node, file: FileEntry) -> None:
+        """See `t9k.em.backend.NotesDamage`."""
+        self._require_mark()
+        note_damage(self, *parent_and_name(node.path), file)
+
     def origin(self, node: Node, file: FileEntry) -> Origin:
         """See `t9k.em.backend.KnowsOrigins`."""
         folder, name = parent_and_name(node.path)
@@ -318,10 +331,7 @@ class TreeBackend(Backend):
         """The checksum of an object: what the store says, else of the bytes themselves."""
         if info.sha256:
             return info.sha256
-        digest = hashlib.sha256()
-        for chunk in self.store.get(key):
-            digest.update(chunk)
-        return digest.hexdigest()
+        return sha256_of(self.store, key)
 
     def generations(self, folder: str, name: str) -> Generations:
         """The heads of one name."""
@@ -446,7 +456,9 @@ class TreeBackend(Backend):
         """See `t9k.em.backend.ChecksRecords`."""
         if (body.size, body.sha256) != (file.size, file.sha256):
             raise InvalidInput(f"these are not the bytes of {file.key!r} of {node.path}")
-        self.store.put(file_key(*parent_and_name(node.path), file), body)
+        folder, name = parent_and_name(node.path)
+        self.store.put(file_key(folder, name, file), body)
+        self.store.delete([damage_key(folder, name, file)])
 
     # Inside.
 

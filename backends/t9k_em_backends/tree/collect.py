@@ -39,6 +39,7 @@ from t9k_em_backends.tree.heads import (
     manifest_key,
     split_head_key,
 )
+from t9k_em_backends.tree.stored import damage_key
 from t9k_em_backends.tree.values import NewerFormat
 
 if TYPE_CHECKING:
@@ -302,6 +303,7 @@ class Collector:
             yield manifest_key(folder, head.name, head.manifest)
         for file in self._tree.entries(folder, head).values():
             yield file_key(folder, head.name, file)
+            yield damage_key(folder, head.name, file)
 
     def _fence(
         self, generations: Generations, newest: int, head: Head | None, name: str, fences: Fences, collected: int

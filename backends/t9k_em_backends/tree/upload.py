@@ -7,6 +7,8 @@ The rules that keep data safe, each of which a test removes and sees fail:
 - A writer whose upload the collector has fenced does not publish, and every head carries the fences on.
 - An upload whose op some head names is published, whoever wrote that head; it is never published again.
 - What goes on top of another generation of the same node comes from it: no change of another copy is overwritten.
+- What a head refers to is in the store when the head is published, whoever brought it: the store lists it, and it is
+  compared. What is missing, of another size or known to be damaged is sent again.
 """
 
 from __future__ import annotations
@@ -37,7 +39,6 @@ from t9k.em.records import (
 from t9k_em_backends.tree import signing
 from t9k_em_backends.tree.begun import Begun
 from t9k_em_backends.tree.fences import Fences
-from t9k_em_backends.tree.foreign import nameable
 from t9k_em_backends.tree.growing import publication
 from t9k_em_backends.tree.heads import (
     Head,
@@ -50,6 +51,7 @@ from t9k_em_backends.tree.heads import (
 )
 from t9k_em_backends.tree.manifests import decode_manifest, encode_manifest
 from t9k_em_backends.tree.parts import assembler, check_part
+from t9k_em_backends.tree.stored import Comparison, Listed
 from t9k_em_backends.tree.values import NewerFormat, dump_json
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ class TreeUpload(Upload):
         self._sent: dict[str, FileEntry] = {}
         self._lost: set[str] = set()
         self._begun = Begun(tree.store, request.folder, request.op)
+        self._damaged: set[tuple[str, str]] = set()
+        self._right: dict[tuple[str, str], FileEntry] = {}
         self._may_be_published = request.resumed
 
     def start(self) -> None:
@@ -83,7 +87,9 @@ class TreeUpload(Upload):
         if self.outcome is None and self._name == self._draft.name:
             self._look()
         if self.outcome is None and self._request.resumed:
-            self._find_sent()
+            listed = self._listed()
+            self._compare_base(listed)
+            self._find_sent(listed)
 
     def _choose_name(self) -> None:
         """Goes on under the name under which an earlier upload or an earlier process left off."""
@@ -95,7 +101,7 @@ class TreeUpload(Upload):
         if self._request.resumed or self._request.prefer_alternative:
             self._name = self._draft.alternative_name
             self._look()
-            moved = self._request.resumed and self._listed()
+            moved = self._request.resumed and self._listed().under(self._request.op)
             if self.outcome is None and not moved and not self._is_update():
                 self._name = self._draft.name
                 self._generation = 0
@@ -118,13 +124,13 @@ class TreeUpload(Upload):
         """See `t9k.em.backend.SendsDirect`."""
         self._tree.check_store()
         self._record_begun()
-        prefix = upload_prefix(self._request.folder, self._name, self._request.op)
-        return signing.sign_put(self._tree.store, prefix + file.key, file, lifetime_s)
+        return signing.sign_put(self._tree.store, self._prefix + file.key, file, lifetime_s)
 
     def complete_signed(self, file: FileSpec, token: str) -> None:
         """See `t9k.em.backend.SendsDirect`."""
-        prefix = upload_prefix(self._request.folder, self._name, self._request.op)
-        self._sent[file.key] = self._own(file, signing.complete(self._tree.store, prefix + file.key, file, token))
+        if file.key not in self._sent:
+            key = self._prefix + file.key
+            self._sent[file.key] = self._own(file, signing.complete(self._tree.store, key, file, token))
 
     def put_part(self, file: FileSpec, start: int, body: Body) -> None:
         """See `t9k.em.backend.TakesParts`."""
@@ -150,10 +156,10 @@ class TreeUpload(Upload):
         """See the port."""
         if self.outcome is not None:
             return self.node
-        files = tuple(sorted(filter(None, map(self._entry, self._request.files)), key=lambda file: file.key))
-        lost = self._not_kept(files)
-        if lost or len(files) < len(self._request.files):
-            self._tree.check_store(now=bool(lost))
+        lost, is_base_whole = self._not_kept()
+        files = self._entries()
+        if lost or not is_base_whole or len(files) < len(self._request.files):
+            self._tree.check_store(now=bool(lost) or not is_base_whole)
             self._look(self._generation)
             self._send_again(lost)
             return self.node
@@ -199,9 +205,12 @@ class TreeUpload(Upload):
             is_same = False
         else:
             is_same = self._is_update() and self._is_same(head)
-        if is_same:
+        is_whole = self._leave_damaged_out()
+        if is_same or self._request.compare != "listing":
+            is_whole = self._compare_base(self._listed()) and is_whole
+        if is_same and is_whole:
             self._finish(Outcome.UNCHANGED, generation, head)
-        elif self._is_update():
+        elif self._is_update() and not is_same:
             self._check_descent(generation, head)
 
     def _published_since(self, seen: int, generation: int, head: Head | None) -> tuple[int, Head] | None:
@@ -295,6 +304,10 @@ class TreeUpload(Upload):
         if self._head is None or self._head.name != self._name:
             self._begun.write(self._name)
 
+    def _entries(self) -> tuple[FileEntry, ...]:
+        """The files that are not missing, by key."""
+        return tuple(sorted(filter(None, map(self._entry, self._request.files)), key=lambda file: file.key))
+
     def _entry(self, file: FileSpec) -> FileEntry | None:
         """Where a file lies: in the head below, if that has the same bytes, or in this upload; None if it is missing."""
         there = self._base.get(file.key)
@@ -310,17 +323,50 @@ class TreeUpload(Upload):
     def _own(self, file: FileSpec, info: ObjectInfo) -> FileEntry:
         return FileEntry(key=file.key, op=self._request.op, size=file.size, sha256=file.sha256, etag=info.etag)
 
-    def _listed(self) -> dict[str, ObjectInfo]:
-        """What lies under the prefix of this upload, by key within the node."""
-        prefix = self._prefix
-        return {info.key[len(prefix) :]: info for info in nameable(self._tree.store.list(prefix))}
+    def _listed(self) -> Listed:
+        """What lies under the prefixes of this upload and of those whose files it refers to."""
+        ops = {self._request.op} | {file.op for file in self._referred()}
+        return Listed.of(self._tree.store, self._request.folder, self._name, ops, self._generation)
 
-    def _find_sent(self) -> None:
+    def _referred(self) -> list[FileEntry]:
+        """The files of the head below that the next head would refer to."""
+        found = ((self._base.get(file.key), file) for file in self._request.files)
+        return [there for there, file in found if there is not None and there.holds(file)]
+
+    def _compare_base(self, listed: Listed) -> bool:
+        """Compares what is referred to with the store; what that does not have is referred to no more.
+
+        Returns:
+            Whether it has all.
+        """
+        comparison = Comparison(
+            tree=self._tree,
+            folder=self._request.folder,
+            name=self._name,
+            level=self._request.compare,
+            bodies=self._request.bodies,
+        )
+        referred = self._referred()
+        seen = [found for file in referred if (found := self._right.get((file.op, file.key)))]
+        unseen = [file for file in referred if (file.op, file.key) not in self._right]
+        kept = comparison.kept(unseen, listed) | evolve(comparison, level="listing").kept(seen, listed)
+        self._right |= {(file.op, file.key): file for file in kept.values()}
+        self._damaged |= {(file.op, file.key) for file in referred if file.key not in kept}
+        self._base |= kept
+        return self._leave_damaged_out()
+
+    def _leave_damaged_out(self) -> bool:
+        """Refers no more to what was found damaged; says whether there is no such thing."""
+        whole = {key: file for key, file in self._base.items() if (file.op, file.key) not in self._damaged}
+        is_whole, self._base = len(whole) == len(self._base), whole
+        return is_whole
+
+    def _find_sent(self, listed: Listed) -> None:
         """Resumes: what an earlier process sent completely need not be sent again."""
-        listed = self._listed()
+        own = listed.under(self._request.op)
         prefix = self._prefix
         for file in self.missing:
-            info = listed.get(file.key)
+            info = own.get(file.key)
             with contextlib.suppress(NotFound):  # collected meanwhile, so it is missing again
                 if info and info.size == file.size and self._holds(prefix + file.key, info, file):
                     self._sent[file.key] = self._own(file, info)
@@ -332,12 +378,20 @@ class TreeUpload(Upload):
             return store.recognizes(info, body)
         return self._tree.sha256(key, info) == file.sha256
 
-    def _not_kept(self, files: Sequence[FileEntry]) -> list[FileEntry]:
-        """Compares the store with the plan: the files of this upload that are not there, or not whole."""
-        own = [file for file in files if file.op == self._request.op]
-        listed = self._listed() if own else {}
+    def _not_kept(self) -> tuple[list[FileEntry], bool]:
+        """Compares the store with the plan.
+
+        Returns:
+            The files of this upload that are not there, or not whole; and whether those of others are.
+        """
+        files = self._entries()
+        if not files:
+            return [], True
+        listed = self._listed()
+        own, objects = [file for file in files if file.op == self._request.op], listed.under(self._request.op)
         by_etag = isinstance(self._tree.store, RecognizesContent)
-        return [file for file in own if not _is_whole(file, listed.get(file.key), by_etag=by_etag)]
+        lost = [file for file in own if not _is_whole(file, objects.get(file.key), by_etag=by_etag)]
+        return lost, self._compare_base(listed)
 
     def _send_again(self, lost: Sequence[FileEntry]) -> None:
         """Counts files as missing that the store has lost, now that no collector is to blame.

@@ -345,7 +345,8 @@ def mirror(
         max_delete: How many Runs and Artifacts `delete` may delete, such as 40, or which share of those in the target, such as
             '50%'; otherwise nothing is done. By default 10 or 25 %, whichever is more.
         history: Whether to mirror all versions, the oldest first, with the deletions between them; otherwise only the newest.
-        verify: Whether to read every list of files again, and not only of what has changed since the last call.
+        verify: Whether to look also at what the last call found equal, and to read the bytes of the newest versions in the target;
+            what is missing or damaged there is sent again.
         executor: A `concurrent.futures.Executor` to do the work, such as `Client.get_executor()` of Dask. Its workers
             open source and target by their URIs and find credentials by themselves. By default threads do it.
         progress: Told how far it is.

@@ -370,6 +370,7 @@ class SendsDirect(Protocol):
 
         Raises:
             NotFound: Something was not sent.
+            SourceChanged: What was sent is not what was announced; it was thrown away.
         """
 
 
@@ -684,6 +685,23 @@ class KnowsOrigins(Protocol):
 
     def origin(self, node: Node, file: FileEntry) -> Origin:
         """The object that holds the bytes of a file of a node."""
+
+
+@runtime_checkable
+class NotesDamage(Protocol):
+    """A backend that remembers which of its files are damaged, so that the next upload of the node sends them again."""
+
+    def lacks(self, node: Node) -> Sequence[FileEntry]:
+        """The files of a node that are missing, of another size or ETag, or were noted; no file is read."""
+
+    def note_damage(self, node: Node, file: FileEntry) -> None:
+        """Writes down that a file of a node was read, and that its bytes are not those that were uploaded.
+
+        Only the size and the checksum in the record were compared. One that is right after all is sent again for nothing.
+
+        Raises:
+            BackendPermissionError: The user may not write there.
+        """
 
 
 @runtime_checkable

@@ -304,6 +304,7 @@ class LocalNode(ABC):
             prefer_alternative=history.is_at_alternative(self.remote, backend.uri, folder, self.alternative_name),
             journal=self._state,
             ancestors=ancestors,
+            compare="content" if strategy == "replace" else "listing",
             progress=progress,
         )
 

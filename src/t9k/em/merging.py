@@ -18,7 +18,7 @@ from t9k.em.errors import CorruptData, NotFound
 from t9k.em.local.layout import DIFF, ERROR, GIT, HPARAMS, INDEX, LOG, METADATA, METRICS, OBJECTS, PACKAGES, PLATFORM
 from t9k.em.names import join
 from t9k.em.records import ARTIFACT, CHUNK_BYTES, RUN, Body, FileEntry, Node
-from t9k.em.transfer.downloading import fetch
+from t9k.em.transfer.sources import fetch
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend

@@ -12,7 +12,8 @@ from t9k.em.errors import CorruptData, CorruptLocalData, NotFound
 from t9k.em.local import objects
 from t9k.em.local.layout import INDEX, OBJECTS
 from t9k.em.records import ARTIFACT, FileEntry
-from t9k.em.transfer.downloading import fetch
+from t9k.em.transfer.damage import note_damage
+from t9k.em.transfer.sources import fetch
 from t9k.em.transfer.streams import Ranges, open_ranges
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class PublishedArtifact:
             sha256=entry.sha256,
             what=what or f"object {key!r} of {self.path} in {self.uri}",
             read=partial(backend.read, node, entry),
+            note=partial(note_damage, backend, node, entry),
         )
 
     def open(self, key: str) -> BinaryIO:

@@ -13,12 +13,14 @@ from datetime import datetime, timezone
 from typing import Any, BinaryIO, TypeVar
 
 from attrs import field, frozen
+from attrs.validators import in_
 
 from t9k.em.errors import SourceChanged
 from t9k.em.names import check_collisions, check_key, check_name, check_path, check_strategy, is_op
 
 CHUNK_BYTES = 1 << 20
 FOLDER, RUN, ARTIFACT = "Folder", "Run", "Artifact"
+COMPARISONS = ("listing", "content")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _Bytes = TypeVar("_Bytes", bytes, memoryview)
@@ -217,6 +219,9 @@ class UploadRequest:
         ancestors: The ops that what is uploaded comes from: those that its copy was loaded from, and those that it uploaded or
             began to. A newest generation of the same node by another op is a conflict but for 'replace'. None to publish on
             top of whatever is there.
+        compare: How the files of the newest generation are compared that need not be sent, for it has the same: 'listing', by
+            presence and size and whatever checksum a listing of the store tells; 'content', where that tells none by their
+            bytes. What is not right is sent again.
         bodies: The bytes of files by key, as far as the caller has them at hand: a resumed upload compares them with what
             it finds in the store. Those that it has to send are given to `Upload.put` all the same.
     """
@@ -231,6 +236,7 @@ class UploadRequest:
     since: int = 0
     prefer_alternative: bool = False
     ancestors: tuple[str, ...] | None = None
+    compare: str = field(default="listing", validator=in_(COMPARISONS))
     bodies: Mapping[str, Body] = field(factory=dict, repr=False, eq=False)
 
     @files.validator

@@ -274,6 +274,7 @@ def request_json(request: UploadRequest) -> dict[str, Any]:
         "since": request.since,
         "preferAlternative": request.prefer_alternative,
         **({} if request.ancestors is None else {"ancestors": list(request.ancestors)}),
+        **({} if request.compare == "listing" else {"compare": request.compare}),
     }
 
 
@@ -304,6 +305,7 @@ def request_of(record: Mapping[str, Any]) -> UploadRequest:
         since=_count(record["since"]),
         prefer_alternative=bool(record["preferAlternative"]),
         ancestors=_ops(record.get("ancestors")),
+        compare=_text(record.get("compare", "listing")),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
@@ -10,16 +10,49 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.backends.aistore.clients import Clients
 from tests.services.aistore import AIStorePlace, Someone
 
-from t9k.em.testing import BackendSuite, DescentSuite, GrowsSuite, SendsDirectSuite, TakesPartsSuite, backend_machine
+from t9k.em.backend import ObjectStore
+from t9k.em.records import ObjectInfo
+from t9k.em.registry import open_backend
+from t9k.em.testing import (
+    BackendSuite,
+    DescentSuite,
+    GrowsSuite,
+    SendsDirectSuite,
+    StoreWrapper,
+    TakesPartsSuite,
+    backend_machine,
+)
 from t9k_em_backends.aistore import AIStoreBackend
 
 QUICK = settings(max_examples=3, stateful_step_count=25, deadline=None)
 
 
+class HomeOf(StoreWrapper):
+    """The store behind a server, of which listings show what is one user's."""
+
+    def __init__(self, inner: ObjectStore, user: str) -> None:
+        super().__init__(inner)
+        self.user = user
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return super().list(prefix or f"{self.user}/")
+
+
 class OnServer(BackendSuite, DescentSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
-    def someone(self) -> Someone:
+    def place(self) -> AIStorePlace:
         raise NotImplementedError
+
+    @pytest.fixture
+    def someone(self, place: AIStorePlace) -> Someone:
+        return place.someone()
+
+    @pytest.fixture
+    def kept_in(self, place: AIStorePlace, someone: Someone, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+        for name, value in place.environment.items():
+            monkeypatch.setenv(name, value)
+        with open_backend(place.settings["root"]) as tree:
+            yield HomeOf(tree.store, someone.name)
 
     @pytest.fixture
     def backend(self, someone: Someone, client: Clients) -> AIStoreBackend:
@@ -35,11 +68,11 @@ class OnServer(BackendSuite, DescentSuite, TakesPartsSuite, GrowsSuite):
 
 class TestOverFiles(OnServer):
     @pytest.fixture
-    def someone(self, over_files: AIStorePlace) -> Someone:
-        return over_files.someone()
+    def place(self, over_files: AIStorePlace) -> AIStorePlace:
+        return over_files
 
 
 class TestOverS3(OnServer, SendsDirectSuite):
     @pytest.fixture
-    def someone(self, over_s3: AIStorePlace) -> Someone:
-        return over_s3.someone()
+    def place(self, over_s3: AIStorePlace) -> AIStorePlace:
+        return over_s3

@@ -12,7 +12,8 @@ from tests.em.local.faultydisk import mounted
 from t9k.em.errors import CorruptData, LocalError, NotFound, SymlinkError
 from t9k.em.names import alternative_name
 from t9k.em.records import ARTIFACT, Body, Draft, FileSpec
-from t9k.em.transfer.downloading import download_files, fetch, select, select_exact
+from t9k.em.transfer.downloading import download_files, select, select_exact
+from t9k.em.transfer.sources import fetch
 from t9k.em.transfer.uploading import upload_node
 
 FILES = {"a": b"", "d/b": b"data", "d/e/c": b"x" * (3 << 20)}

@@ -248,7 +248,9 @@ class TestAgain:
     def test_moves_nothing_without_the_memory_of_the_first(self, source, target):
         fill(source)
         first = mirror(source.uri, target.uri)
-        calls, again = faulty_mirror(source, target, verify=True)
+        [state] = Path("~/.cache/t9k-em/mirror").expanduser().iterdir()
+        state.unlink()
+        calls, again = faulty_mirror(source, target)
         assert not [call for call in calls if "begin" in call or "Upload" in call or "read" in call]
         assert again.digest == first.digest
         assert tree(target.backend) == tree(source.backend)

@@ -45,7 +45,9 @@ _SHOWN = 3
     help="Refuse to delete more runs and artifacts than so many, or than so much of TARGET; by default more than 10 and 25%.",
 )
 @click.option("--history/--no-history", default=True, help="All versions of each node (default), or the newest only.")
-@click.option("--verify", is_flag=True, help="Compare also what an earlier run found equal.")
+@click.option(
+    "--verify", is_flag=True, help="Compare also what an earlier run found equal, and read the bytes in TARGET."
+)
 @json_option
 @places.backend_option
 @click.pass_context

@@ -149,6 +149,20 @@ class MoveIn(_Sent):
     folder: Path
 
 
+class DamageIn(_Sent):
+    """A file that somebody found damaged."""
+
+    path: Path
+    generation: Annotated[int, Field(ge=1, le=99_999_999)]
+    key: str
+
+
+class Damage(_Answered):
+    """Whether a file is damaged."""
+
+    damaged: bool
+
+
 class DraftIn(_Sent):
     """The node that an upload publishes."""
 
@@ -182,6 +196,7 @@ class UploadIn(_Sent):
     since: Count = 0
     prefer_alternative: bool = False
     ancestors: Annotated[list[Op], Field(max_length=MOST_ANCESTORS)] | None = None
+    compare: Literal["listing", "content"] = "listing"
 
 
 class UploadState(_Answered):

@@ -13,7 +13,7 @@ from functools import cached_property
 from anyio import CapacityLimiter
 from attrs import define, field
 
-from t9k.em.backend import Backend, Grows, MarksStore, ServesUsers, SignsReads, SignsRequests
+from t9k.em.backend import Backend, Grows, MarksStore, NotesDamage, ServesUsers, SignsReads, SignsRequests
 from t9k.em.errors import BackendError, BackendPermissionError, InvalidInput, NotFound, StoreGone
 from t9k.em.records import FileEntry, Node
 from t9k.em.registry import open_backend
@@ -129,7 +129,14 @@ class Service:
 
     def abilities(self) -> list[str]:
         """What this deployment can do beyond what every one can."""
-        found = {"parts": True, "ancestors": True, "direct": self.signs, "grows": isinstance(self.backend, Grows)}
+        found = {
+            "parts": True,
+            "ancestors": True,
+            "compare": True,
+            "damage": isinstance(self.backend, NotesDamage),
+            "direct": self.signs,
+            "grows": isinstance(self.backend, Grows),
+        }
         return [name for name, has in found.items() if has]
 
     def open(self) -> None:

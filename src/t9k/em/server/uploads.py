@@ -74,8 +74,10 @@ class OpenUploads:
         if before is not None and not _alike(request_of(json.loads(before)), request):
             raise Conflict(f"upload {request.op} was begun with other files; begin another one with an op of its own")
         begun = self._start(user, request)
+        # What was found damaged by reading is noted in the store, so that nobody who resumes has to read it again.
+        begun.request = compared = evolve(request, compare="listing")
         if begun.upload.outcome is None:
-            document = json.dumps(request_json(request), ensure_ascii=False, separators=(",", ":")).encode()
+            document = json.dumps(request_json(compared), ensure_ascii=False, separators=(",", ":")).encode()
             self._accounts.save_upload(request.op, user, document, self._lifetime_s)
         self._remember(begun)
         return begun

@@ -53,6 +53,7 @@ pytest.register_assert_rewrite(
         for suite in (
             "store_suite",
             "backend_suite",
+            "damage_suite",
             "mark_suite",
             "growing_suite",
             "parts_suite",

@@ -15,6 +15,7 @@ from t9k.em.errors import Conflict, FolderNotFound, InvalidInput, NameCollision,
 from t9k.em.names import STRATEGIES
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Body, Garbage, Node, Outcome
 from t9k.em.testing.backend_fixtures import BackendFixtures
+from t9k.em.testing.damage_suite import DamageSuite
 from t9k.em.testing.mark_suite import MarkSuite
 from t9k.em.testing.store_suite import THREADS, together
 from t9k.em.testing.uploads import finish, make_request, read_node, upload
@@ -25,7 +26,7 @@ MANY = 500
 LONG = "/".join(letter * 200 for letter in "xyz")
 
 
-class BackendSuite(MarkSuite):
+class BackendSuite(MarkSuite, DamageSuite):
     """Conformance tests of a backend; a subclass overrides the fixture `backend`, and `new_backend` if it can."""
 
     def test_says_whether_it_is_a_store_and_can_be_written(self, backend: Backend, folder: str) -> None:

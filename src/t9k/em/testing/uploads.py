@@ -29,6 +29,7 @@ def make_request(
     resumed: bool = False,
     prefer_alternative: bool = False,
     ancestors: Sequence[str] | None = None,
+    compare: str = "listing",
 ) -> UploadRequest:
     """The request for an upload of some bytes; what is not given is new and unique.
 
@@ -46,6 +47,7 @@ def make_request(
         resumed: See `UploadRequest`.
         prefer_alternative: See `UploadRequest`.
         ancestors: See `UploadRequest`.
+        compare: See `UploadRequest`.
     """
     unique = str(uuid4())
     return UploadRequest(
@@ -66,6 +68,7 @@ def make_request(
         resumed=resumed,
         prefer_alternative=prefer_alternative,
         ancestors=None if ancestors is None else tuple(ancestors),
+        compare=compare,
     )
 
 

@@ -32,7 +32,7 @@ _STORE_ABILITIES = (
 
 
 _MARK_ABILITIES = ("store_id", "init_store", "check_store", "expect_store")
-_BACKEND_ABILITIES = ("append", "grown", "read_grown")
+_BACKEND_ABILITIES = ("append", "grown", "read_grown", "lacks", "note_damage")
 
 
 class StoreWrapper(ObjectStore):

@@ -59,6 +59,7 @@ def copy_node(
         strategy=strategy,
         make_folder=make_folder,
         ancestors=_ancestors(source, node, target, folder),
+        compare="content" if strategy == "replace" else "listing",
         progress=progress,
     )
 
@@ -103,6 +104,7 @@ def copy_version(
     journal: Journal | None = None,
     since: int = 0,
     ancestors: tuple[str, ...] | None = None,
+    compare: str = "listing",
     progress: Progress | None = None,
 ) -> tuple[Outcome, Node]:
     """Copies one generation of a run or artifact; see `copy_node`.
@@ -117,6 +119,7 @@ def copy_version(
         journal: Where the op is kept meanwhile.
         since: See `UploadRequest`.
         ancestors: See `UploadRequest`; None to compare with nothing.
+        compare: See `UploadRequest`.
         progress: Told how far it is.
     """
     draft = Draft(
@@ -137,5 +140,6 @@ def copy_version(
         journal=journal,
         since=since,
         ancestors=ancestors,
+        compare=compare,
         progress=progress,
     )

@@ -17,9 +17,10 @@ from t9k.em.local.below import Below
 from t9k.em.local.disk import explained
 from t9k.em.local.files import replacing, sha256_of, write_all
 from t9k.em.records import FileEntry, FileSpec, Node
+from t9k.em.transfer.damage import noting_damage
 from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.progress import Progress, Silent
-from t9k.em.transfer.sources import verified
+from t9k.em.transfer.sources import fetch, named
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -90,20 +91,6 @@ def with_newest(backend: Backend, node: Node, read: Callable[[Node], None]) -> N
         read(newest)
         return newest
     return node
-
-
-def fetch(backend: Backend, node: Node, file: FileEntry) -> Iterator[bytes]:
-    """The bytes of one file, the last of them only after all were found right.
-
-    Raises:
-        NotFound: They are not there.
-        CorruptData: They are not what was uploaded.
-    """
-    return verified(backend.read(node, file), file.size, file.sha256, _named(backend, node, file))
-
-
-def _named(backend: Backend, node: Node, file: FileEntry) -> str:
-    return f"{file.key!r} of {node.path} in {backend.uri}"
 
 
 def select(
@@ -184,11 +171,12 @@ class _Download:
 
     def _write(self, file: FileEntry, fd: int) -> Iterator[int]:
         """Fetches a file into a new one; yields how many bytes were written, each time some were."""
-        what = _named(self._backend, self._node, file)
+        what = named(self._backend, self._node, file)
         if self._pieces is not None and file.size >= PIECES_FROM_BYTES and isinstance(self._backend, KnowsOrigins):
             origin = self._backend.origin(self._node, file)
             if isinstance(origin.store, FillsBuffers) and origin.store.fills_buffers:
-                yield from self._pieces.fetch(origin.store, origin.key, file, fd, what)
+                with noting_damage(self._backend, self._node, file):
+                    yield from self._pieces.fetch(origin.store, origin.key, file, fd, what)
                 return
         with self._room.holding(min(file.size, CHUNKS_BYTES)):
             for chunk in fetch(self._backend, self._node, file):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from t9k.em import buffers
 from t9k.em.buffers import BUFFER_BYTES, anonymous
-from t9k.em.errors import CorruptData
 from t9k.em.local.files import write_all
+from t9k.em.transfer.damage import damaged
 
 if TYPE_CHECKING:
     from t9k.em.backend import FillsBuffers
@@ -69,7 +69,7 @@ class Pieces:
                 digest.update(piece)
                 yield len(piece)
         if digest.hexdigest() != file.sha256:
-            raise _corrupt(what)
+            raise damaged(what)
 
     def _small(self, wanted: _Wanted, fd: int) -> Generator[memoryview]:
         with self._few:
@@ -178,10 +178,6 @@ class _Memory:
 def _bring(wanted: _Wanted, start: int, piece: memoryview, fd: int) -> memoryview:
     """Reads a piece of an object and writes it to a file."""
     if wanted.store.read_into(wanted.key, start, piece) != wanted.size:
-        raise _corrupt(wanted.what)
+        raise damaged(wanted.what)
     write_all(fd, piece, start)
     return piece
-
-
-def _corrupt(what: str) -> CorruptData:
-    return CorruptData(f"{what} is not what was uploaded: its size or SHA-256 differs; upload it again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -11,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from t9k.em.backend import KnowsOrigins
-from t9k.em.errors import CorruptData, LocalError, NodeSymlinkError, SourceChanged
+from t9k.em.errors import LocalError, NodeSymlinkError, SourceChanged
 from t9k.em.local.below import AnyPath, Below, open_file
 from t9k.em.records import CHUNK_BYTES, Body
+from t9k.em.transfer.damage import damaged, noting_damage
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -61,10 +63,14 @@ def remote_body(backend: Backend, node: Node, file: FileEntry) -> Body:
     return Body(
         size=file.size,
         sha256=file.sha256,
-        open=lambda: open_verified(backend.read(node, file), file.size, file.sha256, f"{node.path}: {file.key}"),
+        open=lambda: _open_remote(backend, node, file),
         origin=backend.origin(node, file) if isinstance(backend, KnowsOrigins) else None,
         what=f"{file.key!r} of {node.path} in {backend.uri}",
     )
+
+
+def _open_remote(backend: Backend, node: Node, file: FileEntry) -> BinaryIO:
+    return io.BufferedReader(_Chunks(fetch(backend, node, file)), CHUNK_BYTES)
 
 
 def open_verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) -> BinaryIO:
@@ -79,14 +85,14 @@ def open_verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) ->
     Returns:
         A buffered binary stream, to be read once from start to end; its last bytes come only after the check.
     """
-    return io.BufferedReader(_Verified(chunks, size, sha256, what), CHUNK_BYTES)
+    return io.BufferedReader(_Chunks(verified(chunks, size, sha256, what)), CHUNK_BYTES)
 
 
-class _Verified(io.RawIOBase):
+class _Chunks(io.RawIOBase):
     """Chunks as a raw stream."""
 
-    def __init__(self, chunks: Iterator[bytes], size: int, sha256: str, what: str) -> None:
-        self._chunks = verified(chunks, size, sha256, what)
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
         self._chunk = memoryview(b"")
 
     def readable(self) -> bool:
@@ -99,6 +105,28 @@ class _Verified(io.RawIOBase):
         buffer[:count] = self._chunk[:count]
         self._chunk = self._chunk[count:]
         return count
+
+
+def fetch(backend: Backend, node: Node, file: FileEntry, *, note: bool = True) -> Iterator[bytes]:
+    """The bytes of one file, the last of them only after all were found right.
+
+    Args:
+        backend: Where it is.
+        node: The generation that it is read of.
+        file: The file.
+        note: Whether what is not right is noted there.
+
+    Raises:
+        NotFound: They are not there.
+        CorruptData: They are not what was uploaded.
+    """
+    with noting_damage(backend, node, file) if note else contextlib.nullcontext():
+        yield from verified(backend.read(node, file), file.size, file.sha256, named(backend, node, file))
+
+
+def named(backend: Backend, node: Node, file: FileEntry) -> str:
+    """How errors call a file."""
+    return f"{file.key!r} of {node.path} in {backend.uri}"
 
 
 def verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) -> Iterator[bytes]:
@@ -117,7 +145,7 @@ def verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) -> Iter
         digest.update(chunk)
         count += len(chunk)
     if count != size or digest.hexdigest() != sha256:
-        raise CorruptData(f"{what} is not what was uploaded: its size or SHA-256 differs; upload it again")
+        raise damaged(what)
     if held:
         yield held
 

@@ -18,6 +18,7 @@ from t9k.em.errors import CorruptData, InvalidInput
 from t9k.em.local.below import AnyPath, stream
 from t9k.em.local.disk import explained
 from t9k.em.records import CHUNK_BYTES
+from t9k.em.transfer.damage import damaged
 
 BLOCK_BYTES = 256 << 10
 """What is fetched for a small read; an object that is not larger is always fetched whole, and checked."""
@@ -41,6 +42,7 @@ class Ranges:
         what: How errors call it.
         read: Yields the bytes [start, end), to the end for None; like `Backend.read`.
         close: Releases what `read` needs.
+        note: Writes down that it is damaged, see `t9k.em.transfer.damage.note_damage`.
     """
 
     size: int
@@ -48,6 +50,7 @@ class Ranges:
     what: str
     read: Callable[[int, int | None], Iterator[bytes]] = field(repr=False)
     close: Callable[[], None] = field(default=lambda: None, repr=False)
+    note: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def pieces(self, start: int, stop: int) -> Iterator[bytes]:
         """Yields the bytes [start, stop) as they arrive.
@@ -87,8 +90,13 @@ class Ranges:
         return buffer.getvalue()
 
     def corrupt(self) -> CorruptData:
-        """The error that says so."""
-        return CorruptData(f"{self.what} is not what was uploaded: its size or SHA-256 differs; upload it again")
+        """The error that says so, after that was noted.
+
+        Raises:
+            CorruptData: It could not be noted.
+        """
+        self.note()
+        return damaged(self.what)
 
 
 def local_ranges(path: AnyPath, size: int, sha256: str, what: str) -> Ranges:

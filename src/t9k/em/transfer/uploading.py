@@ -52,6 +52,7 @@ def upload_node(
     journal: Journal | None = None,
     since: int = 0,
     ancestors: tuple[str, ...] | None = None,
+    compare: str = "listing",
     progress: Progress | None = None,
 ) -> tuple[Outcome, Node]:
     """Uploads a node; see `t9k.em.backend.Backend.begin` and `Upload` for what can go wrong.
@@ -67,6 +68,7 @@ def upload_node(
         journal: Where the op is kept meanwhile.
         since: See `UploadRequest`.
         ancestors: See `UploadRequest`.
+        compare: See `UploadRequest`.
         progress: Told how far it is.
 
     Returns:
@@ -94,6 +96,7 @@ def upload_node(
             since=since,
             prefer_alternative=prefer_alternative,
             ancestors=ancestors,
+            compare=compare,
             bodies=bodies,
         )
         try:

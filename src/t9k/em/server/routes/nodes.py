@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import hashlib
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from t9k.em import wire
-from t9k.em.backend import Backend, ListsPages, SignsReads
+from t9k.em.backend import Backend, ListsPages, NotesDamage, SignsReads
 from t9k.em.errors import CorruptData, FolderNotFound, InvalidInput, NotFound
 from t9k.em.names import check_path, join, parent_and_name
 from t9k.em.records import FOLDER, FileEntry, Node
@@ -147,6 +148,33 @@ def signed(caller: Authenticated, path: Path, generation: Generation, key: Key) 
     return JSONResponse(wire.signed_json(request))
 
 
+@router.get(f"{wire.PREFIX}/nodes/damage", operation_id="damage", response_model=models.Page[models.File])
+def damage(
+    caller: Authenticated, path: Path, generation: Generation, limit: FilesLimit = FILES_PAGE, after: After = ""
+) -> JSONResponse:
+    """The files of a generation that are missing in the store, of another size there, or known to be damaged, by key."""
+    tree = caller.reading(check_path(path))
+    if not isinstance(tree, NotesDamage):
+        raise _without_notes()
+    found = tree.lacks(caller.service.published.find(tree, path, generation)[0]) if generation else ()
+    return page(sorted(found, key=_key), limit, after, _key, wire.file_json)
+
+
+@router.post(f"{wire.PREFIX}/nodes/damage", operation_id="reportDamage", response_model=models.Damage)
+def report_damage(caller: Authenticated, body: models.DamageIn) -> JSONResponse:
+    """Reads a file that somebody found damaged; if it is, that is noted, and the next upload has to send it again."""
+    path = check_path(body.path)
+    caller.about(path=path)
+    tree = caller.reading(path)
+    if not isinstance(tree, NotesDamage):
+        raise _without_notes()
+    node, file = caller.service.published.file(tree, path, body.generation, body.key)
+    is_damaged = not _is_right(tree, node, file)
+    if is_damaged:
+        tree.note_damage(node, file)
+    return JSONResponse({"damaged": is_damaged})
+
+
 @router.post(f"{wire.PREFIX}/folders", operation_id="makeFolder", response_model=models.Node)
 def make_folder(caller: Authenticated, body: models.FolderIn) -> JSONResponse:
     """Makes a folder and its parents as needed; one that is there is fine."""
@@ -216,6 +244,23 @@ def _there(tree: Backend, path: str) -> Node | None:
     except (NotFound, CorruptData):
         return None
     return node if node.generation else None  # a home that nobody made is not listed
+
+
+def _without_notes() -> Refused:
+    return Refused(
+        "not_supported", "the store of this server takes no note of damage; upload with the strategy 'replace'"
+    )
+
+
+def _is_right(tree: Backend, node: Node, file: FileEntry) -> bool:
+    """Whether a file has the bytes that its record says; all of them are read."""
+    digest = hashlib.sha256()
+    try:
+        for chunk in tree.read(node, file):
+            digest.update(chunk)
+    except NotFound:
+        return False
+    return digest.hexdigest() == file.sha256
 
 
 def _permission(caller: Caller, path: str) -> str:

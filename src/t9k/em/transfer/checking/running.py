@@ -18,6 +18,7 @@ from t9k.em.names import join, split_version
 from t9k.em.records import FOLDER, FileEntry, Flaw, Listing, Node, utc_text
 from t9k.em.transfer.checking.report import UNREAD, Found, Report, Unreferenced
 from t9k.em.transfer.checking.sample import Sample
+from t9k.em.transfer.damage import noting_damage
 from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.progress import Progress, Silent
 from t9k.em.transfer.sources import remote_body, verified
@@ -232,9 +233,10 @@ class _Check:
             file, told = item.file, 0
             what = f"{item.path}: {file.key}"
             try:
-                for chunk in verified(self.backend.read(item.node, file), file.size, file.sha256, what):
-                    told += len(chunk)
-                    self.progress.advance(0, len(chunk))
+                with noting_damage(self.backend, item.node, file):
+                    for chunk in verified(self.backend.read(item.node, file), file.size, file.sha256, what):
+                        told += len(chunk)
+                        self.progress.advance(0, len(chunk))
             except CorruptData:
                 problem = "its bytes are not those that were uploaded: size or SHA-256 differs"
                 self._add(Flaw(kind="rot", path=item.path, key=file.key, problem=problem))

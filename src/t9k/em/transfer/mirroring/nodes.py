@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
+from t9k.em.backend import NotesDamage
 from t9k.em.errors import BackendError, Conflict, CorruptData, EMError, NotFound
 from t9k.em.names import parent_and_name
-from t9k.em.records import ARTIFACT, FileSpec, Node
+from t9k.em.records import ARTIFACT, FileEntry, FileSpec, Node, Outcome
 from t9k.em.transfer.copying import copy_version
 from t9k.em.transfer.mirroring.deletions import MaxDelete
 from t9k.em.transfer.mirroring.histories import Version, history, lacking, newest, version_of
 from t9k.em.transfer.mirroring.ops import FixedOp
 from t9k.em.transfer.mirroring.report import Action, Entry
 from t9k.em.transfer.progress import Progress
+from t9k.em.transfer.sources import fetch
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -60,12 +62,14 @@ class Options:
         delete: Whether a node of another kind may be deleted to make room.
         max_delete: How much may be deleted.
         apply: Whether anything is changed.
+        verify: Whether the bytes of the newest version in the target are read and compared.
     """
 
     history: bool = True
     delete: bool = False
     max_delete: MaxDelete = field(factory=MaxDelete)
     apply: bool = True
+    verify: bool = False
 
 
 @frozen(kw_only=True)
@@ -203,7 +207,10 @@ def _mirror(source: Backend, target: Backend, item: Item, pair: _Pair, options: 
         artifacts=_artifacts(last.node),
     )
     if not pair.lacking:
-        found = pair.there[-1]
+        found, mended = _mend(source, target, item, pair, options, count)
+        if mended:
+            size = sum(file.size for file in mended)
+            entry = evolve(entry, action=Action.UPDATE, versions=1, moved_files=len(mended), moved=size)
     elif not options.apply:
         _check_kind(item, pair, options)
         moved = _missing(source, target, pair)
@@ -303,6 +310,57 @@ def _send(
             continue
         sent, below, kind = sent + 1, published.generation, published.kind
     return sent, problems
+
+
+def _mend(
+    source: Backend, target: Backend, item: Item, pair: _Pair, options: Options, count: Count
+) -> tuple[Version, Sequence[FileEntry]]:
+    """Publishes the newest version again, where the target has it but not all of its files whole.
+
+    Returns:
+        The version that is there now, and the files that were damaged.
+    """
+    there = pair.there[-1]
+    lacking = _lacking_files(target, there.node, options)
+    if not lacking or not options.apply:
+        return there, lacking
+    below, last = there.node.generation, pair.wanted[-1]
+    outcome, published = copy_version(
+        source,
+        last.node,
+        target,
+        parent_and_name(item.target)[0],
+        strategy="replace",
+        journal=FixedOp(f"{item.target}\0{last.content}\0{below}", last.node.modified),
+        since=below,
+        progress=count,
+    )
+    if outcome is Outcome.UNCHANGED:  # all is right when one looks closer
+        return there, ()
+    now = version_of(target, published)
+    if now is None or now.content != there.content:
+        raise _overtaken(target, item)
+    return now, lacking
+
+
+def _lacking_files(target: Backend, node: Node, options: Options) -> Sequence[FileEntry]:
+    """The files of a node that the target does not have whole, by what it tells or, to verify, by reading them."""
+    if not options.verify:
+        return target.lacks(node) if isinstance(target, NotesDamage) else ()
+
+    def is_damaged(file: FileEntry) -> bool:
+        try:
+            for _ in fetch(target, node, file, note=options.apply):
+                pass
+        except NotFound:
+            return True
+        except CorruptData:
+            if options.apply and not isinstance(target, NotesDamage):
+                raise
+            return True
+        return False
+
+    return [file for file in target.files(node) if is_damaged(file)]
 
 
 def _overtaken(target: Backend, item: Item) -> _Overtaken:

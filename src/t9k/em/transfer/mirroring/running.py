@@ -64,13 +64,14 @@ def run_mirror(
         source: The folder, run or artifact.
         target: For a folder, what becomes like it; for a node, the folder that it goes into.
         options: What is asked for.
-        verify: Whether to compare also what an earlier mirror found equal.
+        verify: Whether to compare also what an earlier mirror found equal, by reading the bytes in the target.
         executor: Who works on shards; None for threads of this process.
         progress: Told how far it is.
 
     Returns:
         What was done, or would be.
     """
+    options = evolve(options, verify=verify)
     state = State(str(source), str(target))
     state.load()
     state.expect_stores(source.backend, target.backend)
