@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,10 @@ def source(tmp_path) -> Path:
 def target(tmp_path) -> Path:
     (tmp_path / "artifact").mkdir()
     return tmp_path / "artifact"
+
+
+def place(_: object, put: Callable[[], object]) -> None:
+    put()
 
 
 class TestObjectPath:
@@ -126,7 +131,7 @@ class TestImport:
         assert stat.S_IMODE((target / "objects" / "a" / "b").stat().st_mode) == 0o600
 
     def test_of_many_leaves_nothing_else_behind(self, source, target):
-        added = import_dir(source, "p", target)
+        added = import_dir(source, "p", target, place)
         assert {key: data["size"] for key, data in added.items()} == {"p/1": 1, "p/deep/er/2": 2}
         assert (target / "objects/p/deep/er/2").read_bytes() == b"22"
         assert list((target / ".em" / "staging").iterdir()) == []
@@ -134,21 +139,21 @@ class TestImport:
     def test_of_many_leaves_nothing_after_an_error(self, source, target, monkeypatch):
         real = importing.import_file
 
-        def changing(path, key, directory):
+        def changing(path, key, directory, **more):
             if key == "p/deep/er/2":
                 raise SourceChanged("it changed")
-            return real(path, key, directory)
+            return real(path, key, directory, **more)
 
         monkeypatch.setattr(importing, "import_file", changing)
         with pytest.raises(SourceChanged):
-            import_dir(source, "p", target)
+            import_dir(source, "p", target, place)
         assert not (target / "objects").exists()
         assert list((target / ".em" / "staging").iterdir()) == []
 
     def test_says_what_is_in_the_way_of_a_directory(self, source, target):
         (target / "objects" / "a" / "1").mkdir(parents=True)
         with pytest.raises(LocalError, match="is in the way of object 'a/1'; move it away"):
-            import_dir(source, "a", target)
+            import_dir(source, "a", target, place)
         assert not (target / "objects" / "a" / "deep").exists() or not any(
             (target / "objects" / "a" / "deep").rglob("2")
         )
@@ -166,5 +171,5 @@ class TestImport:
         with pytest.raises(SymlinkError):
             import_file(source / "1", "a", target)
         with pytest.raises(SymlinkError):
-            import_dir(source, "a", target)
+            import_dir(source, "a", target, place)
         assert list((tmp_path / "outside").iterdir()) == []

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,11 +125,11 @@ def test_what_goes_for_good_is_left_out_and_what_came_is_kept(tmp_path, monkeypa
         (source / name).write_text(name)
     real = importing.import_file
 
-    def rotating(path: Path, key: str, directory: Path) -> dict[str, object]:
+    def rotating(path: Path, key: str, directory: Path, **more: Any) -> dict[str, object]:
         if path.name == "b":
             path.unlink(missing_ok=True)
             (source / "c").write_text("c")
-        return real(path, key, directory)
+        return real(path, key, directory, **more)
 
     monkeypatch.setattr(importing, "import_file", rotating)
     artifact = em.create_artifact("d")

@@ -14,8 +14,9 @@ import pytest
 from tests.em.test_signals import interrupted
 
 from t9k import em
-from t9k.em.errors import IncompleteWarning
+from t9k.em.errors import IncompleteWarning, KeyCollision
 from t9k.em.local import locking, reentry
+from t9k.em.local.files import sha256_of
 from t9k.em.run import Run
 
 fcntl = pytest.importorskip("fcntl")
@@ -238,6 +239,25 @@ class TestJoining:
         assert (Path(run.local) / "metadata.yaml").stat() == before
 
 
+ADDING = """
+import sys
+from pathlib import Path
+from t9k import em
+
+artifact, number = em.load_artifact(sys.argv[1]), sys.argv[2]
+source = Path(f"source-{number}")
+source.mkdir()
+print("ready", flush=True)
+sys.stdin.readline()
+for round in range(10):
+    Path(f"f-{number}").write_text(f"{number} {round}" * 1000)
+    (source / "one").write_text(f"{number} {round} one")
+    (source / f"own-{number}").write_text(f"{round}")
+    artifact.add_file(f"f-{number}", "same")
+    artifact.add_dir(str(source), "d")
+"""
+
+
 class TestArtifacts:
     def test_objects_that_several_add_are_all_there(self):
         artifact = em.create_artifact("a")
@@ -255,6 +275,45 @@ class TestArtifacts:
             thread.join()
         keys = {f"{number}-{part}" for number in range(4) for part in range(10)}
         assert {entry["key"] for entry in em.load_artifact(artifact.local).objects} == keys
+
+    def test_the_index_names_what_lies_there_whoever_adds_the_same_key(self):
+        artifact = em.create_artifact("a")
+        adding = [start(ADDING, artifact.local, number) for number in range(6)]
+        for process in adding:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in adding:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in adding:
+            ended(process)
+        found = em.load_artifact(artifact.local)
+        assert {entry["key"] for entry in found.objects} == {
+            "same",
+            "d/one",
+            *(f"d/own-{number}" for number in range(6)),
+        }
+        for entry in found.objects:
+            assert sha256_of(Path(found.local, "objects", entry["key"])) == entry["sha256"]
+
+    def test_a_key_that_some_file_system_takes_for_anothers_is_refused(self):
+        artifact = em.create_artifact("a")
+        Path("f").write_text("x")
+        other = em.load_artifact(artifact.local)
+        artifact.add_file("f", "Weights")
+        with pytest.raises(KeyCollision):
+            other.add_file("f", "weights")
+        assert [entry["key"] for entry in em.load_artifact(artifact.local).objects] == ["Weights"]
+
+    def test_what_others_added_is_uploaded(self, backend):
+        artifact = em.create_artifact("a")
+        Path("f").write_text("x")
+        em.load_artifact(artifact.local).add_file("f", "others")
+        artifact.add_file("f", "mine")
+        em.load_artifact(artifact.local).add_file("f", "later")
+        artifact.upload("x", make_folder=True)
+        assert {entry["key"] for entry in em.load_artifact("x/a").objects} == {"others", "mine", "later"}
 
 
 class TestTheLock:

@@ -149,7 +149,7 @@ class Artifact(LocalNode):
         """
         key = object_path(file_path, obj_path)
         with self._adding([key]):
-            self._add({key: import_file(Path(file_path), key, self._directory)})
+            import_file(Path(file_path), key, self._directory, self._add)
 
     def add_dir(self, dir_path: str, obj_path: str | None = None, *, follow_symlinks: bool = False) -> None:
         """Adds all files under a local directory as objects of the Artifact.
@@ -181,8 +181,7 @@ class Artifact(LocalNode):
         """
         source, prefix = Path(dir_path), object_path(dir_path, obj_path)
         with self._adding() as reserve:
-            added = import_dir(source, prefix, self._directory, follow_symlinks=follow_symlinks, reserve=reserve)
-            self._add(added)
+            import_dir(source, prefix, self._directory, self._add, follow_symlinks=follow_symlinks, reserve=reserve)
             self._keys = None  # some that were reserved may have gone
 
     def add_reference(self, uri: str, obj_path: str | None = None) -> None:
@@ -448,9 +447,17 @@ class Artifact(LocalNode):
             self._keys = None
             raise
 
-    def _add(self, added: Mapping[str, Mapping[str, Any]]) -> None:
+    def _add(self, added: Mapping[str, Mapping[str, Any]], place: Callable[[], object] | None = None) -> None:
+        """Adds objects.
+
+        Args:
+            added: Their data by key.
+            place: Puts their files into their places, so that what the index says of a key is what lies there, whoever adds it too.
+        """
         with self._locks.changing, self._writing():
             self._learn_objects(added)
+            if place is not None:
+                place()
             objects.append(self._at(INDEX), added)
             self._index_seen = identity(self._at(INDEX))
             for key, data in added.items():

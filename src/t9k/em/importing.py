@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from t9k.em.errors import LocalError, NodeSymlinkError, SymlinkError
 from t9k.em.local import below
 from t9k.em.local.below import Below
-from t9k.em.local.copies import copy_hashed
+from t9k.em.local.copies import copied
 from t9k.em.local.layout import OBJECTS, PRIVATE
 from t9k.em.names import random_text
 from t9k.em.transfer.parallel import in_parallel
+
+Add = Callable[[Mapping[str, Mapping[str, Any]], Callable[[], object]], object]
+"""Gets `size` and `sha256` by key, and what puts the copies into their places: nobody else may do so with those keys meanwhile."""
 
 _ROUNDS = 10
 _PAUSE_S = 0.02
@@ -36,23 +40,29 @@ def object_path(path: str, obj_path: str | None) -> str:
     return obj_path + name if obj_path.endswith("/") else obj_path
 
 
-def import_file(source: Path, key: str, directory: Path) -> dict[str, Any]:
+def import_file(source: Path, key: str, directory: Path, add: Add | None = None, *, within: str = "") -> dict[str, Any]:
     """Copies one file into an artifact, durably.
 
     Args:
         source: The file; it may be a symbolic link to one.
         key: A valid key.
         directory: Of the artifact.
+        add: See `Add`; None if the copy may take its place at once.
+        within: A directory in it, with a slash at the end, which gets the copy instead.
 
     Returns:
         `size` in bytes and `sha256`.
     """
-    target = _make_way(directory, key)
-    try:
-        size, sha256 = copy_hashed(source, target, follow_symlinks=True)
-    except OSError as error:
-        raise LocalError(f"cannot add {source}: {error.strerror or error}; give the path of a file") from error
-    return {"size": size, "sha256": sha256}
+    target = _make_way(directory, key, within)
+    with contextlib.ExitStack() as stack:
+        try:
+            size, sha256 = stack.enter_context(copied(source, target, follow_symlinks=True))
+        except OSError as error:
+            raise LocalError(f"cannot add {source}: {error.strerror or error}; give the path of a file") from error
+        data = {"size": size, "sha256": sha256}
+        if add is not None:
+            add({key: data}, stack.close)
+    return data
 
 
 def find_files(source: Path, prefix: str, *, follow_symlinks: bool = False) -> dict[str, Path]:
@@ -76,6 +86,7 @@ def import_dir(
     source: Path,
     prefix: str,
     directory: Path,
+    add: Add,
     *,
     follow_symlinks: bool = False,
     reserve: Callable[[Iterable[str]], object] = list,
@@ -89,6 +100,7 @@ def import_dir(
         source: The directory.
         prefix: What the keys start with, without a slash at the end.
         directory: Of the artifact.
+        add: See `Add`.
         follow_symlinks: See `find_files`.
         reserve: Called with the keys before anything is copied to them; raises if they cannot be.
 
@@ -97,9 +109,8 @@ def import_dir(
     """
     files = _find_settled(source, prefix, follow_symlinks=follow_symlinks)
     reserve(files)
-    private = Below(directory, f"{PRIVATE}/staging/{random_text(12)}")
-    below.make_dirs(private)
-    staging = Path(str(private))
+    staging = Below(directory, f"{PRIVATE}/staging/{random_text(12)}")
+    below.make_dirs(staging, durable=False)
     try:
         copies: dict[str, dict[str, Any]] = {}
         for _ in range(_ROUNDS):
@@ -112,13 +123,18 @@ def import_dir(
             files = _find_settled(source, prefix, follow_symlinks=follow_symlinks)
             reserve(files)
         targets = {key: _make_way(directory, key) for key in sorted(copies)}
-        for key, target in targets.items():
-            below.move(Below(staging, f"{OBJECTS}/{key}"), target)
-        for target in {target.parent: target for target in targets.values()}.values():
-            below.sync_parent(target)
+        added = {key: copies[key] for key in targets}
+
+        def place() -> None:
+            for key, target in targets.items():
+                below.move(staging / f"{OBJECTS}/{key}", target)
+            for target in {target.parent: target for target in targets.values()}.values():
+                below.sync_parent(target)
+
+        add(added, place)
     finally:
-        shutil.rmtree(staging)
-    return {key: copies[key] for key in targets}
+        shutil.rmtree(str(staging))
+    return added
 
 
 def _find_settled(source: Path, prefix: str, *, follow_symlinks: bool) -> dict[str, Path]:
@@ -133,19 +149,19 @@ def _find_settled(source: Path, prefix: str, *, follow_symlinks: bool) -> dict[s
     return find_files(source, prefix, follow_symlinks=follow_symlinks)
 
 
-def _import_if_there(source: Path, key: str, directory: Path) -> dict[str, Any] | None:
+def _import_if_there(source: Path, key: str, staging: Below) -> dict[str, Any] | None:
     """Copies one file; None if it went meanwhile."""
     try:
-        return import_file(source, key, directory)
+        return import_file(source, key, Path(staging.root), within=f"{staging.key}/")
     except (LocalError, SymlinkError) as error:
         if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
             return None
         raise
 
 
-def _make_way(directory: Path, key: str) -> Below:
+def _make_way(directory: Path, key: str, within: str = "") -> Below:
     """The path of an object in an artifact, in a directory that exists."""
-    target = Below(directory, f"{OBJECTS}/{key}")
+    target = Below(directory, f"{within}{OBJECTS}/{key}")
     try:
         below.make_dirs(Below(directory, target.key.rpartition("/")[0]))
         if _is_dir(target):

@@ -247,7 +247,7 @@ class LocalNode(ABC):
         """
         from t9k.em import merging  # noqa: PLC0415 - costs every importer otherwise, and copies rarely differ
 
-        with self._locks.changing:
+        with self._locks.changing, self._writing():
             for key, data in merge.files.items():
                 if data is None:
                     below.remove(self._at(key))

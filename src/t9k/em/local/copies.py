@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -27,7 +28,14 @@ _FIRST_PAUSE_S = 0.02
 
 
 def copy_hashed(source: Path | Below, target: AnyPath, *, follow_symlinks: bool = False) -> tuple[int, str]:
-    """Copy a file durably, and return what was copied.
+    """Copy a file durably, and return what was copied; see `copied`."""
+    with copied(source, target, follow_symlinks=follow_symlinks) as copy:
+        return copy
+
+
+@contextlib.contextmanager
+def copied(source: Path | Below, target: AnyPath, *, follow_symlinks: bool = False) -> Iterator[tuple[int, str]]:
+    """Copy a file durably; the copy takes its place when the block succeeds.
 
     Where the file system can (btrfs, XFS, ...), source and copy share their blocks until one changes; holes of a sparse file stay
     holes where it can tell them. The copy is 0600. A link at `target` is replaced, not followed; for links above it see
@@ -41,7 +49,7 @@ def copy_hashed(source: Path | Below, target: AnyPath, *, follow_symlinks: bool 
         target: Where the copy goes; its directory must exist, a file there is replaced.
         follow_symlinks: Whether `source` may itself be a symbolic link.
 
-    Returns:
+    Yields:
         Size of the copy in bytes, and its SHA-256 in hexadecimal.
 
     Raises:
@@ -57,7 +65,8 @@ def copy_hashed(source: Path | Below, target: AnyPath, *, follow_symlinks: bool 
         source_fd = _open_source(source, follow_symlinks=follow_symlinks)
         try:
             with explained("write", target), replacing(target) as target_fd:
-                return _copy(source_fd, target_fd)
+                yield _copy(source_fd, target_fd)
+                return
         except _RewrittenError:
             continue
         finally:

@@ -76,7 +76,7 @@ class DirectoryLock:
                 yield
                 return
             end_s = time.monotonic() + (_STUCK_MOST_S if self._is_stuck else MOST_S)
-            is_mine = self._between_threads.acquire(timeout=MOST_S)
+            is_mine = self._between_threads.acquire(timeout=max(0.0, end_s - time.monotonic()))
             try:
                 if is_mine:
                     self._owner = get_ident()
