@@ -110,7 +110,6 @@ def test_a_type_of_metrics_that_would_fill_the_index_is_refused() -> None:
 
 def test_the_history_of_uploads_keeps_the_last_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "MOST_REMOTE", 3)
-    Path("a").mkdir()
     local = LocalState(Path("a"))
     for index in range(5):
         local.add_remote({"generation": str(index)})
@@ -125,7 +124,6 @@ def test_the_history_of_uploads_with_long_paths_can_be_read() -> None:
         "generation": "1",
         "timestamp": "t",
     }
-    Path("a").mkdir()
     local = LocalState(Path("a"))
     local.set("remote", [record] * state.MOST_REMOTE)
     local.add_remote(record)

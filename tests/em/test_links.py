@@ -208,8 +208,8 @@ def test_directories_above_may_be_links_of_the_user(tmp_path, store):
     (tmp_path / "disk/em").mkdir(parents=True)
     Path(".em").symlink_to(tmp_path / "disk/em")
     directory = make_run()
-    (directory.parent / "again").symlink_to(directory)
-    em.upload(str(directory.parent / "again"), f"{store}#x", make_folder=True)
+    (tmp_path / "again").symlink_to(directory)
+    em.upload(str(tmp_path / "again"), f"{store}#x", make_folder=True)
     assert em.load_run(f"{store}#x/r").hparams["lr"] == 1
 
 

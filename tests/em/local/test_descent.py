@@ -63,8 +63,6 @@ def test_a_link_in_its_place_is_not_followed(tmp_path):
 
 def test_of_very_many_those_are_told_that_may_be_the_newest(tmp_path):
     descent, published, lines = Descent(tmp_path), new_op(), []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
     place, other = (_place(tmp_path / name, target) for name, target in (("a", HERE), ("b", ELSEWHERE)))
     lines += [f"there {new_op()} {place}" for _ in range(3000)]
     lines += [f"there {new_op()} {other}" for _ in range(3000)]

@@ -115,6 +115,11 @@ def _print_runs(views: list[View]) -> None:
     print_rows((*numbers, "Started", "Run"), rows, right=numbers)
 
 
+def _changed(directory: Path) -> float:
+    """When something directly in a directory was changed last."""
+    return max((path.stat().st_mtime for path in directory.iterdir()), default=directory.stat().st_mtime)
+
+
 def _grow(branch: Tree, directory: Path, most: int | None = None) -> None:
     """Adds what is in a directory to a tree; hidden directories are only named.
 
@@ -126,7 +131,7 @@ def _grow(branch: Tree, directory: Path, most: int | None = None) -> None:
     found = sorted(directory.iterdir())
     hidden = [path for path in found if path.is_dir() and path.name.startswith(".")]
     directories = [path for path in found if path.is_dir() and path not in hidden]
-    left_out = [] if most is None else sorted(directories, key=lambda path: path.stat().st_mtime)[:-most]
+    left_out = [] if most is None else sorted(directories, key=_changed)[:-most]
     for path in found:
         if path in hidden:
             branch.add(text(f"{path.name}/ ...", "dim"))

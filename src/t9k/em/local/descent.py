@@ -19,6 +19,7 @@ from pathlib import Path
 from t9k.em.local import below
 from t9k.em.local.below import Below
 from t9k.em.local.disk import explained
+from t9k.em.local.files import make_private_dirs_below
 from t9k.em.local.layout import PRIVATE
 from t9k.em.names import is_op
 from t9k.em.patterns import lazily
@@ -65,7 +66,7 @@ class Descent:
         if not is_op(op):
             return
         is_new = below.status(self._path) is None
-        below.make_dirs(self._private)
+        make_private_dirs_below(self._private)
         with explained("write", self._path):
             fd = below.open_file(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             try:

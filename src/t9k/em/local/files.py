@@ -23,6 +23,7 @@ __all__ = [
     "append_all",
     "identity",
     "make_private_dir",
+    "make_private_dirs_below",
     "make_safe_parents",
     "overwrite",
     "replacing",
@@ -234,6 +235,20 @@ def _make_dir(path: Path, *, exist_ok: bool, durable: bool = True) -> None:
         return
     if durable:
         sync_dir(path.parent)
+
+
+def make_private_dirs_below(path: Below) -> None:
+    """Make a directory below one that may be missing itself (0700), and all in between; durable on return.
+
+    Raises:
+        NodeSymlinkError: One below the root is a link.
+        LocalError, OSError: See `make_private_dir`.
+    """
+    try:
+        below.make_dirs(path)
+    except FileNotFoundError:
+        make_private_dir(Path(path.root), exist_ok=True)
+        below.make_dirs(path)
 
 
 def make_safe_parents(root: Path, target: Path) -> None:

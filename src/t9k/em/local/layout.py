@@ -20,6 +20,7 @@ from typing import Any
 
 from t9k.em.errors import CorruptLocalData, InvalidInput, LocalError, NodeSymlinkError, NotALocalNode
 from t9k.em.local.below import AnyPath, Below, is_file, status
+from t9k.em.local.disk import explained
 from t9k.em.local.files import make_private_dir, replacing, write_all, write_atomic
 from t9k.em.local.yamlwriter import MAX_BYTES, dump
 from t9k.em.names import alternative_name
@@ -205,8 +206,12 @@ def write_mapping(path: Below, data: dict[str, Any]) -> bytes:
 
 
 def write_text(path: AnyPath, data: bytes) -> None:
-    """Replaces a file of text, whole; what can be collected again need not survive a power cut."""
-    with replacing(path, durable=False) as fd:
+    """Replaces a file of text, whole; what can be collected again need not survive a power cut.
+
+    Raises:
+        LocalError: The disk is full or refuses; the file is as it was.
+    """
+    with explained("write", path), replacing(path, durable=False) as fd:
         write_all(fd, data)
 
 
@@ -218,7 +223,7 @@ def kind_of(directory: Path) -> str | None:
         NodeSymlinkError: Its metadata is a link.
     """
     path = Below(directory, METADATA)
-    if not is_file(path):
+    if "\0" in path.root or not is_file(path):  # what was meant to be a path may hold anything
         return None
     kind = read_mapping(path, "metadata").get("type")
     return kind if isinstance(kind, str) and kind in _PARENTS else None
@@ -261,8 +266,9 @@ def nodes(parent: Path) -> list[Path]:
 
 def is_node(directory: Path) -> bool:
     """Whether a directory looks like that of a run or artifact, damaged ones and such with a link for metadata included."""
+    path = Below(directory, METADATA)
     try:
-        return is_file(Below(directory, METADATA))
+        return "\0" not in path.root and is_file(path)
     except NodeSymlinkError:
         return True
 

@@ -21,6 +21,7 @@ from typing import Any
 from t9k.em.local import below, locking, reentry
 from t9k.em.local.below import Below
 from t9k.em.local.descent import BEGAN, Descent
+from t9k.em.local.files import make_private_dirs_below
 from t9k.em.local.layout import PRIVATE, read_mapping, write_mapping
 from t9k.em.names import is_op, new_op
 
@@ -64,7 +65,7 @@ class LocalState:
         with self.lock.held():
             state = self._read()
             state[name] = make(state.get(name))
-            below.make_dirs(self._private)
+            make_private_dirs_below(self._private)
             write_mapping(self._private / "state.yaml", state)
 
     def add_remote(self, record: dict[str, str]) -> None:
@@ -82,7 +83,7 @@ class LocalState:
             if is_op(str(known.get("op"))):  # it may be published, and an earlier version did not note it
                 self.descent.note(BEGAN, known["op"], target)
             self.descent.note(BEGAN, op, target)
-            below.make_dirs(self._private / "uploads")
+            make_private_dirs_below(self._private / "uploads")
             write_mapping(path, {"target": target, "op": op, "digest": digest})
         return op, False
 
