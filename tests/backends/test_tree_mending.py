@@ -279,3 +279,16 @@ def test_nothing_is_collected_of_a_damaged_name_and_all_of_others(store, caplog)
     assert collected
     assert not any(key.startswith("alice/team/node/") for key in collected)
     assert "nothing is collected of 'node'" in caplog.text
+
+
+def test_a_node_whose_only_record_is_lost_is_deleted_and_uploaded_again_as_the_report_says(store):
+    backend = tree(store)
+    publish(backend, FIRST)
+    put(store, head("node", 1), b"{")
+    (left,) = check(backend, repair=True).left
+    assert left.flaw.problem.endswith("or delete the node and upload it again")
+    backend.delete(NODE)
+    node = publish(backend, FIRST)
+    assert check(backend, repair=True).left == []
+    assert check(backend).is_whole
+    assert read_node(backend, node) == FIRST

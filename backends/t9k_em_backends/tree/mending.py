@@ -71,7 +71,7 @@ class Mender:
             if head is None:
                 raise CorruptData(
                     f"no earlier version of it has all its files; put {head_key(generations.prefix, place.generation)} back from a "
-                    "copy of the store, or delete that record and upload the node again"
+                    "copy of the store, or delete the node and upload it again"
                 )
             repeated = evolve(head, write_id=uuid4().hex, op=self._op(number, head, generations))
             if not generations.publish(place.generation + 1, repeated):
