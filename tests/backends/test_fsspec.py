@@ -13,6 +13,7 @@ from t9k.em.testing import (
     CopiesObjectsSuite,
     DescentSuite,
     GrowsSuite,
+    MarkSuite,
     ObjectStoreSuite,
     ServesUsersSuite,
     SweepsTemporarySuite,
@@ -79,6 +80,21 @@ class TestS3Backend(BackendSuite, DescentSuite, CollectsSuite, ServesUsersSuite,
     @pytest.fixture
     def store(self, backend):
         return backend.store
+
+    @pytest.fixture
+    def new_backend(self, root):
+        return lambda: open_backend(root)
+
+
+class TestGSMark(MarkSuite):
+    @pytest.fixture
+    def root(self, gcs):
+        return f"{gcs.new_root()}?anonymous=true&project={gcs.project}"
+
+    @pytest.fixture
+    def backend(self, root):
+        with open_backend(root) as backend:
+            yield backend
 
     @pytest.fixture
     def new_backend(self, root):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from t9k.em.errors import (
+    AlreadyExists,
     BackendPermissionError,
     BackendUnavailable,
     CorruptData,
@@ -105,6 +106,15 @@ def test_a_store_of_an_earlier_version_gets_one_with_the_next_write_and_is_never
     assert later.store_id() == mark_of(store)["id"] != backend.store_id()
 
 
+def test_who_only_deletes_in_such_a_store_makes_no_mark(store) -> None:
+    node = upload(tree(store), make_request(HOME, "m", FILES), FILES)
+    store.delete([KEY])
+    later = tree(store)
+    later.delete(node.path)
+    assert list(later.list(HOME)) == []
+    assert later.store_id() == ""
+
+
 def test_of_many_who_write_first_all_see_one_mark(store) -> None:
     backends = [tree(store) for _ in range(8)]
     start = threading.Barrier(len(backends))
@@ -131,6 +141,58 @@ def test_a_mark_whose_reply_was_lost_is_the_mark(store, when) -> None:
         backend.make_folder("/alice/f")
     backend.make_folder("/alice/f")
     assert backend.store_id() == mark_of(store)["id"]
+
+
+def test_a_mark_that_another_made_in_between_is_the_mark_of_both(store) -> None:
+    class Slow(FaultyStore):
+        def put(self, key, body, *, if_absent=False):
+            if key == KEY and not list(store.list(".em/store")):
+                tree(store).make_folder("/bob/f")
+            return super().put(key, body, if_absent=if_absent)
+
+    backend = tree(Slow(store, Faults()))
+    backend.make_folder("/alice/f")
+    assert backend.store_id() == tree(store).store_id()
+
+
+def test_a_mark_that_is_there_and_cannot_be_read_is_no_mark(store) -> None:
+    class Hiding(FaultyStore):
+        def get(self, key, start=0, end=None):
+            if key == KEY:
+                raise NotFound(key)
+            return super().get(key, start, end)
+
+    tree(store).make_folder("/alice/f")
+    with pytest.raises(AlreadyExists):
+        tree(Hiding(store, Faults())).make_folder("/alice/g")
+
+
+def test_threads_that_write_first_at_the_same_time_look_one_after_the_other(store) -> None:
+    class Watched:
+        def __init__(self) -> None:
+            self.lock, self.waiting = threading.Lock(), threading.Semaphore(0)
+
+        def __enter__(self) -> None:
+            self.waiting.release()
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+
+    tree(store).make_folder("/alice/f")
+    faults = Faults()
+    backend = tree(FaultyStore(store, faults))
+    backend._mark._making = watched = Watched()  # type: ignore[assignment]  # it is one
+    with watched.lock:
+        threads = [threading.Thread(target=backend.make_folder, args=(f"/alice/{name}",)) for name in "gh"]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            assert watched.waiting.acquire(timeout=60)
+    for thread in threads:
+        thread.join()
+    assert {node.name for node in backend.list("/alice")} >= {"f", "g", "h"}
+    assert faults.calls.count(f"put {KEY}") == 0
 
 
 # What it costs.

@@ -24,6 +24,7 @@ from t9k.em.records import Body
 from t9k.em.registry import open_backend
 from t9k.em.testing import (
     CopiesObjectsSuite,
+    MarkSuite,
     ObjectStoreSuite,
     StoreWrapper,
     SweepsTemporarySuite,
@@ -103,6 +104,17 @@ class TestConditions:
             assert [node.generation for node in backend.versions(first.path)] == [2, 1]
             assert read_node(backend, backend.stat(first.path)) == {"a": b"b"}
             assert read_node(backend, first) == files
+
+
+class TestMark(MarkSuite):
+    @pytest.fixture
+    def backend(self, root):
+        with open_backend(f"{root}&unsafe_single_writer=true") as backend:
+            yield backend
+
+    @pytest.fixture
+    def new_backend(self, root):
+        return lambda: open_backend(f"{root}&unsafe_single_writer=true")
 
 
 class TestLargeObjects:
