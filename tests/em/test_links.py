@@ -15,6 +15,7 @@ from t9k import em
 from t9k.em.errors import EMError, IncompleteWarning, LocalError, NodeSymlinkError, UploadFailed
 from t9k.em.local import below
 from t9k.em.local.below import Below
+from t9k.em.local.files import replacing
 from t9k.em.run import Run
 
 SECRET = b"# -----BEGIN OPENSSH PRIVATE KEY-----\n"
@@ -286,6 +287,24 @@ class TestBelow:
         for look in (below.read, below.status, below.is_file):
             with pytest.raises(NodeSymlinkError, match=rf"/root/{key} is a symbolic link"):
                 look(Below(root, "d/e/f"))
+
+    def test_a_system_that_cannot_open_in_a_directory_looks_for_links_before(self, root, tmp_path, monkeypatch):
+        monkeypatch.setattr(below, "CAN_OPEN_AT", False)
+        assert below.read(Below(root, "d/e/f")) == b"mine"
+        assert below.names(Below(root, "d/e")) == ["f"]
+        assert [each.key for each, _ in below.walk(root)] == ["d", "d/e", "d/e/f"]
+        with replacing(Below(root, "d/e/g")) as fd:
+            os.write(fd, b"new")
+        assert (root / "d/e/g").read_bytes() == b"new"
+        for key in ("d/e/f", "d/e", "d"):
+            (root / key).rename(tmp_path / "moved")
+            (root / key).symlink_to(tmp_path / "moved")
+            for look in (below.read, below.status, lambda path: below.names(path.parent)):
+                if look is below.read or look is below.status or key != "d/e/f":
+                    with pytest.raises(NodeSymlinkError, match="remove the link"):
+                        look(Below(root, "d/e/f"))
+            (root / key).unlink()
+            (tmp_path / "moved").rename(root / key)
 
     def test_a_link_is_not_walked_into(self, root, tmp_path):
         (root / "d/link").symlink_to(tmp_path / "outside")

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.em.local.faultydisk import mounted
 from tests.em.test_signals import interrupted
 
 from t9k import em
-from t9k.em.errors import IncompleteWarning, KeyCollision
+from t9k.em.errors import IncompleteWarning, KeyCollision, LocalError
 from t9k.em.local import locking, reentry
 from t9k.em.local.files import sha256_of
 from t9k.em.run import Run
@@ -397,6 +398,20 @@ class TestTheLock:
         run = Run({"name": "r"})
         run.hparams["a"] = 1
         assert em.load_run(run.local).hparams["a"] == 1
+
+    def test_a_directory_that_is_read_only_is_read_and_says_so_when_it_is_written(self, tmp_path, monkeypatch):
+        with mounted(tmp_path / "disk", "size=4m") as disk:
+            monkeypatch.setenv("EM_RUN_PARENT_DIR", str(disk / "runs"))
+            run = Run({"name": "r"}, {"a": 1})
+            run.finish()
+            again = em.load_run(run.local, output="off")
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+            assert em.load_run(run.local).hparams["a"] == 1
+            again.labels.append("x")
+            with pytest.raises(LocalError, match="read-only, choose another directory"):
+                again.save()
+            with pytest.warns(IncompleteWarning, match="are not on the disk"):
+                again.hparams["a"] = 2
 
     def test_a_file_that_was_deleted_while_it_was_waited_for_is_made_anew(self):
         run = Run({"name": "r"})
