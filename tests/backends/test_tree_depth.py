@@ -8,10 +8,12 @@ from uuid import uuid4
 import pytest
 
 from t9k.em.errors import Conflict, InvalidName, NotFound
-from t9k.em.names import MAX_PATH_DEPTH, check_depth, parent_and_name
+from t9k.em.names import MAX_PATH_DEPTH, check_depth, check_path, parent_and_name
 from t9k.em.records import Body
 from t9k.em.testing.uploads import make_request, upload
 from t9k.em.testing.wrappers import StoreWrapper
+from t9k.em.transfer.mirroring.nodes import Options
+from t9k.em.transfer.mirroring.running import Side, run_mirror
 from t9k_em_backends.local import LocalBackend, LocalStore
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 from t9k_em_backends.tree.heads import Head, encode_head, head_key, heads_prefix
@@ -114,3 +116,39 @@ def test_what_somebody_else_deletes_meanwhile_is_no_matter() -> None:
 
     Racing(store, "memory://test", sleep=lambda _: None).delete("/alice/d", recursive=True)
     assert backend.list("/alice") == []
+
+
+def sides(source, target, depth) -> list[Side]:
+    """Two stores under names that no other test has mirrored."""
+    uris = [f"memory://deep-{name}-{depth}" for name in ("source", "target")]
+    return [
+        Side(backend=MemoryBackend(store, uri), uri=uri, path="/alice")
+        for store, uri in zip((source, target), uris, strict=True)
+    ]
+
+
+def test_mirroring_asks_as_often_as_there_are_folders_and_tells_of_those_that_are_too_deep() -> None:
+    counts = []
+    for depth in (100, 200):
+        source, target = CountingStore(MemoryStore()), CountingStore(MemoryStore())
+        make_deep(source.inner, depth)
+        here, there = sides(source, target, depth)
+        report = run_mirror(here, there, Options(apply=True))
+        problems = [entry.problem for entry in report.entries if entry.problem]
+        assert len(problems) == depth - MAX_PATH_DEPTH
+        assert all("at most 64; use fewer folders" in problem for problem in problems)
+        counts.append(source.counts + target.counts)
+    small, large = counts
+    assert {what for what in large if large[what] > 2 * small[what] + 10} == set()
+
+
+def test_a_path_that_is_right_is_written_into_no_message() -> None:
+    class Told(str):
+        """A text that says when it is repeated."""
+
+        __slots__ = ()
+
+        def __repr__(self) -> str:
+            raise AssertionError("a message as long as the path for each of its components")
+
+    assert check_path(Told(deep(960))) == deep(960)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from itertools import chain
+from itertools import chain, groupby
 from uuid import uuid4
 
 import pytest
 
 from t9k.em.backend import ListsInOrder, ListsPages
-from t9k.em.errors import InvalidInput, NotFound
+from t9k.em.errors import Diverged, InvalidInput, NotFound
 from t9k.em.names import new_op
 from t9k.em.records import Body, Node
 from t9k.em.testing.uploads import make_request, upload
@@ -23,6 +23,7 @@ from t9k_em_backends.tree.heads import Head, encode_head, head_key, heads_prefix
 from t9k_em_backends.tree.history import KnownNames
 from t9k_em_backends.tree.known import KnownRows
 from t9k_em_backends.tree.listing import Children
+from t9k_em_backends.tree.upload import MOST_LOOKED
 
 FOLDER = "/alice/default"
 
@@ -391,3 +392,30 @@ def test_names_are_remembered_as_far_as_there_is_room() -> None:
     assert names.of("b/") is second
     assert names.of("a/") is not first, "what was used the longest time ago is forgotten first"
     assert names.of("b/") is second
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_the_newest_generation_counts_in_whatever_order_a_store_lists_those_of_a_name(in_order) -> None:
+    class Backwards(CountingStore):
+        def list(self, prefix):
+            return iter([*super().list(prefix)][::-1])
+
+        def _list_after(self, prefix, after):
+            names = groupby(super()._list_after(prefix, after), key=lambda info: info.key.split("/")[-2])
+            return (info for _, infos in names for info in [*infos][::-1])
+
+    store = Backwards(MemoryStore(), in_order=in_order)
+    fill(store, ["a", "b"], generations=3)
+    assert [(node.name, node.generation) for node in tree(store).list(FOLDER)] == [("a", 3), ("b", 3)]
+
+
+def test_a_conflict_looks_through_some_versions_for_the_one_that_a_copy_comes_from() -> None:
+    backend = tree(store := MemoryStore())
+    op = new_op()
+    fill_generation(store, "m", 1, op=op)
+    for number in range(2, MOST_LOOKED + 3):
+        fill_generation(store, "m", number, op=new_op())
+    for ancestor, told in ((op, f"none of its last {MOST_LOOKED} versions"), (new_op(), "none of its last")):
+        request = make_request(FOLDER, "m", {"a": b"new"}, id="m", ancestors=[ancestor])
+        with pytest.raises(Diverged, match=told):
+            backend.begin(request)

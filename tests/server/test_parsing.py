@@ -11,10 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from tests.server.scene import code
 from tests.server.sending import document
 
+from t9k.em import wire
 from t9k.em.names import new_op
-from t9k.em.server import parsing
+from t9k.em.server import parsing, uploads
 from t9k.em.server.answers import Refused
 from t9k.em.server.models import FolderIn, UploadIn
+from t9k.em.testing.uploads import make_request
 from t9k.em.wire import MOST_FIELDS
 
 FILE = {"key": "a", "size": 1, "sha256": "0" * 64}
@@ -128,3 +130,12 @@ def test_a_server_refuses_them_and_goes_on(alice) -> None:
     sent = document(f"/{alice.name}/default", "m", files, makeFolder=True)
     answer = alice.ask("POST", "uploads", json=sent)
     assert (answer.status_code, len(answer.json()["missing"])) == (200, 3000)
+
+
+@pytest.mark.parametrize("number", [0, 1, 999, 1000, 1001, 2500])
+def test_what_is_kept_of_a_request_is_the_request(number) -> None:
+    contents = {f"k,{at}]": b"%d" % at for at in range(number)}
+    request = make_request("/alice/f", "m", contents, metadata={"files": [1], "x": '"files":['}, ancestors=[new_op()])
+    stored = uploads._document(request)
+    assert json.loads(stored) == json.loads(json.dumps(wire.request_json(request)))
+    assert uploads._request(stored) == request

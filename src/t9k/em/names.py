@@ -95,6 +95,7 @@ def is_name(name: str) -> bool:
     return _name_flaw(name) is None
 
 
+@lru_cache(4096)  # folders come again with every node in them
 def _name_flaw(name: str) -> str | None:
     flaw = _flaw(name)
     if flaw is not None:
@@ -304,7 +305,8 @@ def check_path(path: str, *, version: bool = False) -> str:
     if not bare.startswith("/"):
         raise InvalidName(f"path {path!r} must start with '/'")
     for component in bare[1:].split("/") if bare != "/" else ():
-        check_name(component, what=f"path {path!r}: component")
+        if not is_name(component):  # what an error would say is as long as the path
+            check_name(component, what=f"path {path!r}: component")
     return path
 
 

@@ -61,6 +61,25 @@ def parse(body: bytes, model: type[_Model]) -> _Model:
     return found
 
 
+def parse_stored(document: bytes, name: str) -> dict[str, Any]:
+    """Return what a document says that was parsed before, its long list read record by record.
+
+    Args:
+        document: JSON in UTF-8.
+        name: The field that is a long list.
+
+    Raises:
+        Refused: It is no such document.
+    """
+    text = document.decode()
+    end = start = _start_of_list(text, name)
+    records = []
+    for behind, value in _records(text, start, name):
+        records.append(value)
+        end = behind
+    return {**_value(f"{text[:start]}{text[end:]}"), name: records}
+
+
 def _start_of_list(text: str, name: str) -> int:
     """Where the elements of a list begin that is a field of the document; 0 where there is none, or far behind other fields."""
     depth = 0

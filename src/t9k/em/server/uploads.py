@@ -18,9 +18,11 @@ from t9k.em.backend import Backend, ServesUsers, Upload
 from t9k.em.errors import Conflict, UploadForgotten
 from t9k.em.records import FileSpec, UploadRequest
 from t9k.em.server.accounts import Accounts
+from t9k.em.server.parsing import parse_stored
 from t9k.em.wire import request_json, request_of
 
 MOST_FILES = 200_000
+_AT_ONCE = 1000
 
 
 @define(kw_only=True)
@@ -71,14 +73,13 @@ class OpenUploads:
             Conflict: The op is another user's, or stands for something else.
         """
         before = self._accounts.upload(request.op, user)
-        if before is not None and not _alike(request_of(json.loads(before)), request):
+        if before is not None and not _alike(_request(before), request):
             raise Conflict(f"upload {request.op} was begun with other files; begin another one with an op of its own")
         begun = self._start(user, request)
         # What was found damaged by reading is noted in the store, so that nobody who resumes has to read it again.
         begun.request = compared = evolve(request, compare="listing")
         if begun.upload.outcome is None:
-            document = json.dumps(request_json(compared), ensure_ascii=False, separators=(",", ":")).encode()
-            self._accounts.save_upload(request.op, user, document, self._lifetime_s)
+            self._accounts.save_upload(request.op, user, _document(compared), self._lifetime_s)
         self._remember(begun)
         return begun
 
@@ -104,7 +105,7 @@ class OpenUploads:
         document = self._accounts.upload(op, user)
         if document is None:
             raise UploadForgotten(f"no upload {op} is under way; begin it again, it goes on where it was")
-        request = request_of(json.loads(document))
+        request = _request(document)
         check(request)
         with self._resuming(op):
             with self._lock:
@@ -182,6 +183,24 @@ class OpenUploads:
 
     def _forget(self, op: str) -> None:
         self._files -= len(self._open.pop(op).files) + 1
+
+
+def _document(request: UploadRequest) -> bytes:
+    """What begins an upload as JSON, written piece by piece: others are not to wait for a list of very many files."""
+    record = request_json(request)
+    files = record.pop("files")
+    pieces = [_dumped(record)[:-1], ',"files":[']
+    for at in range(0, len(files), _AT_ONCE):
+        pieces += ["," if at else "", _dumped(files[at : at + _AT_ONCE])[1:-1]]
+    return "".join([*pieces, "]}"]).encode()
+
+
+def _request(document: bytes) -> UploadRequest:
+    return request_of(parse_stored(document, "files"))
+
+
+def _dumped(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _alike(one: UploadRequest, other: UploadRequest) -> bool:
