@@ -25,6 +25,7 @@ from t9k.em.errors import (
 from t9k.em.names import join, parent_and_name
 from t9k.em.records import ARTIFACT, RUN, Body, Draft, FileSpec, UploadRequest
 from t9k_em_backends.tree import TreeBackend
+from t9k_em_backends.tree import fences as fences_module
 from t9k_em_backends.tree import heads as heads_module
 
 USER = "alice"
@@ -71,6 +72,7 @@ class Scenario:
         self, seed: int, tree_class: type[SimulatedTree] = SimulatedTree, *, profile: Profile | None = None
     ) -> None:
         self._tree_class = tree_class
+        self._fences_are_spans = seed % 4 == 0
         self.world = World(seed, profile=profile)
         self._random = self.world.random
         self._invariants = Invariants(self.world)
@@ -81,12 +83,14 @@ class Scenario:
 
     def run(self) -> None:
         """Runs it and raises Violation if anything happens that must not."""
-        limit = heads_module.FILES_IN_HEAD_BYTES
+        limit, most_fenced = heads_module.FILES_IN_HEAD_BYTES, fences_module.MOST_FENCED
         heads_module.FILES_IN_HEAD_BYTES = self._random.choice([limit, limit, 1])
+        fences_module.MOST_FENCED = 0 if self._fences_are_spans else most_fenced
         try:
             self._run()
         finally:
             heads_module.FILES_IN_HEAD_BYTES = limit
+            fences_module.MOST_FENCED = most_fenced
 
     def _run(self) -> None:
         faults, self.world.profile = self.world.profile, Profile()
