@@ -108,6 +108,16 @@ def test_a_flipped_bit_that_nobody_else_has_stays_reported(backend):
     assert len(check(backend).left) == 1
 
 
+def test_what_a_check_finds_damaged_is_sent_again_by_the_next_upload(backend):
+    node = publish(backend)
+    flip(backend, key_of(backend, node, "a"))
+    backend.store.delete([key_of(backend, node, "same")])
+    assert len(check(backend).left) == 2
+    again = publish(backend, id=node.id)
+    assert (again.generation, read_node(backend, again)) == (2, FIRST)
+    assert {found.flaw.path for found in check(backend).left} == {f"{FOLDER}/node@1"}
+
+
 def test_a_missing_file_is_found_without_reading_a_byte(backend):
     node = publish(backend)
     backend.store.delete([key_of(backend, node, "a")])
