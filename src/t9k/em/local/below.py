@@ -326,6 +326,9 @@ def make_dirs(path: Below, *, durable: bool = True) -> None:
         LocalError: Disk full, over quota, no permission or read-only.
         OSError: Any other failure.
     """
+    with contextlib.suppress(PermissionError):  # which the making explains
+        if is_dir(path):
+            return
     parts = path.key.split("/")
     for count in range(1, len(parts) + 1):
         each = Below(path.root, "/".join(parts[:count]))
