@@ -32,7 +32,8 @@ EMError (RuntimeError)
 │   ├── BackendPermissionError (PermissionError)
 │   │   └── NotAuthenticated          the API key is missing, malformed, unknown, revoked or expired
 │   ├── RequestRefused                larger or stranger than the server takes
-│   ├── BackendFull                   no space, or over quota
+│   ├── BackendFull                   no space
+│   │   └── QuotaExceeded             a user has as much as the server allows
 │   ├── AlreadyExists (FileExistsError)  put-if-absent: an object is there
 │   ├── UnsafeStore                   it cannot keep a record without overwriting another
 │   ├── StoreGone                     the store that was there is not, or another one is in its place
@@ -201,6 +202,10 @@ class RequestRefused(BackendError):
 
 class BackendFull(BackendError):
     """No space left where the data is kept, or a quota is reached."""
+
+
+class QuotaExceeded(BackendFull):
+    """A user has as many keys, shares, uploads under way or stored bytes as the server allows."""
 
 
 class AlreadyExists(BackendError, FileExistsError):

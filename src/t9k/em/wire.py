@@ -94,6 +94,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "key_expired": Code(401, errors.NotAuthenticated),
         "user_disabled": Code(401, errors.NotAuthenticated),
         "forbidden": Code(403, errors.BackendPermissionError),
+        "quota_exceeded": Code(403, errors.QuotaExceeded),
         "rate_limited": Code(429, errors.RateLimited),
         # What is there.
         "not_found": Code(404, errors.NotFound),

@@ -11,7 +11,9 @@ from t9k.em.cli.guessing import Guessing
 from t9k.em.cli.output import note, say
 from t9k.em.cli.server_database import accounts, choose, require_extra
 from t9k.em.cli.server_people import group, key, user
+from t9k.em.cli.server_quotas import usage
 from t9k.em.cli.server_shares import share
+from t9k.em.cli.sizes import parse_size
 from t9k.em.cli.text import clean
 from t9k.em.errors import Conflict, InvalidInput
 
@@ -54,6 +56,11 @@ _WEEK_S = 7 * 86_400
 @click.option(
     "--rate", type=click.FloatRange(min=0), default=0, show_default=True, help="Requests a second per user; 0: any."
 )
+@click.option("--max-shares", type=click.IntRange(0), default=10_000, show_default=True, help="In one home; 0: any.")
+@click.option("--max-uploads", type=click.IntRange(0), default=1000, show_default=True, help="Of one user; 0: any.")
+@click.option(
+    "--max-bytes", type=parse_size, metavar="SIZE", default=0, show_default=True, help="In one home, as 500GiB; 0: any."
+)
 @click.option("--audit", metavar="FILE", default="", help="Log there who did what; '-' for standard error.")
 @click.option(
     "--upload-lifetime",
@@ -70,7 +77,7 @@ def server(root: str | None, *, database: str | None, upload_lifetime: int, **op
     of a database with a password belongs into the environment, for others can see the arguments of a process.
     """
     ctx = click.get_current_context()
-    chosen = choose(ctx, database)
+    chosen = choose(ctx, database, root)
     if ctx.invoked_subcommand is not None:
         return
     if not root:
@@ -154,5 +161,5 @@ def _accept(found: Accounts, root: str) -> tuple[str, str]:
     return backend.uri, store
 
 
-for _command in (user, key, group, share):
+for _command in (user, key, group, share, usage):
     server.add_command(_command)

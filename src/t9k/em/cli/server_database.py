@@ -20,18 +20,32 @@ if TYPE_CHECKING:
 
 _NEEDED = ("alembic", "fastapi", "httptools", "prometheus_client", "sqlalchemy", "uvicorn")
 _CHOSEN = f"{__name__}.chosen"
+_ROOT = f"{__name__}.root"
 
 
-def choose(ctx: click.Context, database: str | None) -> str:
-    """Sets the database for a command and its subcommands.
+def choose(ctx: click.Context, database: str | None, root: str | None = None) -> str:
+    """Sets the database and the root for a command and its subcommands.
 
     Args:
         ctx: Of the group.
         database: The URL, None for a file of this user.
+        root: URI of what is served, None where nobody said it.
     """
     chosen: str = database or default_database()
-    ctx.meta[_CHOSEN] = chosen
+    ctx.meta[_CHOSEN], ctx.meta[_ROOT] = chosen, root
     return chosen
+
+
+def chosen_root() -> str:
+    """URI of what is served.
+
+    Raises:
+        UsageError: Nobody said it.
+    """
+    root: str | None = click.get_current_context().meta[_ROOT]
+    if not root:
+        raise click.UsageError("say what is served: em server --root file:///data/em ..., or EM_SERVER_ROOT")
+    return root
 
 
 def default_database() -> str:

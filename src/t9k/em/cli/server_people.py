@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PAGE = 1000
 
 
-def _all(page: Callable[[str, int], list[Named]]) -> Iterator[Named]:
+def all_of(page: Callable[[str, int], list[Named]]) -> Iterator[Named]:
     """The records of all pages."""
     after = ""
     while found := page(after, _PAGE):
@@ -30,7 +30,8 @@ def _all(page: Callable[[str, int], list[Named]]) -> Iterator[Named]:
         after = found[-1].name
 
 
-def _time(moment: datetime | None) -> str:
+def time_text(moment: datetime | None) -> str:
+    """A time, or '-' for none."""
     return "-" if moment is None else when(utc_text(moment))
 
 
@@ -55,7 +56,7 @@ def add_user(name: str, *, admin: bool) -> None:
 def list_users(*, as_json: bool) -> None:
     """Lists all users."""
     with accounts() as found:
-        users = list(_all(found.users))
+        users = list(all_of(found.users))
     if as_json:
         print_json([plain(each) for each in users])
         return
@@ -63,7 +64,7 @@ def list_users(*, as_json: bool) -> None:
         (
             text("admin" if each.is_admin else "user"),
             text("disabled" if each.disabled else "enabled"),
-            text(_time(each.created)),
+            text(time_text(each.created)),
             text(each.name),
         )
         for each in users
@@ -130,9 +131,9 @@ def list_keys(name: str, *, as_json: bool) -> None:
             text(each.id),
             text(_state(each)),
             text(each.scope if each.folder is None else f"{each.scope} {each.folder}"),
-            text(_time(each.created)),
-            text(_time(each.expires)),
-            text(_time(each.used)),
+            text(time_text(each.created)),
+            text(time_text(each.expires)),
+            text(time_text(each.used)),
             text(each.parent or "-"),
             text(each.note),
         )
@@ -177,7 +178,7 @@ def add_group(name: str) -> None:
 def list_groups(*, as_json: bool) -> None:
     """Lists all groups."""
     with accounts() as found:
-        groups = list(_all(found.groups))
+        groups = list(all_of(found.groups))
     if as_json:
         print_json([plain(each) for each in groups])
         return

@@ -84,6 +84,22 @@ class UserInfo(BaseModel):
     preferred_username: str
 
 
+class Quota(_Answered):
+    """How many, or how many bytes, a user has, and may have; 0 for any number."""
+
+    used: int
+    most: int
+
+
+class Quotas(_Answered):
+    """What a user has and may have."""
+
+    keys: Quota
+    shares: Quota
+    uploads: Quota
+    bytes: Quota
+
+
 class Me(_Answered):
     """Who asks."""
 
@@ -92,6 +108,7 @@ class Me(_Answered):
     groups: list[str]
     scope: Scope
     folder: str | None
+    quotas: Quotas
 
 
 class Node(_Answered):

@@ -26,6 +26,7 @@ from t9k.em.server.receiving import LARGE_BYTES
 from t9k.em.server.room import Room
 from t9k.em.server.settings import Settings
 from t9k.em.server.uploads import OpenUploads
+from t9k.em.server.usage import Growth
 from t9k.em.uris import parse as parse_uri
 
 ROOM_BYTES = 96 << 20
@@ -57,6 +58,7 @@ class Service:
         parsing: Bytes that large documents take besides when they are parsed.
         watching: Threads for those who watch the server, when all others are busy.
         uploads: Those under way that this process has seen.
+        growth: What is appended to runs in progress.
         published: Generations that this process has read.
     """
 
@@ -71,6 +73,7 @@ class Service:
     parsing: Room = field(factory=lambda: Room(ROOM_BYTES))
     watching: CapacityLimiter = field(factory=lambda: CapacityLimiter(WATCHERS))
     uploads: OpenUploads
+    growth: Growth
     published: Published = field(factory=lambda: Published())  # noqa: PLW0108 - defined below
     _checked: float = field(default=-CHECKED_FOR_S, init=False)
     _looked_again: float = field(default=-CHECKED_FOR_S, init=False)
@@ -99,7 +102,8 @@ class Service:
             metrics=metrics,
             rates=Rates(settings.rate),
             room=Room(ROOM_BYTES, max(settings.body_bytes, DOCUMENT_BYTES)),
-            uploads=OpenUploads(backend, accounts, settings.upload_lifetime_s),
+            uploads=OpenUploads(backend, accounts, settings.upload_lifetime_s, settings.quotas),
+            growth=Growth(accounts, backend.for_user, settings.quotas),
         )
 
     def tree(self, user: str) -> Backend:

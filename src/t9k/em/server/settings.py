@@ -11,6 +11,8 @@ import attrs
 from attrs import field, frozen
 
 from t9k.em.errors import InvalidInput
+from t9k.em.server.accounts import Quotas
+from t9k.em.server.accounts.keys import MOST_KEYS
 
 ENVIRONMENT = "EM_SERVER_SETTINGS"
 """Where a server's processes find its settings, which may hold the password of the database."""
@@ -50,6 +52,9 @@ class Settings:
         connections_per_address: How many of them from one address; that of a proxy counts for all behind it.
         rate: Requests a second that one user may make of one process, twice as many in a burst; 0 for no limit.
         audit: Path of the audit log; '-' for standard error, '' for none.
+        max_shares: How many shares may reach into the home of one user who has no limit of their own; 0 for any number.
+        max_uploads: How many uploads such a user may have under way; 0 for any number.
+        max_bytes: How many bytes may lie in the folders of such a user; 0 for any number.
         upload_lifetime_s: How long an upload that was begun can be gone on with, in seconds.
     """
 
@@ -66,7 +71,15 @@ class Settings:
     connections_per_address: int = field(default=1024, validator=_in_range(1, 1 << 20))
     audit: str = ""
     rate: float = field(default=0.0, validator=_in_range(0, 1e9))
+    max_shares: int = field(default=10_000, validator=_in_range(0, 2**62))
+    max_uploads: int = field(default=1000, validator=_in_range(0, 2**62))
+    max_bytes: int = field(default=0, validator=_in_range(0, 2**62))
     upload_lifetime_s: float = field(default=7 * 86_400.0, validator=_in_range(1, 366 * 86_400.0))
+
+    @property
+    def quotas(self) -> Quotas:
+        """What users may have who have no limits of their own."""
+        return Quotas(keys=MOST_KEYS, shares=self.max_shares, uploads=self.max_uploads, bytes=self.max_bytes)
 
     def to_environment(self) -> None:
         """Leaves the settings to the processes that this one starts."""

@@ -16,12 +16,15 @@ from attrs import define, evolve, field
 
 from t9k.em.backend import Backend, ServesUsers, Upload
 from t9k.em.errors import Conflict, UploadForgotten
-from t9k.em.records import FileSpec, UploadRequest
-from t9k.em.server.accounts import Accounts
+from t9k.em.records import FileSpec, Outcome, UploadRequest
+from t9k.em.server.access import owner_of
+from t9k.em.server.accounts import Accounts, Quotas, Storing
 from t9k.em.server.parsing import parse_stored
+from t9k.em.server.usage import count_before_refusing
 from t9k.em.wire import request_json, request_of
 
 MOST_FILES = 200_000
+NO_QUOTAS = Quotas(keys=0, shares=0, uploads=0, bytes=0)
 _AT_ONCE = 1000
 
 
@@ -34,6 +37,7 @@ class OpenUpload:
         request: What began it.
         upload: The port's.
         round: How many commits could not publish.
+        is_planned_anew: Whether it may bring other files than it did when it was begun.
         lock: Held for everything but puts.
         files: What was announced, by key.
     """
@@ -42,6 +46,7 @@ class OpenUpload:
     request: UploadRequest
     upload: Upload
     round: int = 0
+    is_planned_anew: bool = False
     lock: threading.Lock = field(factory=threading.Lock)
     files: dict[str, FileSpec] = field(factory=dict)
 
@@ -53,10 +58,19 @@ class OpenUploads:
         backend: Where they go.
         accounts: Where their requests are kept.
         lifetime_s: How long they can be gone on with.
+        quotas: What users may have who have no limits of their own.
         most_files: How many files they may announce together before the least used are forgotten here.
     """
 
-    def __init__(self, backend: Backend, accounts: Accounts, lifetime_s: float, most_files: int = MOST_FILES) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        accounts: Accounts,
+        lifetime_s: float,
+        quotas: Quotas = NO_QUOTAS,
+        most_files: int = MOST_FILES,
+    ) -> None:
+        self._quotas = quotas
         self._backend = backend
         self._accounts = accounts
         self._lifetime_s = lifetime_s
@@ -75,11 +89,28 @@ class OpenUploads:
         before = self._accounts.upload(request.op, user)
         if before is not None and not _alike(_request(before), request):
             raise Conflict(f"upload {request.op} was begun with other files; begin another one with an op of its own")
+        if before is None:
+            self._accounts.check_uploads(user, self._quotas)
         begun = self._start(user, request)
         # What was found damaged by reading is noted in the store, so that nobody who resumes has to read it again.
         begun.request = compared = evolve(request, compare="listing")
-        if begun.upload.outcome is None:
-            self._accounts.save_upload(request.op, user, _document(compared), self._lifetime_s)
+        if begun.upload.outcome is not None:
+            if before is not None:  # published, and nobody lived to note it
+                begun.is_planned_anew = True
+                self._settle(begun)
+        else:
+            document = _document(compared)
+            storing = Storing(
+                home=owner_of(request.folder) or user,
+                size_bytes=sum(file.size for file in begun.upload.missing),
+                quotas=self._quotas,
+            )
+            count_before_refusing(
+                self._accounts,
+                self._tree(storing.home),
+                storing.home,
+                lambda: self._accounts.save_upload(request.op, user, document, self._lifetime_s, storing),
+            )
         self._remember(begun)
         return begun
 
@@ -114,6 +145,7 @@ class OpenUploads:
                 return known  # another request was faster, and looking at what was sent is not cheap
             begun = self._start(user, request)
             begun.round = round_
+            begun.is_planned_anew = True  # what another process has planned is not known here
             self._remember(begun)
             return begun
 
@@ -123,13 +155,23 @@ class OpenUploads:
             open_.upload.commit()
             if open_.upload.outcome is None and open_.upload.missing:
                 # What other processes took for this upload is in the store, and not known here.
-                open_.upload = self._begin(open_.user, open_.request)
+                open_.upload, open_.is_planned_anew = self._begin(open_.user, open_.request), True
                 if not open_.upload.missing:
                     open_.upload.commit()
             if open_.upload.outcome is None:
                 open_.round += 1
+                open_.is_planned_anew = True
         if open_.upload.outcome is not None:
-            self._accounts.drop_upload(open_.request.op, open_.user)
+            self._settle(open_)
+
+    def _settle(self, open_: OpenUpload) -> None:
+        """Forgets an upload that has ended, and counts what it brought."""
+        upload, op = open_.upload, open_.request.op
+        brought = None
+        if upload.outcome is Outcome.PUBLISHED and upload.node is not None and open_.is_planned_anew:
+            tree = self._tree(open_.user)
+            brought = sum(file.size for file in tree.files(upload.node) if file.op == op)
+        self._accounts.drop_upload(op, open_.user, brought)
 
     def drop(self, user: str, op: str) -> None:
         """Forgets an upload; what was sent is collected later. One that is not known is forgotten already."""
@@ -169,8 +211,11 @@ class OpenUploads:
 
         One that was published brings no file any more, which would replace bytes that others have seen.
         """
+        return self._tree(user).begin(evolve(request, resumed=True, since=0))
+
+    def _tree(self, user: str) -> Backend:
         assert isinstance(self._backend, ServesUsers)  # noqa: S101 - else it is not served
-        return self._backend.for_user(user).begin(evolve(request, resumed=True, since=0))
+        return self._backend.for_user(user)
 
     def _remember(self, open_: OpenUpload) -> None:
         with self._lock:

@@ -12,16 +12,30 @@ except ImportError as error:
 
 from t9k.em.server.accounts.keys import Keys
 from t9k.em.server.accounts.parties import Parties
-from t9k.em.server.accounts.records import Group, KeyInfo, Kind, Level, Principal, Scope, Share, User
+from t9k.em.server.accounts.quotas import UserQuotas
+from t9k.em.server.accounts.records import Group, KeyInfo, Kind, Level, Principal, Quotas, Scope, Share, Usage, User
 from t9k.em.server.accounts.schema import Schema
 from t9k.em.server.accounts.shares import Shares
 from t9k.em.server.accounts.stores import Stores
-from t9k.em.server.accounts.uploads import Uploads
+from t9k.em.server.accounts.uploads import Storing, Uploads
 
-__all__ = ["Accounts", "Group", "KeyInfo", "Kind", "Level", "Principal", "Scope", "Share", "User"]
+__all__ = [
+    "Accounts",
+    "Group",
+    "KeyInfo",
+    "Kind",
+    "Level",
+    "Principal",
+    "Quotas",
+    "Scope",
+    "Share",
+    "Storing",
+    "Usage",
+    "User",
+]
 
 
-class Accounts(Schema, Parties, Keys, Shares, Stores, Uploads):
+class Accounts(Schema, Parties, Keys, Shares, UserQuotas, Stores, Uploads):
     """All that a server knows of people and its root, in a database that several processes may use at once.
 
     Every method may be called from any thread, and a write is one transaction. Nothing is cached: what one process

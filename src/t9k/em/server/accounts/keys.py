@@ -11,13 +11,13 @@ from typing import Any
 from uuid import uuid4
 
 import attrs
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, func, insert, or_, select, update
 
-from t9k.em.errors import BackendError, BackendFull, InvalidInput, NotAuthenticated, NotFound
+from t9k.em.errors import BackendError, InvalidInput, NotAuthenticated, NotFound, QuotaExceeded
 from t9k.em.names import check_path, is_within
 from t9k.em.records import utc_text
 from t9k.em.server.accounts.database import Database, record
-from t9k.em.server.accounts.parties import party_id
+from t9k.em.server.accounts.parties import locked, party_id
 from t9k.em.server.accounts.records import SCOPES, KeyInfo, Principal, Scope
 from t9k.em.server.accounts.tables import keys, members, parties
 
@@ -39,7 +39,7 @@ _COLUMNS = (
 )
 
 MOST_KEYS = 200
-"""Valid keys that one user may have."""
+"""Valid keys that one user may have, who has no limit of their own."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Keys(Database):
             NotAuthenticated: `parent` was revoked meanwhile.
             InvalidInput: The note is too long or has control characters, the time has no zone or is past, the scope or folder
                 cannot be one, or the key would allow more than `parent` does, or last longer.
-            BackendFull: The user has `MOST_KEYS` that are valid.
+            QuotaExceeded: The user has as many as are allowed that are valid.
         """
         if scope not in SCOPES:
             raise InvalidInput(f"scope {scope!r} is unknown; use one of {', '.join(SCOPES)}")
@@ -105,13 +105,12 @@ class Keys(Database):
         )
 
         def work(connection: Connection) -> KeyInfo:
-            mine = _locked(connection, user)
+            owner = locked(connection, user)
+            mine, most = owner.id, MOST_KEYS if owner.max_keys is None else owner.max_keys
             info = wanted if parent is None else _within(wanted, _maker(connection, mine, parent))
-            valid = or_(keys.c.expires.is_(None), keys.c.expires > created) & keys.c.revoked.is_(None)
-            count = select(func.count()).where(keys.c.user_id == mine, valid)
-            if connection.execute(count).scalar_one() >= MOST_KEYS:
-                raise BackendFull(
-                    f"user {user!r} has {MOST_KEYS} valid API keys; revoke some that are not used any more"
+            if most and connection.execute(count_keys(mine, created)).scalar_one() >= most:
+                raise QuotaExceeded(
+                    f"user {user!r} has {most} valid API keys, and no more are allowed; revoke some that are not used any more"
                 )
             row = attrs.asdict(info, filter=attrs.filters.exclude("user"))
             connection.execute(insert(keys).values(row | {"user_id": mine, "sha256": _digest(text)}))
@@ -143,7 +142,7 @@ class Keys(Database):
         """
 
         def work(connection: Connection) -> bool:
-            mine = (keys.c.user_id == _locked(connection, user)) & (keys.c.id == key_id)
+            mine = (keys.c.user_id == locked(connection, user).id) & (keys.c.id == key_id)
             if not _ID.fullmatch(key_id):  # drivers refuse what no text can be
                 return False
             if connection.execute(select(keys.c.id).where(mine)).first() is None:
@@ -216,15 +215,10 @@ class Keys(Database):
             _log.warning("the use of API key %s was not noted: %s", key_id, error)
 
 
-def _locked(connection: Connection, user: str) -> int:
-    """What the tables call a user; another transaction that makes or revokes one of their keys waits for this one.
-
-    Raises:
-        NotFound: There is no such user.
-    """
-    found = party_id(connection, "user", user)
-    connection.execute(select(parties.c.id).where(parties.c.id == found).with_for_update())
-    return found
+def count_keys(user_id: int, now: datetime) -> Select[int]:
+    """Count the valid keys of a user."""
+    valid = or_(keys.c.expires.is_(None), keys.c.expires > now) & keys.c.revoked.is_(None)
+    return select(func.count()).where(keys.c.user_id == user_id, valid)
 
 
 def _maker(connection: Connection, user_id: int, key_id: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -173,6 +175,25 @@ def party_id(connection: Connection, kind: str, name: str) -> int:
     if found is None:
         raise nobody(kind, name)
     return found
+
+
+def locked(connection: Connection, user: str) -> Any:
+    """The row of a user; another transaction that locks it waits for this one.
+
+    Raises:
+        NotFound: There is no such user.
+    """
+    row = locked_users(connection, user).get(user)
+    if row is None:
+        raise nobody("user", user)
+    return row
+
+
+def locked_users(connection: Connection, *users: str) -> dict[str, Any]:
+    """The rows of those of some users that there are, by name; locked in one order, so that nobody waits in a circle."""
+    query = select(parties).where(parties.c.kind == "user", parties.c.name.in_(sorted(filter(is_name, users))))
+    rows = connection.execute(query.order_by(parties.c.id).with_for_update(key_share=True))
+    return {row.name: row for row in rows}
 
 
 def nobody(kind: str, name: str) -> EMError:

@@ -124,3 +124,48 @@ class Share:
     level: Level
     by: str
     created: datetime
+
+
+@frozen(kw_only=True)
+class Quotas:
+    """How much a user may have; of each, 0 for any number and None for what the server was started with.
+
+    Attributes:
+        keys: Valid API keys.
+        shares: Shares of what lies in the user's folders.
+        uploads: Uploads under way.
+        bytes: Bytes of files that lie in the user's folders, whoever uploaded them, old versions included.
+    """
+
+    keys: int | None = None
+    shares: int | None = None
+    uploads: int | None = None
+    bytes: int | None = None
+
+    def over(self, defaults: Quotas) -> Quotas:
+        """These, and what they leave open by others."""
+        return Quotas(
+            keys=defaults.keys if self.keys is None else self.keys,
+            shares=defaults.shares if self.shares is None else self.shares,
+            uploads=defaults.uploads if self.uploads is None else self.uploads,
+            bytes=defaults.bytes if self.bytes is None else self.bytes,
+        )
+
+
+@frozen(kw_only=True)
+class Usage:
+    """How much a user has; see `Quotas`.
+
+    Attributes:
+        keys: Valid API keys.
+        shares: Shares.
+        uploads: Uploads under way.
+        bytes: Bytes that are stored, and those that uploads under way are about to store.
+        counted: When the bytes were last counted in the store, UTC; None if they never were.
+    """
+
+    keys: int
+    shares: int
+    uploads: int
+    bytes: int
+    counted: datetime | None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select
 
-from t9k.em.errors import Conflict, InvalidInput, InvalidName, NotFound
+from t9k.em.errors import Conflict, InvalidInput, InvalidName, NotFound, QuotaExceeded
 from t9k.em.names import check_name, check_path
 from t9k.em.server.accounts.database import Database, record
-from t9k.em.server.accounts.parties import nobody, party_id, upsert
+from t9k.em.server.accounts.parties import locked_users, nobody, party_id, upsert
 from t9k.em.server.accounts.records import Kind, Level, Principal, Share
 from t9k.em.server.accounts.tables import parties, shares
 
@@ -20,7 +20,7 @@ _COLUMNS = (shares.c.path, parties.c.kind, parties.c.name, shares.c.level, share
 class Shares(Database):
     """Manages shares. A path is absolute; whether there is something, and whose it is, is the caller's business."""
 
-    def share(self, path: str, kind: Kind, name: str, level: Level, by: str) -> Share:
+    def share(self, path: str, kind: Kind, name: str, level: Level, by: str, *, most: int = 0) -> Share:
         """Lets others view or edit a path and all below it, instead of what they were allowed by this path before.
 
         Args:
@@ -29,9 +29,11 @@ class Shares(Database):
             name: Of the user or group; '' with the kind 'public'.
             level: What they may do.
             by: Who shares.
+            most: How many shares may reach into the home of one user, who has no limit of their own; 0 for any number.
 
         Raises:
             NotFound: There is no such user or group.
+            QuotaExceeded: There are as many.
             InvalidInput: The path, kind, name or level cannot be one.
         """
         if len(check_path(path).encode()) > MAX_PATH_BYTES:
@@ -43,6 +45,7 @@ class Shares(Database):
 
         def work(connection: Connection) -> Share:
             found = party_id(connection, kind, name)
+            _check_quota(connection, path, found, most)
             statement = upsert(connection)(shares).values(party_id=found, **row)
             connection.execute(
                 statement.on_conflict_do_update(
@@ -130,6 +133,29 @@ def _check_kind(kind: str, name: str) -> None:
         raise InvalidInput(f"something is shared with a 'user', a 'group' or the 'public', not with a {kind!r}")
     if (name == "") != (kind == "public"):
         raise InvalidInput(f"a share for {kind!r} {'has no' if kind == 'public' else 'needs a'} name, not {name!r}")
+
+
+def _check_quota(connection: Connection, path: str, party: int, default: int) -> None:
+    """Refuse one more share of what lies in somebody's home where there are as many as are allowed."""
+    name = path[1:].partition("/")[0]
+    owner = locked_users(connection, name).get(name)
+    if owner is None:
+        return
+    most = default if owner.max_shares is None else owner.max_shares
+    again = select(shares.c.path).where(shares.c.path == path, shares.c.party_id == party)
+    if (
+        most
+        and connection.execute(again).first() is None
+        and connection.execute(count_shares(name)).scalar_one() >= most
+    ):
+        raise QuotaExceeded(
+            f"/{name} has {most} shares, and no more are allowed; take some back, or share a folder or with a group"
+        )
+
+
+def count_shares(user: str) -> Select[int]:
+    """Count the shares of a home and of all below it."""
+    return select(func.count()).where(or_(shares.c.path == f"/{user}", _below(f"/{user}")))
 
 
 def _with_parents(path: str) -> list[str]:

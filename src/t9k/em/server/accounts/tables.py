@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -64,6 +65,12 @@ parties = Table(
     Column("is_admin", Boolean, nullable=False),
     Column("disabled", Boolean, nullable=False),
     Column("created", Utc, nullable=False),
+    Column("max_keys", BigInteger),  # these four of users; empty: what the server was started with
+    Column("max_shares", BigInteger),
+    Column("max_uploads", BigInteger),
+    Column("max_bytes", BigInteger),
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("counted", Utc),
     UniqueConstraint("kind", "name", name="uq_parties_name"),
     UniqueConstraint("kind", "folded", name="uq_parties_folded"),
 )
@@ -121,6 +128,9 @@ uploads = Table(
     _party("user_id"),
     Column("document", LargeBinary, nullable=False),  # compressed by zlib
     Column("expires", Utc, nullable=False),
+    Column("home_id", Integer, ForeignKey("parties.id", name="fk_uploads_home", ondelete="SET NULL")),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
     Index("ix_uploads_expires", "expires"),
+    Index("ix_uploads_home", "home_id"),
     Index("ix_uploads_user", "user_id"),
 )

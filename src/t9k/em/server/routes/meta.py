@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+import attrs
 from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -11,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from t9k.em import wire
 from t9k.em.server import metrics as counts
 from t9k.em.server import models
-from t9k.em.server.caller import Authenticated
+from t9k.em.server.caller import Authenticated, Caller
 from t9k.em.server.guard import DOCUMENT_BYTES
 from t9k.em.server.routes.paging import FILES_PAGE, PAGE
 from t9k.em.server.service import Service
@@ -80,5 +81,16 @@ def me(caller: Authenticated) -> JSONResponse:
             "groups": sorted(principal.groups),
             "scope": principal.scope,
             "folder": principal.folder,
+            "quotas": _quotas(caller),
         },
     )
+
+
+def _quotas(caller: Caller) -> dict[str, dict[str, int]]:
+    accounts = caller.service.accounts
+    usage = accounts.usage(caller.user)
+    most = accounts.quotas(caller.user).over(caller.service.settings.quotas)
+    return {
+        name: {"used": used, "most": getattr(most, name)}
+        for name, used in attrs.asdict(usage, filter=attrs.filters.exclude("counted")).items()
+    }

@@ -18,6 +18,7 @@ from t9k.em.errors import CorruptData, FolderNotFound, InvalidInput, NotFound
 from t9k.em.names import check_path, join, parent_and_name
 from t9k.em.records import FOLDER, FileEntry, Node
 from t9k.em.server import models
+from t9k.em.server.access import owner_of
 from t9k.em.server.answers import Refused
 from t9k.em.server.caller import Authenticated, Caller
 from t9k.em.server.documents import DocumentRoute
@@ -25,6 +26,7 @@ from t9k.em.server.moving import check_depths, move_node
 from t9k.em.server.places import check_move
 from t9k.em.server.routes.paging import FILES_PAGE, PAGE, After, FilesLimit, Generation, Key, Limit, Path, page, whole
 from t9k.em.server.sending import Content, content_response
+from t9k.em.server.usage import count_before_refusing, stored_bytes
 from t9k.em.wire import EDIT, PASS, node_json
 
 SIGNATURE_LIFETIME_S = 3600.0
@@ -202,6 +204,7 @@ def move(caller: Authenticated, body: models.MoveIn) -> JSONResponse:
         check_move(caller.tree.stat(path).kind, path, join(folder, parent_and_name(path)[1]))
         check_depths(caller.tree, path, folder)
         caller.make_home(folder)
+        _make_room(caller, path, folder)
         node = move_node(caller.tree, path, folder)
     return JSONResponse(node_json(node, permission))
 
@@ -221,6 +224,22 @@ def delete(
     with _forgetting(caller, path):
         caller.tree.delete(path, recursive=recursive, generation=generation)
     return Response(status_code=204)
+
+
+def _make_room(caller: Caller, path: str, folder: str) -> None:
+    """Counts what is moved where it goes, for it is copied there.
+
+    Raises:
+        QuotaExceeded: There is no room for it.
+    """
+    home, service = owner_of(folder) or caller.user, caller.service
+    size = sum(stored_bytes(caller.tree, path).values())
+    count_before_refusing(
+        service.accounts,
+        service.tree(home),
+        home,
+        lambda: service.accounts.store_bytes(home, size, service.settings.quotas),
+    )
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from t9k.em.backend import Grows
 from t9k.em.names import check_key, check_path
 from t9k.em.records import Node
 from t9k.em.server import models
+from t9k.em.server.access import owner_of
 from t9k.em.server.answers import Refused
 from t9k.em.server.bodies import Received
 from t9k.em.server.caller import Authenticated, Caller, with_body
@@ -34,6 +35,7 @@ async def append(
 
     def work(body: Received) -> int:
         tree, node = _growing(caller, path, generation, EDIT)
+        caller.service.growth.add(owner_of(node.path) or caller.user, body.size)
         return tree.append(node, key, start, body.read())
 
     return JSONResponse({"end": await with_body(request, work, caller)})

@@ -33,9 +33,9 @@ def share(caller: Authenticated, body: models.ShareIn) -> JSONResponse:
     caller.about(path=body.path, kind=body.kind, name=body.name, level=body.level)
     caller.access.require(check_path(body.path), OWN)
     caller.service.tree_at(body.path, caller.user).stat(body.path)
-    return JSONResponse(
-        _json(caller.service.accounts.share(body.path, body.kind, body.name, body.level, caller.user)),
-    )
+    accounts, most = caller.service.accounts, caller.service.settings.max_shares
+    made = accounts.share(body.path, body.kind, body.name, body.level, caller.user, most=most)
+    return JSONResponse(_json(made))
 
 
 @router.delete("", operation_id="unshare", status_code=204)
