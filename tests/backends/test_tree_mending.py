@@ -292,3 +292,25 @@ def test_a_node_whose_only_record_is_lost_is_deleted_and_uploaded_again_as_the_r
     assert check(backend, repair=True).left == []
     assert check(backend).is_whole
     assert read_node(backend, node) == FIRST
+
+
+def test_a_node_that_was_deleted_before_the_damaged_version_is_deleted_again(store):
+    backend = tree(store)
+    publish(backend, FIRST)
+    backend.delete(NODE)
+    publish(backend, SECOND)
+    put(store, head("node", 3), b"{")
+    assert check(backend, repair=True).left == []
+    assert backend.list(FOLDER) == []
+    assert read_node(backend, backend.stat(f"{NODE}@1")) == FIRST
+    assert check(backend).is_whole
+
+
+def test_a_damaged_record_is_no_flaw_of_the_listing_cache(store, monkeypatch):
+    monkeypatch.setattr("t9k_em_backends.tree.listing.REWRITE_AT", 1)
+    backend = tree(store)
+    publish(backend, FIRST)
+    publish(backend, FIRST, "other")
+    backend.list(FOLDER)
+    put(store, head("node", 1), b"{")
+    assert [flaw.kind for flaw in tree(store).flaws()] == ["record"]

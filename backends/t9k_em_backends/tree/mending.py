@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 from uuid import uuid4
 
 from attrs import evolve
@@ -76,12 +75,13 @@ class Mender:
             repeated = evolve(head, write_id=uuid4().hex, op=self._op(number, head, generations))
             if not generations.publish(place.generation + 1, repeated):
                 raise CorruptData("somebody has published meanwhile; check again")
-            self._set_aside(place, generations)
+            self._set_aside(place, generations, head.name)
             done = f"version {number} is the newest again" if number else "the folder was made again"
             return f"{done}, as version {place.generation + 1}; what is left of the record is kept in {_kept_in(place)}"
-        if not self._has_newest(generations):
+        newest = self._newest(generations)
+        if newest is None:
             return ""
-        self._set_aside(place, generations)
+        self._set_aside(place, generations, newest.name)
         return f"set aside, into {_kept_in(place)}; a deletion stands for that version"
 
     def _mend_chain(self, place: Place) -> str:
@@ -89,9 +89,10 @@ class Mender:
             self._tree.make_folder(place.folder)
             return "the folder was made again"
         generations = self._generations(place)
-        if not self._has_newest(generations):
+        newest = self._newest(generations)
+        if newest is None:
             return ""
-        self._set_aside(place, generations)
+        self._set_aside(place, generations, newest.name)
         return "a deletion stands for that version"
 
     def _mend_listing(self, place: Place) -> str:
@@ -110,12 +111,12 @@ class Mender:
                 continue
         return 0, None
 
-    def _has_newest(self, generations: Generations) -> bool:
-        """Whether the newest generation can be read, so that what lies below only fills the history."""
+    def _newest(self, generations: Generations) -> Head | None:
+        """The newest generation, if it can be read, so that what lies below only fills the history."""
         try:
-            return generations.newest()[1] is not None
+            return generations.newest()[1]
         except CorruptData:
-            return False
+            return None
 
     def _is_whole(self, folder: str, head: Head) -> bool:
         """Whether all files of a generation are there, by their sizes."""
@@ -133,7 +134,7 @@ class Mender:
         except CorruptData:
             return None
 
-    def _set_aside(self, place: Place, generations: Generations) -> None:
+    def _set_aside(self, place: Place, generations: Generations, name: str) -> None:
         """Keeps a damaged record elsewhere, and puts a deletion in its place.
 
         Raises:
@@ -143,7 +144,6 @@ class Mender:
         store = self._tree.store
         damaged = self._read(generations, place)
         _check_damaged(damaged, key)
-        name = place.name or self._spelled(place, generations)
         stand_in = Head(
             write_id=uuid4().hex,
             kind="",
@@ -164,17 +164,6 @@ class Mender:
             return b"".join(self._tree.store.get(head_key(generations.prefix, place.generation), 0, MAX_HEAD_BYTES + 1))
         except NotFound:
             return b""
-
-    def _spelled(self, place: Place, generations: Generations) -> str:
-        """How a name is spelled in its newest record that can be read, else in its key."""
-        for number in reversed(generations.listed()):
-            try:
-                head = generations.read(number)
-            except CorruptData:
-                continue
-            if head is not None:
-                return head.name
-        return unquote(place.c)
 
     def _folder(self, name: str) -> Head:
         return Head(
