@@ -31,7 +31,7 @@ from t9k.em.uris import parse as parse_uri
 
 ROOM_BYTES = 96 << 20
 SMALL_ROOM_BYTES = 16 << 20
-SENDING_BYTES = 128 << 20
+SENDING_BYTES = 64 << 20
 CACHED_FILES = 200_000
 CHECKED_FOR_S = 2.0
 WATCHERS = 4
