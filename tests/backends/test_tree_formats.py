@@ -335,6 +335,18 @@ def test_a_list_of_files_that_becomes_huge_is_refused(monkeypatch) -> None:
         decode_manifest(data, _head_for(data, file_count=10_000, size=10_000), "key")
 
 
+def test_a_file_that_is_listed_again_and_again_is_the_end_of_a_list_before_all_of_it_takes_memory() -> None:
+    number = 100_000
+    data = gzip.compress(b'{"v":1,"files":[%b]}' % b",".join([json.dumps(FILE).encode()] * number))
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptManifest, match="same key"):
+            decode_manifest(data, _head_for(data, file_count=number, size=number), "key")
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_the_longest_list_of_files_is_written_and_read_and_a_longer_one_is_refused(backend, monkeypatch) -> None:
     monkeypatch.setattr(heads_module, "FILES_IN_HEAD_BYTES", 1)
     contents = {f"{number:04d}": b"" for number in range(1500)}
