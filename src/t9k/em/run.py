@@ -706,11 +706,12 @@ class Run(Recording):
         strategy: str,
         progress: Progress | None,
     ) -> None:
-        """Uploads an artifact that is not in the backend as it is now, to where it was before if it was there."""
+        """Uploads an artifact to where it was before, if it was there; one that only came from there only when it has changed."""
         place = history.place_in(artifact.remote, backend.uri)
         if place is None:
             artifact.send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
-        elif not artifact.is_in(backend, place):
+        elif history.was_uploaded(artifact.remote, backend.uri) or not artifact.is_in(backend, place):
+            # Also one that is there already: what is damaged or missing of it is found out and sent again.
             there = parent_and_name(place["path"])[0]
             artifact.send(backend, there, make_folder=True, strategy=strategy, progress=progress)
 
