@@ -101,6 +101,10 @@ def split_begun(info: ObjectInfo) -> BegunRecord | None:
 def read_name(store: ObjectStore, record: BegunRecord) -> str:
     """The name as it was written; '' where the record is damaged, or gone."""
     try:
-        return check_name(parse_json(b"".join(store.get(record.info.key, 0, MAX_BEGUN_BYTES)))["name"])
-    except (NotFound, *FLAWS):
+        data = b"".join(store.get(record.info.key, 0, MAX_BEGUN_BYTES))
+    except NotFound:
+        return ""
+    try:
+        return check_name(parse_json(data)["name"])
+    except FLAWS:
         return ""

@@ -213,7 +213,7 @@ class Checker:
                 pass
         except (NotFound, values.NewerFormat):
             return
-        except (CorruptManifest, *values.FLAWS) as error:
+        except values.FLAWS as error:
             yield flaw(problem=f"the listing cache is damaged: {error}")
             return
         expected = {}

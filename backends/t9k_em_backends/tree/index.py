@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from t9k.em.backend import ObjectStore
-from t9k.em.errors import BackendError, CorruptManifest, NotFound
+from t9k.em.errors import BackendError, NotFound
 from t9k.em.names import check_name, encode_component, fold
 from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.tree import values
@@ -80,7 +80,7 @@ def index_rows(store: ObjectStore, folder: str) -> Iterator[tuple[str, Row]]:
                 yield of_row, row
     except NotFound:
         pass
-    except (CorruptManifest, *values.FLAWS) as error:
+    except values.FLAWS as error:
         _log.warning("the listing cache %s is damaged (%s); reading the records instead", key, error)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from t9k.em.errors import CorruptManifest, EMError
+from t9k.em.errors import CorruptManifest
 from t9k.em.names import KeySet, is_op
 from t9k.em.records import FileEntry
 
@@ -27,8 +27,8 @@ MAX_DEPTH = 128
 MAX_COUNT = 2**63 - 1
 """Of bytes and files, one by one and together: what a server's client and databases take."""
 
-FLAWS = (EMError, ValueError, TypeError, KeyError, RecursionError)
-"""What reading a record raises that is none."""
+FLAWS = (CorruptManifest, ValueError, TypeError, KeyError, RecursionError)
+"""What reading a record raises that is none; nothing that a store raises."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
