@@ -388,11 +388,12 @@ class LocalStore(ObjectStore):
         Raises:
             StoreGone: The root was there and is not any more, or the directory that it would lie in is not.
         """
+        was_there = self._was_there  # before looking, and set after making: another thread may make the root meanwhile
         missing = _missing(directory)
-        if self._root in missing and (self._was_there or self._root.parent in missing):
+        if self._root in missing and (was_there or self._root.parent in missing):
             raise self._gone()
-        self._was_there = True
         _make_dirs(missing)
+        self._was_there = True
 
     def _gone(self) -> StoreGone:
         if self._was_there:

@@ -7,6 +7,8 @@ import resource
 import shutil
 import subprocess
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,19 @@ class TestRoot:
         with open_backend(str(tmp_path / "store")) as backend:
             assert list(backend.list(HOME)) == []
         assert not (tmp_path / "store").exists()
+
+    def test_threads_that_are_the_first_to_write_all_do(self, tmp_path):
+        for number in range(50):
+            store = LocalStore(tmp_path / str(number))
+            barrier = threading.Barrier(8)
+
+            def write(key: int, store: LocalStore = store, barrier: threading.Barrier = barrier) -> None:
+                barrier.wait()
+                store.put(f"a/{key}", Body.of(b"x"))
+
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(write, range(8)))
+            assert len(list(store.list("a/"))) == 8
 
     def test_an_unknown_option_is_refused(self):
         with pytest.raises(InvalidURI, match="speed"):

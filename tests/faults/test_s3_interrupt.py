@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.faults.s3clients import proxied
+from tests.services.proxy import Proxy
+from tests.services.stub import SLOW_DOWN, script
 
 from t9k import em
 from t9k.em.uris import parse
@@ -22,14 +25,22 @@ COMMAND = [sys.executable, "-c", "from t9k.em.cli import main; main()"]
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for another process")
 def test_an_interrupted_upload_goes_on_with_the_parts_that_are_there(s3):
-    root = s3.new_root()
+    with proxied(s3) as proxy:
+        proxy.instead = script(
+            SLOW_DOWN, of="UploadPart", key="partNumber=[^12](&|$)"
+        )  # so that it does not end before
+        interrupt(s3.new_root(), proxy)
+
+
+def interrupt(direct: str, proxy: Proxy) -> None:
+    root = f"{direct}?endpoint=http://{proxy.address}"
     data = os.urandom(PARTS * PART_BYTES)
     Path("large.bin").write_bytes(data)
     artifact = em.create_artifact("large")
     artifact.add_file("large.bin")
     command = [*COMMAND, "upload", artifact.local, "--folder", root]
 
-    with ObstoreStore.from_uri(parse(root)) as store:
+    with ObstoreStore.from_uri(parse(direct)) as store:
         multipart = store._open().multipart
 
         def parts() -> set[int]:
@@ -47,9 +58,10 @@ def test_an_interrupted_upload_goes_on_with_the_parts_that_are_there(s3):
         kept = parts()
         assert kept
 
+        proxy.forget()
         again = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
         assert again.stdout.startswith("published")
         assert parts() == set()
-    loaded = em.load_artifact(f"{root}#/alice/default/large")
+    loaded = em.load_artifact(f"{direct}#/alice/default/large")
     with loaded.open("large.bin") as stream:
         assert stream.read() == data

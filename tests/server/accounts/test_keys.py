@@ -233,7 +233,7 @@ def test_a_user_has_a_bounded_number_of_valid_keys(team: Accounts, clock: Clock,
     first = team.add_key("bob")[0]
     team.add_key("bob")
     team.add_key("alice")
-    with pytest.raises(BackendFull, match="3 valid API keys; revoke some"):
+    with pytest.raises(BackendFull, match="3 valid API keys, and no more are allowed; revoke some"):
         team.add_key("bob")
     team.revoke_key("bob", first.id)
     team.add_key("bob")

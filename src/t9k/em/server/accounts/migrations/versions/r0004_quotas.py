@@ -31,6 +31,6 @@ def downgrade() -> None:
         table.drop_constraint("fk_uploads_home", type_="foreignkey")
         for column in ("size_bytes", "home_id"):
             table.drop_column(column)
-    with op.batch_alter_table("parties") as table:
-        for column in ("counted", "stored_bytes", *reversed(_LIMITS)):
-            table.drop_column(column)
+    # Not as a batch, in which SQLite makes the table anew: when the old one is dropped, all keys of its users go with it.
+    for column in ("counted", "stored_bytes", *reversed(_LIMITS)):
+        op.drop_column("parties", column)
