@@ -266,3 +266,13 @@ class TestTemporaryFiles:
         assert f"alice/team/other/{begun._request.op}/a" in found
         with pytest.raises(BackendPermissionError):
             backend.collect(grace_s=-60.0, apply=True)
+
+    def test_who_may_not_sweep_is_told_when_something_was_to_go(self, root):
+        class NoSweeper(LocalStore):
+            def sweep(self, older_than_s):
+                raise BackendPermissionError("you may not list uploads in parts")
+
+        backend = LocalBackend(NoSweeper(root), f"file://{root}")
+        assert backend.collect(grace_s=-60.0).objects == ()
+        with pytest.raises(BackendPermissionError, match="you may not list"):
+            backend.collect(grace_s=-60.0, apply=True)
