@@ -242,6 +242,8 @@ class World:
 class SimulatedStore(ObjectStore):
     """The view that one process has of the world's store; after a crash it answers no more."""
 
+    parallelism = 1  # greenlets switch in one thread only
+
     def __init__(self, world: World) -> None:
         self._world = world
         self._crashed = False

@@ -141,14 +141,17 @@ class Comparison:
     def _read(self, doubtful: Sequence[tuple[FileEntry, ObjectInfo]]) -> dict[str, FileEntry]:
         if not doubtful:
             return {}
-        with ThreadPoolExecutor(max_workers=max(1, min(self.tree.parallelism, len(doubtful)))) as pool:
-            right = pool.map(lambda item: self._holds(*item), doubtful)
-            kept = {}
-            for (file, info), is_right in zip(doubtful, right, strict=True):
-                if is_right:
-                    kept[file.key] = evolve(file, etag=info.etag) if file.etag else file
-                else:
-                    note_damage(self.tree, self.folder, self.name, file)
+        if min(self.tree.parallelism, len(doubtful)) <= 1:
+            right = [self._holds(*item) for item in doubtful]
+        else:
+            with ThreadPoolExecutor(max_workers=min(self.tree.parallelism, len(doubtful))) as pool:
+                right = list(pool.map(lambda item: self._holds(*item), doubtful))
+        kept = {}
+        for (file, info), is_right in zip(doubtful, right, strict=True):
+            if is_right:
+                kept[file.key] = evolve(file, etag=info.etag) if file.etag else file
+            else:
+                note_damage(self.tree, self.folder, self.name, file)
         return kept
 
     def _holds(self, file: FileEntry, info: ObjectInfo) -> bool:
