@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import threading
 import warnings
@@ -285,7 +286,7 @@ class TestBelow:
         (root / key).rename(tmp_path / "moved")
         (root / key).symlink_to(tmp_path / "moved")
         for look in (below.read, below.status, below.is_file):
-            with pytest.raises(NodeSymlinkError, match=rf"/root/{key} is a symbolic link"):
+            with pytest.raises(NodeSymlinkError, match=rf"{re.escape(str(root / key))} is a symbolic link"):
                 look(Below(root, "d/e/f"))
 
     def test_a_system_that_cannot_open_in_a_directory_looks_for_links_before(self, root, tmp_path, monkeypatch):
