@@ -20,11 +20,20 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from t9k.em.errors import BackendPermissionError, BackendUnavailable, EMError, InvalidURI, MissingExtra, NotFound
+from t9k.em.errors import (
+    BackendError,
+    BackendPermissionError,
+    BackendUnavailable,
+    EMError,
+    InvalidURI,
+    MissingExtra,
+    NotFound,
+)
 from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.failures import failure, unreachable
 from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, changed, in_turn, taken
 from t9k_em_backends.fsspec_drivers.loop import run
+from t9k_em_backends.fsspec_drivers.redirects import is_same_host, no_redirects
 from t9k_em_backends.options import check_known, flag, seconds, service_url, url
 from t9k_em_backends.parts import MIB
 from t9k_em_backends.proxies import proxy_for
@@ -148,7 +157,8 @@ class GSStore(CloudStore):
         driver = GCSFileSystem(
             token="anon" if place.anonymous else None,
             endpoint_url=service if service != GOOGLE else None,
-            session_kwargs={"proxy": proxy} if proxy else {},  # which aiohttp does not look for by itself
+            # aiohttp does not look for a proxy by itself.
+            session_kwargs={"trace_configs": [no_redirects()], **({"proxy": proxy} if proxy else {})},
             requests_timeout=aiohttp.ClientTimeout(
                 total=place.timeout_s, connect=min(CONNECT_TIMEOUT_S, place.timeout_s)
             ),
@@ -300,7 +310,13 @@ class GSStore(CloudStore):
 
     async def _begin(self, path: str) -> str:
         headers, _ = await self._request("POST", self._upload_url(), uploadType="resumable", json={"name": path})
-        return headers["Location"]
+        session = headers["Location"]
+        if not self._place.anonymous and not is_same_host(session, self._service()):
+            raise BackendError(
+                f"{self._text}: the store wants a large file sent to another host, where the credentials do not go; correct "
+                "the endpoint"
+            )
+        return session
 
     async def _send_chunk(self, session: str, data: bytes, start: int, size: int) -> bytes:
         stop = start + len(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
@@ -20,6 +21,7 @@ from t9k_em_backends.clock import store_time
 from t9k_em_backends.failures import failure, forget, unreachable, untrusted
 from t9k_em_backends.fsspec_drivers.cloud import CloudStore, PastTheEnd, Piece, changed, now
 from t9k_em_backends.fsspec_drivers.loop import PerProcess, run
+from t9k_em_backends.fsspec_drivers.redirects import Straight
 from t9k_em_backends.s3.access import explained, find_access, tell_region
 from t9k_em_backends.s3.client import S3Client, proxies
 from t9k_em_backends.s3.logs import keep_secrets_out
@@ -32,6 +34,8 @@ from t9k_em_backends.traffic import MOST
 try:
     import aiohttp
     import s3fs
+    from aiobotocore.config import AioConfig
+    from aiobotocore.httpsession import AIOHTTPSession
     from aiobotocore.session import AioSession
     from botocore import exceptions
 except ImportError as error:
@@ -146,6 +150,7 @@ class S3Store(CloudStore, SignsS3):
                     "use_accelerate_endpoint": False,
                 },
                 "proxies": proxies(access),
+                **_sessions(),
             },
             skip_instance_cache=True,
             use_listings_cache=False,
@@ -276,6 +281,17 @@ def _told(error: BaseException) -> tuple[str, str]:
         return "", ""
     status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
     return answer.response.get("Error", {}).get("Code", ""), str(status)
+
+
+class _Session(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore has no types
+    async def _get_session(self, proxy_url: str | None) -> Any:
+        return Straight(await super()._get_session(proxy_url))
+
+
+def _sessions() -> Mapping[str, Any]:
+    """By which sessions botocore asks; older versions of aiobotocore let nobody choose."""
+    chooses = "http_session_cls" in inspect.signature(AioConfig).parameters
+    return {"http_session_cls": _Session} if chooses else {}
 
 
 @functools.cache

@@ -129,6 +129,7 @@ class Scripted:
                     self.close_connection = True
 
             do_GET = do_PUT = do_POST = do_DELETE = respond  # noqa: N815 - so they are called
+            do_HEAD = do_PROPFIND = do_MKCOL = do_MOVE = respond  # noqa: N815 - likewise
 
             def log_message(self, *_: object) -> None:
                 pass
