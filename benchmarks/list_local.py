@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from uuid import uuid4
 
+from filling import fill
 from measuring import ratio, report, seconds
 
-from t9k.em.records import utc_text
 from t9k_em_backends.local import LocalBackend, LocalStore
-from t9k_em_backends.tree.heads import Head, encode_head, head_key, heads_prefix, index_key
+from t9k_em_backends.tree.heads import index_key
 
 NODES, RUNS = 10_000, 5
 FOLDER = "/bench/default"
@@ -19,20 +18,7 @@ FOLDER = "/bench/default"
 def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        for number in range(NODES):
-            head = Head(
-                write_id=uuid4().hex,
-                kind="Run",
-                state="ready",
-                name=f"run {number}",
-                id=str(uuid4()),
-                metadata={"labels": ["bench"], "description": "x" * 100, "status": "Complete"},
-                writer="bench",
-                time=utc_text(),
-            )
-            path = root / head_key(heads_prefix(FOLDER, head.name), 1)
-            path.parent.mkdir(parents=True)
-            path.write_bytes(encode_head(head))
+        fill(root, FOLDER, NODES, "bench")
         LocalBackend(LocalStore(root), "file:///bench").make_folder(FOLDER)
         cold, warm = [], []
         for _ in range(RUNS):

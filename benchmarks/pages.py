@@ -12,36 +12,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
+from filling import fill
 from measuring import ratio
 from serving import Someone, aistore, cpu_s, group
 
-from t9k.em.records import utc_text
 from t9k.em.wire import node_json
 from t9k_em_backends.local import LocalBackend, LocalStore
-from t9k_em_backends.tree.heads import Head, encode_head, head_key, heads_prefix
 
 NODES, PAGE, RUNS, SMALL = 12_000, 1000, 5, 200
 MOST_RATIO, MOST_MS = 1.5, 20.0
-
-
-def fill(root: Path, folder: str, writer: str) -> None:
-    """Write the records of all nodes, as uploads would."""
-    for number in range(NODES):
-        head = Head(
-            write_id=uuid4().hex,
-            kind="Run",
-            state="ready",
-            name=f"run {number}",
-            id=str(uuid4()),
-            metadata={"labels": ["bench"], "description": "x" * 100, "status": "Complete"},
-            writer=writer,
-            time=utc_text(),
-        )
-        path = root / head_key(heads_prefix(folder, head.name), 1)
-        path.parent.mkdir(parents=True)
-        path.write_bytes(encode_head(head))
 
 
 def processor_s(work: Callable[[], object]) -> float:
@@ -84,7 +64,7 @@ def main() -> None:
         folder = f"/{user.name}/default"
         root = Path(place.settings["root"].removeprefix("file://"))
         user.ask("POST", "folders", json={"path": folder})
-        fill(root, folder, user.name)
+        fill(root, folder, NODES, user.name)
         backend = LocalBackend(LocalStore(root), "file:///bench").for_user(user.name)
         assert len(backend.list(folder)) == by_pages(backend, folder) == ask_pages(user, folder) == NODES
 
