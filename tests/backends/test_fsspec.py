@@ -67,38 +67,31 @@ class TestGSStore(_Store, ObjectStoreSuite, CopiesObjectsSuite):
         return f"{gcs.new_root()}?anonymous=true&project={gcs.project}"
 
 
-class TestS3Backend(BackendSuite, DescentSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
+class _Backend:
+    @pytest.fixture
+    def backend(self, root):
+        with open_backend(root) as backend:
+            yield backend
+
+    @pytest.fixture
+    def new_backend(self, root):
+        return lambda: open_backend(root)
+
+
+class TestS3Backend(_Backend, BackendSuite, DescentSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
     def root(self, s3):
         return f"{s3.new_root()}?driver=fsspec"
 
     @pytest.fixture
-    def backend(self, root):
-        with open_backend(root) as backend:
-            yield backend
-
-    @pytest.fixture
     def store(self, backend):
         return backend.store
 
-    @pytest.fixture
-    def new_backend(self, root):
-        return lambda: open_backend(root)
 
-
-class TestGSMark(MarkSuite):
+class TestGSMark(_Backend, MarkSuite):
     @pytest.fixture
     def root(self, gcs):
         return f"{gcs.new_root()}?anonymous=true&project={gcs.project}"
-
-    @pytest.fixture
-    def backend(self, root):
-        with open_backend(root) as backend:
-            yield backend
-
-    @pytest.fixture
-    def new_backend(self, root):
-        return lambda: open_backend(root)
 
 
 def _clients():

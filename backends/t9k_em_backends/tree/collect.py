@@ -32,6 +32,7 @@ from t9k_em_backends.tree.foreign import is_temporary, nameable, split_upload
 from t9k_em_backends.tree.growing import grown_prefix, publication, repeats
 from t9k_em_backends.tree.heads import (
     Head,
+    deletion,
     file_key,
     folder_prefix,
     heads_prefix,
@@ -310,15 +311,7 @@ class Collector:
     ) -> bool:
         """Publishes a generation that repeats the newest head; False when a writer was faster."""
         if head is None:
-            head = Head(
-                write_id="",
-                kind="",
-                state="deleted",
-                name=name,
-                id="",
-                writer=self._tree.writer(),
-                time=utc_text(self._tree.clock()),
-            )
+            head = deletion(name, self._tree.writer(), utc_text(self._tree.clock()))
         repeated = evolve(
             head,
             write_id=uuid4().hex,

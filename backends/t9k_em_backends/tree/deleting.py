@@ -19,7 +19,7 @@ from t9k.em.names import encode_component, fold, is_name, join, parent_and_name
 from t9k.em.records import FOLDER, utc_text
 from t9k_em_backends.tree.foreign import nameable
 from t9k_em_backends.tree.generations import Generations
-from t9k_em_backends.tree.heads import Head, folder_prefix, heads_prefix, split_head_key
+from t9k_em_backends.tree.heads import Head, deletion, folder_prefix, heads_prefix, split_head_key
 from t9k_em_backends.tree.values import NewerFormat
 
 if TYPE_CHECKING:
@@ -106,18 +106,9 @@ class _Deleter:
             raise NotFound(
                 f"there is no {path} in {self._tree.uri}; {below.name!r} was there, and its record is damaged"
             )
-        draft = Head(
-            write_id=uuid4().hex,
-            kind="",
-            state="deleted",
-            name=name,
-            id="",
-            fenced=() if below is None else below.fenced,
-            fenced_spans=() if below is None else below.fenced_spans,
-            collected=0 if below is None else below.collected,
-            writer=self._tree.writer(),
-            time=utc_text(self._tree.clock()),
-        )
+        draft = deletion(name, self._tree.writer(), utc_text(self._tree.clock()))
+        if below is not None:
+            draft = evolve(draft, fenced=below.fenced, fenced_spans=below.fenced_spans, collected=below.collected)
         if any(True for _ in self._tree.store.list(heads_prefix(path))):
             yield from self._empty(path)
             draft = evolve(draft, kind=FOLDER, state="closing", id=str(uuid4()))

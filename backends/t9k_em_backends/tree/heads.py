@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
+from uuid import uuid4
 
 from attrs import evolve, field, frozen
 
@@ -207,6 +208,17 @@ def decode_head(data: bytes, key: str) -> Head:
             "upload it again"
         ) from error
     return head
+
+
+def deletion(name: str, writer: str, time: str) -> Head:
+    """Return the head of a deleted node of which nothing else is known.
+
+    Args:
+        name: Of the node.
+        writer: Who deletes it.
+        time: When, as in records.
+    """
+    return Head(write_id=uuid4().hex, kind="", state="deleted", name=name, id="", writer=writer, time=time)
 
 
 def fits(head: Head) -> bool:

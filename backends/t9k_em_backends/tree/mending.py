@@ -26,6 +26,7 @@ from t9k_em_backends.tree.heads import (
     MAX_HEAD_BYTES,
     Head,
     decode_head,
+    deletion,
     file_key,
     folder_prefix,
     head_key,
@@ -144,15 +145,7 @@ class Mender:
         store = self._tree.store
         damaged = self._read(generations, place)
         _check_damaged(damaged, key)
-        stand_in = Head(
-            write_id=uuid4().hex,
-            kind="",
-            state="deleted",
-            name=name,
-            id="",
-            writer=self._tree.writer(),
-            time=utc_text(self._tree.clock()),
-        )
+        stand_in = deletion(name, self._tree.writer(), utc_text(self._tree.clock()))
         if damaged:
             kept = f"{damaged_prefix(place.folder, place.c)}{place.generation:08d}-{random_text(10)}.json"
             store.put(kept, Body.of(damaged))
