@@ -224,6 +224,14 @@ def test_a_record_of_an_upload_gives_a_name_or_none(data: bytes) -> None:
     assert read_name(STORE, record).encode() is not None
 
 
+def test_the_record_of_an_upload_that_ended_meanwhile_has_no_name() -> None:
+    record = split_begun(STORE.put(f"alice/f/.em/uploads/ended@{OP}", Body.of(dump_json({"v": 1, "name": "ended"}))))
+    assert record is not None
+    assert read_name(STORE, record) == "ended"
+    STORE.delete([record.info.key])
+    assert read_name(STORE, record) == ""
+
+
 def test_the_record_of_an_upload_with_the_longest_name_is_read_and_a_longer_record_is_not() -> None:
     for name in ("é" * 127, "\u4e2d" * 85):
         data = dump_json({"v": 1, "name": name})
