@@ -63,7 +63,7 @@ format: $(VENV)/.has-lint ## rewrite the code in the project's style
 	$(BIN)/ruff format
 
 openapi: $(VENV)/.has-test ## write docs/aistore-openapi.json anew, from the routes
-	$(BIN)/python -m t9k.em.server.describing > docs/aistore-openapi.json
+	$(BIN)/python -m t9k.em.server.openapi > docs/aistore-openapi.json
 
 docs: $(VENV)/.has-docs ## build the site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

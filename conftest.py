@@ -41,7 +41,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     # Before the next test logs in: what goes on would go there.
     if live := sys.modules.get("t9k.em.live.uploading"):
         live.abandon_all(10)
-    if leaving := sys.modules.get("t9k.em.ending.leaving"):
+    if leaving := sys.modules.get("t9k.em.ending.shutdown"):
         leaving.forget_all()
     # Only what the test itself imported: what `import t9k.em` loads is under test as well.
     if session := sys.modules.get("t9k.em.session"):

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from t9k.em.cli.server import server
-from t9k.em.server.accounts.place import parse
-from t9k.em.server.guard import DOCUMENT_BYTES, MAX_TARGET_BYTES
-from t9k.em.server.running import DRAIN_S, KEEP_ALIVE_S
+from t9k.em.server.accounts.database_url import parse
+from t9k.em.server.http.middleware import DOCUMENT_BYTES, MAX_TARGET_BYTES
+from t9k.em.server.serving import DRAIN_S, KEEP_ALIVE_S
 from t9k.em.server.settings import DEFAULT_BODY_BYTES
 
 ROOT = Path(__file__).parents[1]

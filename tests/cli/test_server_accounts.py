@@ -219,7 +219,7 @@ def test_without_a_root_there_is_nothing_to_serve(em: Em, database: str) -> None
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The settings that servers were started with, instead of starting them."""
     settings: list[Any] = []
-    monkeypatch.setattr("t9k.em.server.running.run", settings.append)
+    monkeypatch.setattr("t9k.em.server.serving.run", settings.append)
     return settings
 
 

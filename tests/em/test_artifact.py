@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from t9k import em
-from t9k.em import references
 from t9k.em.artifact import Artifact
 from t9k.em.errors import (
     Conflict,
@@ -29,6 +28,7 @@ from t9k.em.errors import (
     SourceChanged,
     SymlinkError,
 )
+from t9k.em.objects import references
 
 ODD_KEYS = [
     "#",

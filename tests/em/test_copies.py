@@ -13,7 +13,7 @@ from t9k import em
 from t9k.em import session
 from t9k.em.artifact import Artifact
 from t9k.em.errors import Conflict, Diverged
-from t9k.em.fetching import fetch_artifact, fetch_run
+from t9k.em.loading import fetch_artifact, fetch_run
 from t9k.em.local.state import LocalState
 from t9k.em.names import STRATEGIES
 from t9k.em.records import Outcome

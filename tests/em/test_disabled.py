@@ -33,7 +33,7 @@ def watch(event, args):
         events.append((event, str(args)))
 
 import pickle, copy, pyarrow, fsspec  # of other packages, which look at the disk while they are imported
-import t9k.em.local.columns, t9k.em.filesystem, t9k.em.transfer.mirroring.report
+import t9k.em.local.columns, t9k.em.objects.filesystem, t9k.em.transfer.mirroring.report
 sys.addaudithook(watch)
 stdout = sys.stdout
 

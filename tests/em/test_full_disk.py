@@ -12,7 +12,7 @@ from tests.em.local.faultydisk import fill, mounted
 from t9k import em
 from t9k.em.artifact import Artifact
 from t9k.em.errors import IncompleteWarning, LocalError
-from t9k.em.local import losses
+from t9k.em.local import lost_lines
 from t9k.em.run import Run
 
 
@@ -59,7 +59,7 @@ def test_metrics_that_do_not_fit_are_lost_whole_and_told_once(small, monkeypatch
     assert run.metrics.get("own", []) == []
 
     (small / "filler").unlink()
-    monkeypatch.setattr(losses, "_CALM_S", 0.0)
+    monkeypatch.setattr(lost_lines, "_CALM_S", 0.0)
     with pytest.warns(IncompleteWarning) as caught:
         log(run, range(200, 210))
     lost = f"199 of type 'own', {200 - len(kept)} of type 'train'"
@@ -130,7 +130,7 @@ def test_a_run_that_is_loaded_logs_although_it_cannot_say_that_it_goes_on(small)
 
 
 def test_a_disk_that_becomes_read_only_and_writable_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(losses, "_CALM_S", 0.0)
+    monkeypatch.setattr(lost_lines, "_CALM_S", 0.0)
     with mounted(tmp_path / "disk", "size=1m") as disk:
         monkeypatch.chdir(disk)
         run = Run({"name": "r"})

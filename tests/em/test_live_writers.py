@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from t9k import em
-from t9k.em import importing
 from t9k.em.errors import SymlinkError
+from t9k.em.objects import adding
 
 EVENTS = """
 import os, struct, sys, threading, time
@@ -123,7 +123,7 @@ def test_what_goes_for_good_is_left_out_and_what_came_is_kept(tmp_path, monkeypa
     source.mkdir()
     for name in ("a", "b"):
         (source / name).write_text(name)
-    real = importing.import_file
+    real = adding.import_file
 
     def rotating(path: Path, key: str, directory: Path, **more: Any) -> dict[str, object]:
         if path.name == "b":
@@ -131,7 +131,7 @@ def test_what_goes_for_good_is_left_out_and_what_came_is_kept(tmp_path, monkeypa
             (source / "c").write_text("c")
         return real(path, key, directory, **more)
 
-    monkeypatch.setattr(importing, "import_file", rotating)
+    monkeypatch.setattr(adding, "import_file", rotating)
     artifact = em.create_artifact("d")
     artifact.add_dir(str(source))
     assert {data["key"] for data in artifact.objects} == {"d/a", "d/c"}

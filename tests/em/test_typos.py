@@ -10,8 +10,8 @@ from t9k import CONFIG, em
 from t9k.em import session
 from t9k.em.errors import InvalidConfig, InvalidStrategy, InvalidURI, LocalError, UnknownScheme
 from t9k.em.names import check_strategy
+from t9k.em.nodes.run_config import read_run_config
 from t9k.em.registry import open_backend
-from t9k.em.run_config import read_run_config
 from t9k.em.typos import did_you_mean, nearest
 from t9k.em.uris import check_path_text, parse
 

@@ -30,7 +30,7 @@ from t9k.em.errors import (
     NotFound,
     UploadFenced,
 )
-from t9k.em.fetching import fetch_run
+from t9k.em.loading import fetch_run
 from t9k.em.local.below import Below
 from t9k.em.local.descent import Descent
 from t9k.em.local.layout import METADATA, PLATFORM, write_mapping

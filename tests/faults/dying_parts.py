@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.records import Body
-from t9k_em_backends import local_parts
-from t9k_em_backends.local import LocalStore
+from t9k_em_backends.local import LocalStore, parts
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "alice/m/file"
@@ -61,7 +60,7 @@ def die_at(number: int, mode: str) -> None:
     writes = (os.write, os.pwrite)
     for name in CALLS:
         setattr(os, name, dying(getattr(os, name)))
-    local_parts._sync_data = dying(local_parts._sync_data)
+    parts._sync_data = dying(parts._sync_data)
 
 
 def check(root: Path) -> None:

@@ -18,9 +18,10 @@ from tests.faults.copies import Copies
 from tests.faults.scenarios import SimulatedTree
 from tests.faults.simulator import Violation
 
-from t9k.em import fetching, localnode, merging
+from t9k.em import loading
 from t9k.em.local.descent import THERE, Descent
-from t9k.em.localnode import LocalNode
+from t9k.em.nodes import local_node, merging
+from t9k.em.nodes.local_node import LocalNode
 from t9k_em_backends.tree import upload as upload_module
 from t9k_em_backends.tree.upload import TreeUpload
 
@@ -150,7 +151,7 @@ LOSING = {
     "a copy counts as one of the newest before it has taken that over": Mutant(
         LocalNode, "_join", _note_before_adopting
     ),
-    "an old version counts as the newest": Mutant(fetching, "_remember", _as_of_the_newest),
+    "an old version counts as the newest": Mutant(loading, "_remember", _as_of_the_newest),
     "what was changed is told by the newest version": Mutant(merging, "find_versions", _of_another_base),
     "of two changes of a field theirs is taken": Mutant(merging._Planner, "_choose", _theirs_wins),
     "of two changes of a field mine is taken": Mutant(merging._Planner, "_choose", _mine_wins),
@@ -160,7 +161,7 @@ LOSING = {
 }
 REFUSING = {
     "a process does not look again whether the newest is of its own directory": Mutant(
-        localnode, "_TRIES", lambda _: 1
+        local_node, "_TRIES", lambda _: 1
     ),
     "an upload is not noted before its first request": Mutant(Descent, "note", _noting_only(THERE)),
     "what the collector repeats counts as another's": Mutant(

@@ -16,8 +16,8 @@ from tests.services.stub import SLOW_DOWN, script
 
 from t9k import em
 from t9k.em.uris import parse
-from t9k_em_backends.obstore import ObstoreStore
-from t9k_em_backends.parts import PART_BYTES
+from t9k_em_backends.s3.obstore_store import ObstoreStore
+from t9k_em_backends.shared.part_size import PART_BYTES
 
 PARTS = 20
 COMMAND = [sys.executable, "-c", "from t9k.em.cli import main; main()"]

@@ -18,10 +18,10 @@ import uvicorn
 from tests.server.sending import document, upload
 from tests.services.aistore import AIStorePlace, Someone, aistore
 
-from t9k.em.server import connections, limits
 from t9k.em.server.app import THREADS
-from t9k.em.server.connections import BoundedConnection
-from t9k.em.server.limits import TooSlow, timely
+from t9k.em.server.http import connections, limits
+from t9k.em.server.http.connections import BoundedConnection
+from t9k.em.server.http.limits import TooSlow, timely
 
 
 def connected(server: AIStorePlace) -> socket.socket:
@@ -173,7 +173,7 @@ def serving(pause_s: float = 0.0) -> Iterator[int]:
 
 SLOW = """
 import os, pathlib, time
-from t9k_em_backends.local import LocalStore
+from t9k_em_backends.local.store import LocalStore
 listed = LocalStore.list
 def slow(self, prefix):
     waits = pathlib.Path(os.environ["SLOW"])

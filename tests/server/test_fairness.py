@@ -11,12 +11,12 @@ from tests.server.sending import document, read, upload
 from tests.server.test_exhaustion import connected, head
 from tests.services.aistore import AIStorePlace, Someone, aistore
 
-from t9k.em.server.guard import DOCUMENT_BYTES
+from t9k.em.server.http.middleware import DOCUMENT_BYTES
 
 PATIENT = """
-import t9k.em.server.connections as connections
-import t9k.em.server.limits as limits
-import t9k.em.server.room as room
+import t9k.em.server.http.connections as connections
+import t9k.em.server.http.limits as limits
+import t9k.em.server.http.room as room
 connections.WRITE_S = room.GRACE_S = limits.STALLED_S = 600.0
 """
 """Nobody loses a connection for being slow, so that all who are slow stay."""

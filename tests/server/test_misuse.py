@@ -20,10 +20,10 @@ from t9k.em.records import FileSpec
 from t9k.em.registry import open_backend
 from t9k.em.server.accounts import Accounts
 from t9k.em.server.app import bare_app
-from t9k.em.server.guard import Guard
-from t9k.em.server.metrics import Metrics
+from t9k.em.server.http.middleware import Guard
+from t9k.em.server.http.prometheus import Metrics
+from t9k.em.server.open_uploads import OpenUploads
 from t9k.em.server.settings import Settings
-from t9k.em.server.uploads import OpenUploads
 from t9k.em.wire import frame, request_of
 
 

@@ -18,8 +18,8 @@ from tests.server.sending import document, upload
 
 from t9k.em import wire
 from t9k.em.server.app import bare_app
-from t9k.em.server.describing import document as describe
 from t9k.em.server.models import UploadIn
+from t9k.em.server.openapi import document as describe
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONTENT = {"a/b.bin": b"0123456789"}

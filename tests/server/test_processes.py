@@ -17,7 +17,7 @@ from tests.server.sending import document, read, upload
 from tests.services.aistore import AIStorePlace, Someone, aistore
 
 from t9k.em.errors import InvalidInput
-from t9k.em.server.running import run
+from t9k.em.server.serving import run
 from t9k.em.server.settings import Settings
 
 CONTENT = {f"{number}.bin": bytes([number]) * 100 for number in range(6)}

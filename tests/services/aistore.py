@@ -25,7 +25,7 @@ STOP_S = 20
 _SERVE = """
 import json, signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # once uvicorn has stopped: what is measured is kept
-from t9k.em.server.running import run
+from t9k.em.server.serving import run
 from t9k.em.server.settings import Settings
 run(Settings(**json.loads(sys.argv[1])))
 """

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from t9k.em.errors import InvalidURI
-from t9k_em_backends.hosts import is_this_machine
-from t9k_em_backends.options import check_known, flag, seconds
+from t9k_em_backends.shared.hosts import is_this_machine
+from t9k_em_backends.shared.uri_options import check_known, flag, seconds
 
 if TYPE_CHECKING:
     from t9k.em.uris import URI

@@ -10,17 +10,17 @@ import requests
 
 from t9k.em import wire
 from t9k.em.backend import Backend
-from t9k.em.budget import Budget
 from t9k.em.errors import CorruptData, InvalidInput, NotFound, RequestRefused
+from t9k.em.memory.budget import Budget
 from t9k.em.names import check_key, check_path
 from t9k.em.records import Listing
 from t9k_em_backends.aistore.address import Address, address_of
+from t9k_em_backends.aistore.connection_errors import broken_off
 from t9k_em_backends.aistore.direct import DIRECT_BYTES, Direct
 from t9k_em_backends.aistore.failures import Failed, failure
 from t9k_em_backends.aistore.reading import stream
 from t9k_em_backends.aistore.retries import Retries
 from t9k_em_backends.aistore.server import Server, check_api_key, configured_key
-from t9k_em_backends.aistore.unreachable import broken_off
 from t9k_em_backends.aistore.upload import AIStoreUpload, hashing_s
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 import requests
 
 from t9k.em.errors import EMError
+from t9k_em_backends.aistore.connection_errors import DRIVER_ERRORS, broken_off, of_connection
 from t9k_em_backends.aistore.failures import AnswerTooLarge, Failed, failure, stranger
-from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, broken_off, of_connection
 
 MOST_BYTES = 64 << 20
 """The longest document that is read."""

@@ -14,14 +14,14 @@ import requests
 from attrs import define
 
 from t9k.em.errors import BackendError
-from t9k_em_backends.aistore.answers import is_cut, is_encoded, of_answer
 from t9k_em_backends.aistore.bodies import MOST_BYTES, read_document
+from t9k_em_backends.aistore.connection_errors import DRIVER_ERRORS, broken_off, of_connection
+from t9k_em_backends.aistore.error_responses import is_cut, is_encoded, of_answer
 from t9k_em_backends.aistore.failures import Failed, failure
 from t9k_em_backends.aistore.retries import Patience, Retries
 from t9k_em_backends.aistore.transport import Check, PacedAdapter, within
-from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, broken_off, of_connection
-from t9k_em_backends.allowance import Allowance
-from t9k_em_backends.proxies import passes_by
+from t9k_em_backends.shared.allowance import Allowance
+from t9k_em_backends.shared.proxies import passes_by
 
 CONNECTIONS = 64
 CONNECT_S = 10.0

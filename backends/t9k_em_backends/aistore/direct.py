@@ -18,14 +18,14 @@ from attrs import evolve
 from t9k.em import wire
 from t9k.em.errors import BackendUnavailable, CorruptData, NotFound, RequestRefused, SourceChanged
 from t9k_em_backends.aistore.connection import CONNECT_S, NOBODY, Sessions
+from t9k_em_backends.aistore.connection_errors import DRIVER_ERRORS, of_connection
 from t9k_em_backends.aistore.failures import failure
 from t9k_em_backends.aistore.logs import keep_signatures_out
 from t9k_em_backends.aistore.pieces import send_pieces
 from t9k_em_backends.aistore.signed import Hosts, Refused, check_signed, headers_of, place_of
-from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, of_connection
 
 if TYPE_CHECKING:
-    from t9k.em.budget import Budget
+    from t9k.em.memory.budget import Budget
     from t9k.em.records import Body, SignedRequest, SignedUpload
     from t9k_em_backends.aistore.retries import Retries
     from t9k_em_backends.aistore.server import Server

@@ -11,7 +11,7 @@ from t9k.em.errors import SourceChanged
 from t9k.em.records import CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from t9k.em.budget import Budget
+    from t9k.em.memory.budget import Budget
     from t9k.em.records import Body
 
 WORKERS = 4

@@ -8,9 +8,9 @@ import requests
 
 from t9k.em.errors import BackendUnavailable
 from t9k.em.records import CHUNK_BYTES
+from t9k_em_backends.aistore.connection_errors import DRIVER_ERRORS, of_connection
 from t9k_em_backends.aistore.failures import failure
 from t9k_em_backends.aistore.retries import Retries
-from t9k_em_backends.aistore.unreachable import DRIVER_ERRORS, of_connection
 
 MOST_BREAKS = 4
 """How often in a row a stream may break without `LEAST_BYTES` having come."""

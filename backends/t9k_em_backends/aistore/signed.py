@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from t9k_em_backends.hosts import Address, address_of_host, is_link_local, is_loopback, is_this_machine
+from t9k_em_backends.shared.hosts import Address, address_of_host, is_link_local, is_loopback, is_this_machine
 
 if TYPE_CHECKING:
     from t9k.em.records import SignedRequest

@@ -15,7 +15,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 if TYPE_CHECKING:
-    from t9k_em_backends.allowance import Allowance
+    from t9k_em_backends.shared.allowance import Allowance
 
 PIECE_BYTES = 64 << 10
 """How much is sent before the time is looked at again."""

@@ -28,7 +28,7 @@ from t9k_em_backends.aistore.failures import failure
 from t9k_em_backends.aistore.pieces import Piece, send_pieces
 
 if TYPE_CHECKING:
-    from t9k.em.budget import Budget
+    from t9k.em.memory.budget import Budget
     from t9k_em_backends.aistore.direct import Direct
     from t9k_em_backends.aistore.server import Server
 

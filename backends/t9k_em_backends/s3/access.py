@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 from attrs import Factory, field, frozen
 
 from t9k.em.errors import BackendError, BackendPermissionError, EMError, InvalidURI, MissingExtra
-from t9k_em_backends.failures import failure, no_credentials
-from t9k_em_backends.options import service_url
-from t9k_em_backends.proxies import proxy_for
 from t9k_em_backends.s3.logs import keep_secrets_out
+from t9k_em_backends.shared.error_codes import failure, no_credentials
+from t9k_em_backends.shared.proxies import proxy_for
+from t9k_em_backends.shared.uri_options import service_url
 
 if TYPE_CHECKING:
     import botocore.session
 
-    from t9k_em_backends.s3.place import S3Place
+    from t9k_em_backends.s3.location import S3Place
 
 DEFAULT_REGION = "us-east-1"
 _REGION = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -18,11 +17,8 @@ if TYPE_CHECKING:
 
     from t9k.em.uris import URI
 
-_DRIVERS = {
-    "obstore": ("t9k_em_backends.obstore", "ObstoreStore"),
-    "fsspec": ("t9k_em_backends.fsspec", "FsspecStore"),
-}
-"""Where the store of a driver is; the first that is installed is preferred."""
+_DRIVERS = ("obstore", "fsspec")
+"""The first that is installed and can be used in this process is preferred."""
 
 
 class S3Backend(TreeBackend):
@@ -66,18 +62,26 @@ class S3Backend(TreeBackend):
 
 
 def _make_store(uri: URI, driver: str | None) -> ObjectStore:
-    """The store of a driver, or of the best one that is installed and can be used in this process."""
+    """Return the store of a driver, or of the best one that is installed and can be used in this process."""
     if driver is not None and driver not in _DRIVERS:
         raise InvalidURI(f"there is no driver {driver!r} for s3://; there are: {', '.join(_DRIVERS)}")
-    unusable: list[type[ObjectStore]] = []
-    for name in _DRIVERS if driver is None else (driver,):
-        module_name, class_name = _DRIVERS[name]
-        with contextlib.suppress(*(() if driver else (MissingExtra,))):
-            module = import_module(module_name)
-            store: type[ObjectStore] = getattr(module, class_name)
-            if driver or getattr(module, "is_usable", lambda: True)():
-                return store.from_uri(uri)
-            unusable.append(store)
-    if unusable:  # it says why once it is used
-        return unusable[0].from_uri(uri)
+    if driver == "fsspec":
+        return _by_s3fs(uri)
+    by_obstore: type[ObjectStore] | None = None
+    with contextlib.suppress(*(() if driver else (MissingExtra,))):
+        from t9k_em_backends.s3.obstore_store import ObstoreStore, is_usable  # noqa: PLC0415 - needs obstore
+
+        if driver or is_usable():
+            return ObstoreStore.from_uri(uri)
+        by_obstore = ObstoreStore
+    with contextlib.suppress(MissingExtra):
+        return _by_s3fs(uri)
+    if by_obstore is not None:  # the first use of the store says why it cannot work
+        return by_obstore.from_uri(uri)
     raise MissingExtra("s3:// needs a driver; pip install 't9k-em[obstore]', or 't9k-em[s3]' for s3fs")
+
+
+def _by_s3fs(uri: URI) -> ObjectStore:
+    from t9k_em_backends.s3.s3fs_store import S3fsStore  # noqa: PLC0415 - needs s3fs
+
+    return S3fsStore.from_uri(uri)

@@ -18,8 +18,8 @@ from attrs import frozen
 
 from t9k.em.errors import BackendError, BackendUnavailable, NotFound, SourceChanged
 from t9k.em.records import Body, ObjectInfo
-from t9k_em_backends.parts import part_size_bytes
-from t9k_em_backends.traffic import Budget
+from t9k_em_backends.shared.pacing import Budget
+from t9k_em_backends.shared.part_size import part_size_bytes
 
 Call = Callable[..., Mapping[str, Any]]
 

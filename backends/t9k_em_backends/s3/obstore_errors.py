@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from t9k.em.errors import BackendError, EMError
-from t9k_em_backends.failures import failure, forget, unreachable, untrusted
+from t9k_em_backends.shared.error_codes import failure, forget, unreachable, untrusted
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")

@@ -33,7 +33,7 @@ from t9k.em.records import (
     UploadRequest,
     utc_text,
 )
-from t9k_em_backends.tree import deleting, signing, values
+from t9k_em_backends.tree import deleting, presigning, values
 from t9k_em_backends.tree.checking import Checker
 from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.generations import Generations
@@ -317,7 +317,7 @@ class TreeBackend(Backend):
     def sign_read(self, node: Node, file: FileEntry, *, lifetime_s: float) -> SignedRequest | None:
         """See `t9k.em.backend.SignsReads`."""
         folder, name = parent_and_name(node.path)
-        return signing.sign_get(self.store, file_key(folder, name, file), lifetime_s)
+        return presigning.sign_get(self.store, file_key(folder, name, file), lifetime_s)
 
     def entries(self, folder: str, head: Head) -> dict[str, FileEntry]:
         """The files of a head by key, from the head or from the list that it names."""

@@ -28,8 +28,8 @@ from t9k_em_backends.tree.heads import (
     split_head_key,
 )
 from t9k_em_backends.tree.index import MAX_INDEX_BYTES, index_rows, row_key, to_row
+from t9k_em_backends.tree.json_members import decoded, members
 from t9k_em_backends.tree.order import is_name_in_key, newest_heads
-from t9k_em_backends.tree.pieces import decoded, members
 
 if TYPE_CHECKING:
     from t9k_em_backends.tree.backend import TreeBackend

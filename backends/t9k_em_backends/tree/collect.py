@@ -23,7 +23,7 @@ from t9k.em.backend import SweepsTemporary
 from t9k.em.errors import BackendError, BackendPermissionError, CorruptManifest, InvalidInput, NotFound
 from t9k.em.names import encode_component, fold, parent_and_name
 from t9k.em.records import Garbage, ObjectInfo, utc_text
-from t9k_em_backends.clock import store_time
+from t9k_em_backends.shared.clock import store_time
 from t9k_em_backends.tree.begun import BegunRecord, begun_prefix, read_name, split_begun
 from t9k_em_backends.tree.damaged import damaged_prefix, split_damaged
 from t9k_em_backends.tree.fences import DELETES_S, STANDS_S, Fences

@@ -17,7 +17,7 @@ from t9k.em.names import check_name, encode_component, fold
 from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.tree import values
 from t9k_em_backends.tree.heads import FORMAT, MAX_GENERATION, Head, index_key
-from t9k_em_backends.tree.pieces import MAX_MEMBER_BYTES, decoded, members
+from t9k_em_backends.tree.json_members import MAX_MEMBER_BYTES, decoded, members
 from t9k_em_backends.tree.values import dump_json
 
 MAX_INDEX_BYTES = 256 << 20

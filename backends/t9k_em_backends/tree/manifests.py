@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from t9k.em.errors import CorruptManifest, InvalidInput
 from t9k.em.records import FileEntry
 from t9k_em_backends.tree.heads import FORMAT, Head
-from t9k_em_backends.tree.pieces import decoded, elements
+from t9k_em_backends.tree.json_members import decoded, elements
 from t9k_em_backends.tree.values import FLAWS, distinct, dump_json, file_entry, file_record
 
 MAX_MANIFEST_BYTES = 512 << 20

@@ -36,7 +36,7 @@ from t9k.em.records import (
     UploadRequest,
     utc_text,
 )
-from t9k_em_backends.tree import signing
+from t9k_em_backends.tree import presigning
 from t9k_em_backends.tree.begun import Begun
 from t9k_em_backends.tree.fences import Fences
 from t9k_em_backends.tree.growing import publication
@@ -124,13 +124,13 @@ class TreeUpload(Upload):
         """See `t9k.em.backend.SendsDirect`."""
         self._tree.check_store()
         self._record_begun()
-        return signing.sign_put(self._tree.store, self._prefix + file.key, file, lifetime_s)
+        return presigning.sign_put(self._tree.store, self._prefix + file.key, file, lifetime_s)
 
     def complete_signed(self, file: FileSpec, token: str) -> None:
         """See `t9k.em.backend.SendsDirect`."""
         if file.key not in self._sent:
             key = self._prefix + file.key
-            self._sent[file.key] = self._own(file, signing.complete(self._tree.store, key, file, token))
+            self._sent[file.key] = self._own(file, presigning.complete(self._tree.store, key, file, token))
 
     def put_part(self, file: FileSpec, start: int, body: Body) -> None:
         """See `t9k.em.backend.TakesParts`."""

@@ -13,17 +13,17 @@ from t9k.em.artifact import Artifact
 from t9k.em.capture import Capture
 from t9k.em.capture.output import Output, check_output
 from t9k.em.errors import EMError, InvalidConfig, InvalidInput, NotALocalNode, UploadFailed
-from t9k.em.fetching import look_at_artifact, look_at_run
 from t9k.em.live.source import Destination
+from t9k.em.loading import look_at_artifact, look_at_run
 from t9k.em.local import layout
-from t9k.em.localnode import LocalNode
 from t9k.em.names import check_strategy
+from t9k.em.nodes.local_node import LocalNode
+from t9k.em.nodes.run_config import read_run_config
 from t9k.em.records import ARTIFACT, RUN
 from t9k.em.run import Run
-from t9k.em.run_config import read_run_config
 from t9k.em.settings import is_disabled
-from t9k.em.telling import announce
 from t9k.em.uris import is_same_root, is_uri, parse
+from t9k.em.warn import announce
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -399,8 +399,8 @@ def mirror_stores(
 ) -> Report:
     """Does what `mirror` does, whatever `EM_MODE` says, as the command does."""
     from t9k.em.transfer.mirroring.deletions import MaxDelete  # noqa: PLC0415 - a training needs none of it
+    from t9k.em.transfer.mirroring.mirror import Side, run_mirror  # noqa: PLC0415
     from t9k.em.transfer.mirroring.nodes import Options  # noqa: PLC0415
-    from t9k.em.transfer.mirroring.running import Side, run_mirror  # noqa: PLC0415
 
     def side(place: str) -> Side:
         text = session.text_of_place(place)
@@ -450,8 +450,8 @@ def check(
         >>> report.is_whole, report.nodes
         (True, 1)
     """
+    from t9k.em.transfer.checking.check import Options, run_check  # noqa: PLC0415
     from t9k.em.transfer.checking.report import Report  # noqa: PLC0415 - a training needs none of it
-    from t9k.em.transfer.checking.running import Options, run_check  # noqa: PLC0415
     from t9k.em.transfer.checking.sample import Sample  # noqa: PLC0415
 
     options = Options(sample=Sample.of(sample), older_than_s=older_than, repair=repair)

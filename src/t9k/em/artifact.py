@@ -7,18 +7,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from t9k.em import history
 from t9k.em.errors import InvalidInput, NotALocalNode, NotFound
-from t9k.em.importing import import_dir, import_file, object_path
 from t9k.em.local import below, layout, objects, reentry
 from t9k.em.local.below import Below
 from t9k.em.local.files import FileIdentity, identity, sha256_of
 from t9k.em.local.layout import INDEX, METADATA, OBJECTS
 from t9k.em.local.yamlwriter import dump
-from t9k.em.localnode import LocalNode
 from t9k.em.metadata import mapping_of, text_of
 from t9k.em.names import KeySet, check_key
-from t9k.em.published import PublishedArtifact
+from t9k.em.nodes import history
+from t9k.em.nodes.local_node import LocalNode
+from t9k.em.objects.adding import import_dir, import_file, object_path
+from t9k.em.objects.published import PublishedArtifact
 from t9k.em.records import ARTIFACT, Body, FileSpec, utc_text
 from t9k.em.transfer.downloading import download_files
 from t9k.em.transfer.sources import local_body
@@ -26,9 +26,9 @@ from t9k.em.transfer.streams import Ranges, local_ranges, open_ranges
 from t9k.em.uris import check_reference
 
 if TYPE_CHECKING:
-    from t9k.em import merging
     from t9k.em.backend import Backend
-    from t9k.em.filesystem import ArtifactFileSystem
+    from t9k.em.nodes import merging
+    from t9k.em.objects.filesystem import ArtifactFileSystem
     from t9k.em.transfer.progress import Progress
 
 
@@ -201,7 +201,7 @@ class Artifact(LocalNode):
             InvalidKey: The key cannot be one.
             KeyCollision: Some file system takes it for another object's.
         """
-        from t9k.em.references import default_key, describe  # noqa: PLC0415 - requests is slow to import
+        from t9k.em.objects.references import default_key, describe  # noqa: PLC0415 - requests is slow to import
 
         check_reference(uri)
         key = f"{obj_path or ''}{default_key(uri)}" if obj_path is None or obj_path.endswith("/") else obj_path
@@ -245,7 +245,7 @@ class Artifact(LocalNode):
             CorruptData: Also raised by `read`: the bytes are not those that were added.
         """
         if "uri" in self._data(key):
-            from t9k.em.references import open_reference  # noqa: PLC0415 - requests is slow to import
+            from t9k.em.objects.references import open_reference  # noqa: PLC0415 - requests is slow to import
 
             return open_reference(self._fetch_reference(key))
         return open_ranges(self._ranges(key))
@@ -260,7 +260,7 @@ class Artifact(LocalNode):
 
         Pickled, it is the address of the artifact in the backend, without credentials; another process opens it there.
         """
-        from t9k.em.filesystem import ArtifactFileSystem  # noqa: PLC0415 - fsspec is slow to import
+        from t9k.em.objects.filesystem import ArtifactFileSystem  # noqa: PLC0415 - fsspec is slow to import
 
         return ArtifactFileSystem(source=_Source(self))
 
@@ -345,7 +345,7 @@ class Artifact(LocalNode):
 
         Args:
             backend: The backend.
-            place: A record of the history, see `t9k.em.history`.
+            place: A record of the history, see `t9k.em.nodes.history`.
         """
         try:
             newest = backend.stat(place["path"])
@@ -509,7 +509,7 @@ class Artifact(LocalNode):
         return True
 
     def _fetch_reference(self, key: str) -> Path | Below:
-        from t9k.em.references import fetch_reference  # noqa: PLC0415 - requests is slow to import
+        from t9k.em.objects.references import fetch_reference  # noqa: PLC0415 - requests is slow to import
 
         return fetch_reference(key, self._objects[key], self._directory)
 
@@ -535,7 +535,7 @@ class Artifact(LocalNode):
 
 
 class _Source:
-    """An artifact as its file system sees it, see `t9k.em.filesystem.Source`."""
+    """An artifact as its file system sees it, see `t9k.em.objects.filesystem.Source`."""
 
     def __init__(self, artifact: Artifact) -> None:
         self._artifact = artifact

@@ -11,8 +11,8 @@ from typing import Any
 from t9k.em.errors import InvalidHparams
 from t9k.em.fitting import fitted
 from t9k.em.plain import Path, Plain, mapping_form
-from t9k.em.telling import outside, tell
 from t9k.em.threeway import same
+from t9k.em.warn import outside, tell
 
 __all__ = ["Params"]
 

@@ -19,8 +19,8 @@ from t9k.em.errors import InvalidName, NotFound
 from t9k.em.live.source import Destination
 from t9k.em.local import layout
 from t9k.em.local.metriccalls import MISSING
-from t9k.em.localnode import LocalNode
 from t9k.em.names import alternative_name, check_name
+from t9k.em.nodes.local_node import LocalNode
 from t9k.em.records import Node, Outcome, utc_text
 from t9k.em.run import Run
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from t9k.em.backend import Backend
     from t9k.em.capture import Capture
-    from t9k.em.live.following import GrowingFile
+    from t9k.em.live.follower import GrowingFile
     from t9k.em.transfer.progress import Progress
 
 

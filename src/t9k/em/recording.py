@@ -10,15 +10,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from t9k.em.containers import Params, held, take_over, upload_again
-from t9k.em.ending import failure, leaving
+from t9k.em.ending import failure, shutdown
 from t9k.em.ending.status import COMPLETE, RUNNING
 from t9k.em.errors import InvalidInput, LocalError
 from t9k.em.local import below, layout, recorder, reentry
 from t9k.em.local.files import write_all
 from t9k.em.local.layout import ERROR, HPARAMS, LOG
-from t9k.em.localnode import LocalNode
+from t9k.em.nodes.local_node import LocalNode
 from t9k.em.records import utc_text
-from t9k.em.telling import tell
+from t9k.em.warn import tell
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -91,8 +91,8 @@ class Recording(LocalNode):
     # When the process leaves.
 
     def leave(self, status: str, error: BaseException | None) -> None:
-        """See `t9k.em.ending.leaving.GoesOn`."""
-        leaving.done(self)
+        """See `t9k.em.ending.shutdown.GoesOn`."""
+        shutdown.done(self)
         if self._is_guest or not self._directory.is_dir():
             return
         try:
@@ -101,7 +101,7 @@ class Recording(LocalNode):
             tell(f"the run {self.name!r} could not be finished: {trouble}; what it logged is in {self.local}")
 
     def leave_backend(self, timeout_s: float) -> None:
-        """See `t9k.em.ending.leaving.GoesOn`."""
+        """See `t9k.em.ending.shutdown.GoesOn`."""
         if self._is_guest:
             return
         self._upload_again()
@@ -120,7 +120,7 @@ class Recording(LocalNode):
         self._is_recorder = True
         with contextlib.suppress(LocalError, OSError):  # what matters more tells of the disk
             recorder.note(self._directory)
-        leaving.expect(self)
+        shutdown.expect(self)
 
     def _resume(self) -> None:
         """A run that was loaded goes on."""
@@ -185,7 +185,7 @@ class Recording(LocalNode):
         if self._is_guest:
             self._metrics.close()
             return
-        leaving.done(self)
+        shutdown.done(self)
         try:
             reentry.alone(partial(self._end_here, status or COMPLETE, error, is_forced=status is not None))
         finally:
@@ -297,7 +297,7 @@ class Recording(LocalNode):
             self._finish_live(self._live, self.destination, timeout_s)
 
     def _finish_live(self, live: LiveUpload, to: Destination, timeout_s: float | None) -> None:
-        trouble = live.finish(leaving.timeout_s() if timeout_s is None else timeout_s)
+        trouble = live.finish(shutdown.timeout_s() if timeout_s is None else timeout_s)
         if trouble is None:
             self._live = None  # what is logged after the end is uploaded as a whole by the next `finish`
         else:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from t9k.em import history, lineage, session
+from t9k.em import session
 from t9k.em.artifact import Artifact
 from t9k.em.containers import Params, upload_again, upload_nothing
-from t9k.em.ending import leaving
-from t9k.em.ending.leaving import check_timeout
+from t9k.em.ending import shutdown
+from t9k.em.ending.shutdown import check_timeout
 from t9k.em.ending.status import RUNNING, check_end
 from t9k.em.errors import Diverged, InvalidMetric, LocalError, NotALocalNode, NotFound
-from t9k.em.live.following import GrowingFile
+from t9k.em.live.follower import GrowingFile
 from t9k.em.local import below, layout, reentry
 from t9k.em.local.below import Below
 from t9k.em.local.files import append_all
@@ -26,23 +26,24 @@ from t9k.em.local.metricfiles import MetricFiles, encode_all
 from t9k.em.local.metrics import encode_now
 from t9k.em.local.shared import SharedMapping
 from t9k.em.local.yamlwriter import dump
-from t9k.em.localnode import LocalNode
 from t9k.em.metadata import associations_of, check_associations, mapping_of, text_of
 from t9k.em.names import check_strategy, join, parent_and_name
+from t9k.em.nodes import history, lineage
+from t9k.em.nodes.local_node import LocalNode
 from t9k.em.recording import Recording
 from t9k.em.records import ARTIFACT, RUN, Body, Outcome, utc_text
-from t9k.em.telling import tell
-from t9k.em.transfer.growth import catch_up
+from t9k.em.transfer.growing import catch_up
 from t9k.em.transfer.sources import growing_body
+from t9k.em.warn import tell
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from t9k.ah.core import Branch, Commit, Dataset, Model, Tag
-    from t9k.em import merging
     from t9k.em.backend import Backend
     from t9k.em.capture import Capture
     from t9k.em.live.source import Destination
+    from t9k.em.nodes import merging
     from t9k.em.transfer.progress import Progress
 
 
@@ -400,7 +401,7 @@ class Run(Recording):
             from t9k.em.live.source import Destination  # noqa: PLC0415 - few runs are uploaded while they go on
             from t9k.em.live.uploading import flush_all  # noqa: PLC0415 - likewise
 
-            leaving.flush_by(flush_all)  # what the upload at the end needs cannot be got ready then any more
+            shutdown.flush_by(flush_all)  # what the upload at the end needs cannot be got ready then any more
             to = Destination(
                 folder=f"{backend.uri}#{quote(path, safe='/@')}", make_folder=False, conflict_strategy="new"
             )
@@ -555,7 +556,7 @@ class Run(Recording):
         return self._hparams.as_dict()
 
     def _adopt(self, merge: merging.Merge) -> None:
-        from t9k.em import merging  # noqa: PLC0415 - costs every importer otherwise, and copies rarely differ
+        from t9k.em.nodes import merging  # noqa: PLC0415 - costs every importer otherwise, and copies rarely differ
 
         if LOG in merge.tails and self._capture is not None:
             raise merging.CannotMerge(LOG)  # what is printed here goes on

@@ -8,7 +8,7 @@ import pytest
 
 from t9k.em.errors import InvalidInput
 from t9k.em.testing import make_request, upload
-from t9k.em.transfer.checking.running import Options, run_check
+from t9k.em.transfer.checking.check import Options, run_check
 
 CONTENTS = {"a": b"first", "b": b"second" * 100}
 

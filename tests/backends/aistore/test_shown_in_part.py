@@ -14,8 +14,8 @@ from t9k.em.backend import Backend
 from t9k.em.errors import BackendError
 from t9k.em.records import FOLDER, RUN, Node
 from t9k.em.testing import make_request, upload
+from t9k.em.transfer.mirroring.mirror import Side, run_mirror
 from t9k.em.transfer.mirroring.nodes import Options
-from t9k.em.transfer.mirroring.running import Side, run_mirror
 from t9k_em_backends.aistore import AIStoreBackend
 
 

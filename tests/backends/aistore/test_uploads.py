@@ -135,7 +135,7 @@ def test_a_source_that_cannot_seek_is_read_in_order(backend: AIStoreBackend) -> 
 
 
 def test_parts_of_one_file_go_at_the_same_time_and_need_bounded_memory() -> None:
-    from t9k.em.budget import Budget
+    from t9k.em.memory.budget import Budget
 
     budget = Budget(3 * MIB)
     barrier = threading.Barrier(3, timeout=20)
@@ -156,7 +156,7 @@ def test_parts_of_one_file_go_at_the_same_time_and_need_bounded_memory() -> None
 
 @pytest.mark.parametrize("error", [CorruptData("as on purpose"), KeyboardInterrupt("as on purpose")])
 def test_what_stops_one_part_stops_them_all_and_gives_memory_back(error: BaseException) -> None:
-    from t9k.em.budget import Budget
+    from t9k.em.memory.budget import Budget
 
     budget = Budget()
     data = os.urandom(20 * 1000)

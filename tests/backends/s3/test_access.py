@@ -10,7 +10,7 @@ import pytest
 
 from t9k.em.errors import BackendPermissionError, InvalidURI
 from t9k_em_backends.s3.access import Access, find_access
-from t9k_em_backends.s3.place import S3Place
+from t9k_em_backends.s3.location import S3Place
 
 PLACE = S3Place(bucket="b")
 

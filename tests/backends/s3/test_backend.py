@@ -22,8 +22,8 @@ except EMError as error:
 
 
 FORKED = """
-from t9k_em_backends import obstore
-obstore._used_in = -1
+from t9k_em_backends.s3 import obstore_store
+obstore_store._used_in = -1
 """
 
 
@@ -35,7 +35,7 @@ def opened(uri, *missing, before="", use="print(type(store).__name__)"):
 
 def test_the_best_that_is_installed_is_taken():
     assert opened("s3://bucket/root") == "ObstoreStore"
-    assert opened("s3://bucket/root", "obstore") == "S3Store"
+    assert opened("s3://bucket/root", "obstore") == "S3fsStore"
 
 
 def test_without_any_both_are_named_the_better_one_first():
@@ -44,7 +44,7 @@ def test_without_any_both_are_named_the_better_one_first():
 
 
 def test_after_a_fork_another_is_taken_and_without_one_obstore_says_why_it_cannot_be_used():
-    assert opened("s3://bucket/root", before=FORKED) == "S3Store"
+    assert opened("s3://bucket/root", before=FORKED) == "S3fsStore"
     assert opened("s3://bucket/root", "s3fs", before=FORKED) == "ObstoreStore"
     said = opened("s3://bucket/root", "s3fs", before=FORKED, use="next(store.list(''), None)")
     assert "forked after it was used; start processes with 'spawn', or pip install 't9k-em[s3]'" in said

@@ -17,7 +17,7 @@ from tests.services.proxy import Proxy
 from t9k.em.errors import BackendError, BackendUnavailable
 from t9k.em.records import Body
 from t9k.em.registry import open_backend
-from t9k_em_backends.parts import MULTIPART_FROM_BYTES
+from t9k_em_backends.shared.part_size import MULTIPART_FROM_BYTES
 
 pytestmark = pytest.mark.parametrize("driver", ["obstore", "fsspec"])
 

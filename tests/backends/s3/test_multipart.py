@@ -16,8 +16,8 @@ from botocore.config import Config
 from t9k.em.errors import BackendPermissionError, BackendUnavailable, SourceChanged
 from t9k.em.records import Body
 from t9k.em.uris import parse
-from t9k_em_backends.obstore import ObstoreStore
-from t9k_em_backends.parts import MIB, PART_BYTES
+from t9k_em_backends.s3.obstore_store import ObstoreStore
+from t9k_em_backends.shared.part_size import MIB, PART_BYTES
 
 SIZE = 3 * PART_BYTES - 5
 
@@ -161,7 +161,7 @@ def test_uploads_of_other_keys_are_left_alone(store, data):
 
 
 def test_an_object_too_large_for_one_copy_is_copied_in_parts(store, data, monkeypatch, s3):
-    monkeypatch.setattr("t9k_em_backends.obstore.COPY_LIMIT_BYTES", MIB)
+    monkeypatch.setattr("t9k_em_backends.s3.obstore_store.COPY_LIMIT_BYTES", MIB)
     monkeypatch.setattr("t9k_em_backends.s3.multipart.COPY_BYTES", 5 * MIB)
     store.put("dir/a", Body.of(data))
     info = store.copy("dir/a", "b c")

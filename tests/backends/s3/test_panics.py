@@ -9,7 +9,7 @@ from attrs import evolve
 from t9k.em.errors import BackendError, EMError
 from t9k.em.records import Body
 from t9k.em.registry import open_backend
-from t9k_em_backends.s3 import drivers as drivers_module
+from t9k_em_backends.s3 import clients as drivers_module
 from t9k_em_backends.s3.access import find_access
 
 CALLS = {

@@ -19,9 +19,9 @@ from tests.services.proxy import Exchange, Proxy
 from t9k.em.errors import BackendError, InvalidURI
 from t9k.em.records import Body
 from t9k.em.registry import open_backend
-from t9k_em_backends.parts import MULTIPART_FROM_BYTES
 from t9k_em_backends.s3.access import find_access
-from t9k_em_backends.s3.place import S3Place as Place
+from t9k_em_backends.s3.location import S3Place as Place
+from t9k_em_backends.shared.part_size import MULTIPART_FROM_BYTES
 
 DRIVERS = ["obstore", "fsspec"]
 LARGE = bytes(MULTIPART_FROM_BYTES)

@@ -14,7 +14,7 @@ from t9k.em.session import resolve
 from t9k.em.testing import read_node
 from t9k.em.testing.reference import ReferenceBackend
 from t9k.em.testing.wrappers import StoreWrapper
-from t9k.em.transfer.growth import last_sign
+from t9k.em.transfer.growing import last_sign
 
 HOUR_S = 3600
 FOLDER = "memory://rounds#/alice/live"

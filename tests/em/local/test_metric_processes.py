@@ -17,7 +17,7 @@ from tests.em.local.faultydisk import fill, mounted
 
 from t9k import em
 from t9k.em.errors import IncompleteWarning, RecoveredDataWarning
-from t9k.em.local import appender, losses, metrics
+from t9k.em.local import appender, lost_lines, metrics
 from t9k.em.local.appender import LineAppender
 from t9k.em.run import Run
 
@@ -208,7 +208,7 @@ class TestVanished:
     @pytest.fixture(autouse=True)
     def _fast(self, monkeypatch):
         monkeypatch.setattr(appender, "_SYNC_PERIOD_S", 0.01)
-        monkeypatch.setattr(losses, "_CALM_S", 0.0)
+        monkeypatch.setattr(lost_lines, "_CALM_S", 0.0)
 
     def log_until_told(self, run: Run) -> list[str]:
         """Log until something is told, which is when the background has looked."""

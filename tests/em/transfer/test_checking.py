@@ -13,7 +13,7 @@ from t9k.em.names import parent_and_name
 from t9k.em.records import Body, Flaw
 from t9k.em.registry import open_backend
 from t9k.em.testing import StoreWrapper, make_request, read_node, upload
-from t9k.em.transfer.checking.running import Options, run_check
+from t9k.em.transfer.checking.check import Options, run_check
 from t9k.em.transfer.checking.sample import Sample
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 from t9k_em_backends.tree.heads import file_key

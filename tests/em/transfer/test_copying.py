@@ -9,7 +9,7 @@ import pytest
 from t9k.em import session
 from t9k.em.artifact import Artifact
 from t9k.em.errors import Conflict, CorruptData, Diverged, FolderNotFound, InvalidInput, InvalidName, NotFound
-from t9k.em.fetching import fetch_artifact
+from t9k.em.loading import fetch_artifact
 from t9k.em.records import Outcome
 from t9k.em.transfer.copying import copy_node
 

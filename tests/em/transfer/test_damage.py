@@ -11,7 +11,7 @@ import pytest
 from t9k.em import create_artifact, mirror, session
 from t9k.em.backend import NotesDamage, ObjectStore
 from t9k.em.errors import BackendError, CorruptData
-from t9k.em.published import PublishedArtifact
+from t9k.em.objects.published import PublishedArtifact
 from t9k.em.records import Body
 from t9k.em.testing import BackendWrapper, ReadOnlyStore, ReferenceBackend, make_request, read_node, upload
 from t9k.em.transfer.downloading import download_files

@@ -30,9 +30,9 @@ from t9k.em.testing import (
     upload,
 )
 from t9k.em.testing.faults import WHEN
+from t9k.em.transfer.mirroring.mirror import Side, run_mirror
 from t9k.em.transfer.mirroring.nodes import Options
 from t9k.em.transfer.mirroring.report import Action, Report
-from t9k.em.transfer.mirroring.running import Side, run_mirror
 from t9k_em_backends.tree import TreeBackend
 from t9k_em_backends.tree.heads import encode_head
 

@@ -14,9 +14,9 @@ from t9k.em.names import is_within
 from t9k.em.records import ARTIFACT, RUN, Listing, Node
 from t9k.em.testing import Faults, FaultyBackend, make_request, upload
 from t9k.em.transfer.mirroring.deletions import MaxDelete
+from t9k.em.transfer.mirroring.mirror import Side, run_mirror
 from t9k.em.transfer.mirroring.nodes import Options
 from t9k.em.transfer.mirroring.report import Action
-from t9k.em.transfer.mirroring.running import Side, run_mirror
 
 
 @pytest.fixture

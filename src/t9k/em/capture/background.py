@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from t9k.em.telling import tell
+from t9k.em.warn import tell
 
 _HEAD_START_S = 0.05
 

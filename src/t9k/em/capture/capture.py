@@ -17,7 +17,7 @@ from t9k.em.capture.output import Output, OutputLog
 from t9k.em.errors import LocalError
 from t9k.em.local.below import Below
 from t9k.em.local.layout import DIFF, GIT, LOG, PACKAGES, PLATFORM, write_mapping, write_text
-from t9k.em.telling import tell
+from t9k.em.warn import tell
 
 if TYPE_CHECKING:
     from t9k.em.capture.background import Background

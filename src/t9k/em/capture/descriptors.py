@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from t9k.em.telling import tell
+from t9k.em.warn import tell
 
 if sys.platform != "win32":
     import fcntl

@@ -19,7 +19,7 @@ from t9k.em.capture import streams
 from t9k.em.capture.logfile import LogFile
 from t9k.em.errors import InvalidInput, LocalError
 from t9k.em.local import forks, openfiles
-from t9k.em.telling import tell
+from t9k.em.warn import tell
 
 if TYPE_CHECKING:
     from t9k.em.capture.descriptors import Descriptors

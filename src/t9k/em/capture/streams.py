@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from t9k.em.telling import tell
+from t9k.em.warn import tell
 
 Tell = Callable[[str, str], None]
 

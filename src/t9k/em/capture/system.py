@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.capture.capture import importing
-from t9k.em.telling import tell
+from t9k.em.warn import tell
 
 TYPE = "system"
 """Type of these metrics."""

@@ -13,7 +13,7 @@ from t9k.config import CONFIG, config_path, remove_login, save_login
 from t9k.config_file import saved_store
 from t9k.em import session
 from t9k.em.backend import MarksStore, TellsState
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.app import explain
 from t9k.em.cli.output import console, json_option, note, print_json, print_pairs, say, text
 from t9k.em.cli.progress import waiting
@@ -52,7 +52,7 @@ def login(uri: str | None, *, api_key: bool) -> None:
         raise InvalidInput("no backend to log in to; say which: em login file:///data/em")
     if is_uri(host) and parse(host).folder is not None:
         raise InvalidURI(f"{host} names a folder, and a login is to a whole store; leave out '#' and what follows")
-    places.refuse_nested(host)
+    targets.refuse_nested(host)
     key = _ask_for_key(host, asked=api_key)
     if key is None and _is_server(host) and is_same_root(host, CONFIG["aistore_host"]):
         key = CONFIG["api_key"]

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from t9k.em.backend import ChecksRecords
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.app import DAMAGED, OK, PARTIAL, REPAIRED, explain
 from t9k.em.cli.gc import seconds
 from t9k.em.cli.output import json_option, note, print_json, print_rows, say, text
 from t9k.em.cli.progress import progress
 from t9k.em.cli.text import clean, count, size
 from t9k.em.errors import EMError, InvalidInput
+from t9k.em.transfer.checking.check import Options, run_check
 from t9k.em.transfer.checking.report import Report
-from t9k.em.transfer.checking.running import Options, run_check
 from t9k.em.transfer.checking.sample import Sample
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def sample(_: click.Context, __: click.Parameter, value: str | None) -> Sample:
 )
 @click.option("--repair", is_flag=True, help="Mend what can be mended.")
 @json_option
-@places.backend_option
+@targets.backend_option
 @click.pass_context
 def check(
     ctx: click.Context, place: str | None, *, of_files: Sample, older_than: float, repair: bool, as_json: bool
@@ -66,12 +66,12 @@ def check(
     The exit code is 0 when all is well, 3 when something could not be read, 4 when something is damaged, and 5 when all
     that was damaged is repaired.
     """
-    if place is not None and places.local_node(place):
+    if place is not None and targets.local_node(place):
         raise InvalidInput(f"{place} is local; em check reads what is in a backend")
-    backend, path = places.remote("/" if place is None else place)
+    backend, path = targets.remote("/" if place is None else place)
     if repair:
-        places.refuse_nested(backend.uri)
-    places.require_store(backend)
+        targets.refuse_nested(backend.uri)
+    targets.require_store(backend)
     options = Options(sample=of_files, older_than_s=older_than, repair=repair)
     with progress() as bars, _told_once():
         report = run_check(backend, path, options, place=f"{backend.uri}#{path}", progress=bars)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from t9k.em import session
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.drawing import WIDTH, draw
 from t9k.em.cli.output import console, print_rows, say, text, tree
 from t9k.em.cli.progress import progress
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.tree import Tree
 
+    from t9k.em.cli.demo_training import Result
     from t9k.em.cli.views import View
-    from t9k.em.demo import Result
 
 _MOST_RUNS = 5
 _PARTS = {
@@ -49,7 +49,7 @@ def demo(directory: Path, *, epochs: int) -> None:
 
     Takes some seconds, and needs t9k-em[demo].
     """
-    from t9k.em.demo import demonstrate
+    from t9k.em.cli.demo_training import demonstrate
 
     say(f"Training a small network on scikit-learn's digits for {count(epochs, 'epoch')} ...")
     with progress() as bars:
@@ -86,7 +86,7 @@ def _show(result: Result, directory: Path) -> None:
     to.print(made)
     _heading(to, "Try next")
     for arguments in (
-        f"ls --long {quote(places.uri_of(result.uri, result.folder))}",
+        f"ls --long {quote(targets.uri_of(result.uri, result.folder))}",
         f"show {quote(str(result.trained_in))}",
         f"plot --type val {quote(str(directory / layout.PRIVATE / 'runs'))}/*",
         f"login {quote(result.uri)}",

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from attrs import field, frozen
 
-from t9k.em.cli.apart import differing, short
+from t9k.em.cli.differences import differing, short
 from t9k.em.cli.output import text
 from t9k.em.cli.text import flatten, number
 from t9k.em.errors import EMError

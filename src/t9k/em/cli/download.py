@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.output import json_option, print_json, say
 from t9k.em.cli.progress import progress
 from t9k.em.cli.several import do_each, expand, is_glob
 from t9k.em.cli.text import clean, near
 from t9k.em.errors import EMError
-from t9k.em.fetching import fetch_artifact, fetch_run
+from t9k.em.loading import fetch_artifact, fetch_run
 from t9k.em.local import layout
 from t9k.em.local.files import make_private_dir
 from t9k.em.records import ARTIFACT, FOLDER
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--into", metavar="DIR", type=click.Path(path_type=Path), help="Where each gets a directory of its name.")
 @click.option("--key", "keys", multiple=True, help="Only this object of an artifact; may be given again.")
 @json_option
-@places.backend_option
+@targets.backend_option
 @click.pass_context
 def download(
     ctx: click.Context, place_list: tuple[str, ...], *, into: Path | None, keys: tuple[str, ...], as_json: bool
@@ -69,7 +69,7 @@ def _directory(place_list: Sequence[str]) -> Path | None:
     _, last = place_list
     if not is_uri(last) and not Path(last).is_absolute() and not is_uri(place_list[0]):
         try:
-            backend, path = places.remote(last)
+            backend, path = targets.remote(last)
             node = backend.stat(path)
         except EMError:  # it is no path in a backend
             return Path(last)
@@ -81,8 +81,8 @@ def _directory(place_list: Sequence[str]) -> Path | None:
 
 
 def _fetch(place: str, directory: Path | None, into: Path | None, keys: tuple[str, ...]) -> dict[str, Any]:
-    backend, path = places.remote(place)
-    node = places.node_at(backend, path, f"em download '{path}/*' downloads what is in it")
+    backend, path = targets.remote(place)
+    node = targets.node_at(backend, path, f"em download '{path}/*' downloads what is in it")
     if keys and node.kind != ARTIFACT:
         raise click.UsageError("--key chooses objects of an artifact, and this is a run.")
     if into is not None:
@@ -96,4 +96,4 @@ def _fetch(place: str, directory: Path | None, into: Path | None, keys: tuple[st
             fetched.download(keys or None, progress=bars)
         else:
             fetched = fetch_run(backend, path, bars, directory=directory)
-    return {"local": near(fetched.local), "kind": node.kind, "uri": places.node_uri(backend, node)}
+    return {"local": near(fetched.local), "kind": node.kind, "uri": targets.node_uri(backend, node)}

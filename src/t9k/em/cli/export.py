@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.guessing import Word
 from t9k.em.cli.output import note
 from t9k.em.cli.several import expand
@@ -36,7 +36,7 @@ CSV, PARQUET = "csv", "parquet"
 @click.option("--format", "form", type=Word((PARQUET, CSV)), help="By default what the name of FILE ends in.")
 @click.option("-o", "--output", metavar="FILE", help="Where to; CSV goes to stdout without it.")
 @click.option("--type", "kind", metavar="TYPE", help="Only metrics of this type, such as train.")
-@places.backend_option
+@targets.backend_option
 def export(place_list: tuple[str, ...], *, form: str | None, output: str | None, kind: str | None) -> None:
     """Writes the metrics of runs as one table: type, step, epoch, timestamp, and a column for each metric.
 

@@ -8,7 +8,7 @@ import click
 from attrs import asdict
 
 from t9k.em.backend import Backend, Collects
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.output import json_option, note, print_json, print_rows, say, text
 from t9k.em.cli.progress import waiting
 from t9k.em.cli.text import clean, count, size
@@ -41,21 +41,21 @@ def seconds(_: click.Context, __: click.Parameter, value: str) -> float:
     "--keep-versions", type=click.IntRange(min=1), default=1, show_default=True, help="Versions of each node to keep."
 )
 @json_option
-@places.backend_option
+@targets.backend_option
 def gc(place: str | None, *, apply: bool, older_than: float, keep_versions: int, as_json: bool) -> None:
     """Lists files that no kept version refers to: of old versions, deleted nodes and broken uploads.
 
     PLACE is a folder or node, as path or URI; without it, all of the backend. Uploads that are under way are safe as
     long as they take less than --older-than.
     """
-    backend, path = places.remote("/" if place is None else place)
+    backend, path = targets.remote("/" if place is None else place)
     if not isinstance(backend, Collects):
         raise InvalidInput(
             f"{backend.uri} is a server, which clients do not collect; who runs it runs em gc on the root that it serves"
         )
     if apply:
-        places.refuse_nested(backend.uri)
-    places.require_store(backend)  # first: to learn the time of a store, a file is written
+        targets.refuse_nested(backend.uri)
+    targets.require_store(backend)  # first: to learn the time of a store, a file is written
     with waiting(f"looking through {path} of {backend.uri}"):
         garbage = backend.collect(path, grace_s=older_than, keep_versions=keep_versions, apply=apply)
     if not garbage.objects:

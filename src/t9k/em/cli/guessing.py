@@ -87,7 +87,7 @@ def neighbours(message: str) -> str:
     missing = _MISSING.fullmatch(message)
     if missing is None:
         return ""
-    from t9k.em.cli.places import uri_of
+    from t9k.em.cli.targets import uri_of
 
     uri, path = missing["uri"], split_version(missing["path"])[0]
     try:
@@ -105,7 +105,7 @@ def _nearest_path(uri: str, path: str) -> str | None:
     """What is most like a path in a backend, or that the backend is none; None when nothing is."""
     from t9k.em import session
     from t9k.em.backend import TellsState
-    from t9k.em.cli.places import uri_of
+    from t9k.em.cli.targets import uri_of
 
     backend = session.backend_at(uri)
     if isinstance(backend, TellsState) and not backend.is_there():

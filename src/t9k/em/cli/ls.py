@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import asdict, fields, filters, frozen
 
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.details import MOST_RUNS, Details, cells_of, columns, details_here, details_there, took
 from t9k.em.cli.output import console, json_option, note, print_json, print_rows, say, text, tree
 from t9k.em.cli.progress import waiting
@@ -46,7 +46,7 @@ HOW_TO_END = "log to it again after em.load_run(DIRECTORY), or end it: em.load_r
 @click.option("--tree", "as_tree", is_flag=True, help="With all that lies below, as a tree.")
 @click.option("--versions", is_flag=True, help="All versions of one node in a backend, the newest first.")
 @json_option
-@places.backend_option
+@targets.backend_option
 def ls(place: str | None, *, long: bool, as_tree: bool, versions: bool, as_json: bool) -> None:
     """Lists runs, artifacts and folders.
 
@@ -54,14 +54,14 @@ def ls(place: str | None, *, long: bool, as_tree: bool, versions: bool, as_json:
     em ls file:///data/em lists the root of a store, em ls / that of the backend you are logged in to.
     """
     if versions:
-        if place is None or places.local_node(place):
+        if place is None or targets.local_node(place):
             raise click.UsageError("--versions needs the path or URI of a node in a backend.")
         _list_versions(place, as_json=as_json)
         return
     entries = _local_entries(place)
     if entries is None:
         assert place is not None  # noqa: S101 - without a place there are local entries, or none
-        backend, path = places.located(place)
+        backend, path = targets.located(place)
         _list_remote(backend, path, long=long, as_tree=as_tree, as_json=as_json)
     elif as_json:
         print_json([entry.to_dict() for entry in entries])
@@ -144,7 +144,7 @@ def _local_entries(place: str | None) -> list[Entry] | None:
     if place is None:
         parents = [layout.parent_directory(RUN), layout.parent_directory(ARTIFACT)]
         return [Entry.read(node) for parent in parents for node in layout.nodes(parent)]
-    found = places.local_nodes(place)
+    found = targets.local_nodes(place)
     return [Entry.read(node) for node in found] or None
 
 
@@ -187,21 +187,21 @@ def node_dict(uri: str, node: Node) -> dict[str, Any]:
         node: The node.
     """
     known = asdict(node, filter=filters.exclude(fields(Node).handle))
-    return {"uri": places.uri_of(uri, node.path, node.generation), **known}
+    return {"uri": targets.uri_of(uri, node.path, node.generation), **known}
 
 
 def _list_remote(backend: Backend, path: str, *, long: bool, as_tree: bool, as_json: bool) -> None:
     node = backend.stat(path)
     nodes = list(backend.list(path)) if node.kind == FOLDER else [node]
     if not nodes and not node.generation:
-        places.require_store(backend)
+        targets.require_store(backend)
     if as_json:
         below = _walk(backend, nodes) if as_tree else nodes
         print_json([node_dict(backend.uri, each) for each in below])
     elif not nodes:
         note(f"nothing in {clean(path)} of {clean(backend.uri)} yet")
     elif as_tree:
-        made = tree(places.uri_of(backend.uri, path))
+        made = tree(targets.uri_of(backend.uri, path))
         _grow(made, backend, nodes, long=long)
         console().print(made)
     elif long:
@@ -251,7 +251,7 @@ def _print_long(
 
 
 def _list_versions(place: str, *, as_json: bool) -> None:
-    backend, path = places.remote(place)
+    backend, path = targets.remote(place)
     nodes = backend.versions(split_version(path)[0])
     if as_json:
         print_json([node_dict(backend.uri, node) for node in nodes])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from t9k.em import api, session
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.app import OK, PARTIAL, explain
 from t9k.em.cli.output import json_option, note, print_json, print_rows, say, text
 from t9k.em.cli.progress import progress
@@ -49,7 +49,7 @@ _SHOWN = 3
     "--verify", is_flag=True, help="Compare also what an earlier run found equal, and read the bytes in TARGET."
 )
 @json_option
-@places.backend_option
+@targets.backend_option
 @click.pass_context
 def mirror(
     ctx: click.Context,
@@ -75,11 +75,11 @@ def mirror(
     if max_delete is not None and not delete:
         raise click.UsageError("--max-delete is about --delete, which is not given")
     for place in (source, target):
-        if places.local_node(place):
+        if targets.local_node(place):
             raise InvalidInput(f"{place} is local; em upload sends it, and em mirror what is in a backend")
     if not all([is_uri(session.check_place(place)) for place in (source, target)]):  # noqa: C419 - each is checked
-        places.connect()
-    places.refuse_nested(session.root(target))
+        targets.connect()
+    targets.refuse_nested(session.root(target))
     with progress() as bars:
         report = api.mirror_stores(
             source,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.guessing import Word
 from t9k.em.cli.output import json_option, note, print_json
 from t9k.em.cli.several import expand, is_glob
@@ -34,7 +34,7 @@ _FORMS = ("png", "svg", "html")
 @click.option("-x", type=Word(["step", "epoch"]), default="step", show_default=True, help="Horizontal axis.")
 @click.option("-o", "--output", metavar="FILE", help="A picture instead: FILE ends in .png, .svg or .html.")
 @json_option
-@places.backend_option
+@targets.backend_option
 def plot(
     place_list: tuple[str, ...],
     *,
@@ -139,7 +139,7 @@ def _nothing(
 
 def _labels(views: Sequence[View], curves: Sequence[Curve]) -> dict[str, str]:
     """What each run that is drawn is called, by its place."""
-    from t9k.em.cli.apart import Told, labels
+    from t9k.em.cli.differences import Told, labels
 
     drawn = {curve.place for curve in curves}
     runs = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.app import ERROR
 from t9k.em.cli.output import note, say
 from t9k.em.cli.several import do_each, expand
@@ -28,7 +28,7 @@ DAMAGED = "damaged"
 @click.argument("place_list", metavar="PLACE...", nargs=-1, required=True)
 @click.option("-r", "--recursive", is_flag=True, help="A folder with all that is in it.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@places.backend_option
+@targets.backend_option
 @click.pass_context
 def rm(ctx: click.Context, place_list: tuple[str, ...], *, recursive: bool, yes: bool) -> None:
     """Deletes runs, artifacts or folders in a backend.
@@ -37,7 +37,7 @@ def rm(ctx: click.Context, place_list: tuple[str, ...], *, recursive: bool, yes:
     versions stay readable (em ls PLACE --versions) until em gc collects them.
     """
     for place in place_list:
-        if places.local_node(place):
+        if targets.local_node(place):
             raise InvalidInput(
                 f"{place} is local, and em rm deletes in a backend; delete the directory itself: rm -r {place}"
             )
@@ -52,7 +52,7 @@ def rm(ctx: click.Context, place_list: tuple[str, ...], *, recursive: bool, yes:
     def delete(place: str) -> None:
         backend, node = doomed[place]
         backend.delete(node.path, recursive=recursive)
-        say(f"deleted  {clean(places.uri_of(backend.uri, node.path))}")
+        say(f"deleted  {clean(targets.uri_of(backend.uri, node.path))}")
 
     ctx.exit(do_each(list(doomed), delete))
 
@@ -64,8 +64,8 @@ def _find(place: str) -> tuple[Backend, Node]:
         NotFound: It is not there.
         InvalidInput: It is one version, or in a store inside another one.
     """
-    backend, path = places.remote(place)
-    places.refuse_nested(backend.uri)
+    backend, path = targets.remote(place)
+    targets.refuse_nested(backend.uri)
     if split_version(path)[1] is not None:
         raise InvalidInput(
             f"{path} is one version; em rm {split_version(path)[0]} deletes the node, em gc old versions"

@@ -83,7 +83,7 @@ def server(root: str | None, *, database: str | None, upload_lifetime: int, **op
     if not root:
         raise click.UsageError("say what to serve, such as --root file:///data/em")
     require_extra()
-    from t9k.em.server.running import run
+    from t9k.em.server.serving import run
     from t9k.em.server.settings import Settings
 
     given = {name: value for name, value in options.items() if value is not None}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.app import OK, PARTIAL, explain
 from t9k.em.cli.output import note
 from t9k.em.cli.text import clean
@@ -76,10 +76,10 @@ def do_each(given: Sequence[str], work: Callable[[str], object]) -> int:
 
 def _expand(place: str, *, local: bool, folders: bool) -> list[str]:
     if local and not is_uri(place):
-        here = [path for path in sorted(glob.glob(place)) if places.local_node(path)]  # noqa: PTH207 - keeps './'
+        here = [path for path in sorted(glob.glob(place)) if targets.local_node(path)]  # noqa: PTH207 - keeps './'
         if here:
             return here
-    backend, path = places.located(place)
+    backend, path = targets.located(place)
     bare, generation = split_version(path)
     root = place.partition("#")[0] if is_uri(place) else None
     version = "" if generation is None else f"@{generation}"
@@ -138,7 +138,7 @@ def _exists(backend: Backend, path: str) -> bool:
 
 
 def _nothing(backend: Backend, pattern: str, name: str, there: Sequence[str]) -> NotFound:
-    places.require_store(backend)
+    targets.require_store(backend)
     close = nearest("".join(sign for sign in name if sign not in "*?[]"), there)
     shown = ", ".join(sorted(there)[:_SHOWN]) + (", ..." if len(there) > _SHOWN else "")
     if close is not None:

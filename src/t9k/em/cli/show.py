@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.ls import HOW_TO_END, node_dict, print_versions
 from t9k.em.cli.output import console, json_option, print_json, print_pairs, print_rows, text
 from t9k.em.cli.several import do_each, expand, is_glob
@@ -35,7 +35,7 @@ _SIDES = {"input": "Inputs", "output": "Outputs"}
 @click.argument("place_list", metavar="PLACE...", nargs=-1, required=True)
 @click.option("-a", "--all", "show_all", is_flag=True, help=f"All objects of an artifact, not only {_MOST_OBJECTS}.")
 @json_option
-@places.backend_option
+@targets.backend_option
 @click.pass_context
 def show(ctx: click.Context, place_list: tuple[str, ...], *, show_all: bool, as_json: bool) -> None:
     """Shows runs or artifacts: metadata, hyperparameters, metrics, objects, lineage and history.
@@ -232,7 +232,7 @@ def _place(record: Mapping[str, Any]) -> str:
     if not record.get("uri") or not record.get("path"):
         return ""
     generation = record.get("generation")
-    return places.uri_of(str(record["uri"]), str(record["path"])) + (f"@{generation}" if generation else "")
+    return targets.uri_of(str(record["uri"]), str(record["path"])) + (f"@{generation}" if generation else "")
 
 
 def _objects(to: Console, view: View, *, show_all: bool) -> None:

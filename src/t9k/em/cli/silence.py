@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from t9k.em.ending.status import RUNNING
 from t9k.em.errors import EMError
 from t9k.em.records import RUN
-from t9k.em.transfer.growth import last_sign
+from t9k.em.transfer.growing import last_sign
 from t9k.em.transfer.parallel import in_parallel
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import click
 
 from t9k.em import session
 from t9k.em.api import open_local
-from t9k.em.cli import places
+from t9k.em.cli import targets
 from t9k.em.cli.app import ERROR, OK, PARTIAL, explain
 from t9k.em.cli.output import json_option, note, print_json, say
 from t9k.em.cli.progress import progress
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 @click.command(short_help="Upload local runs and artifacts.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--folder", default="default", show_default=True, help="Folder in the backend, or URI of one in another.")
-@places.target_options
+@targets.target_options
 @json_option
-@places.backend_option
+@targets.backend_option
 @click.pass_context
 def upload(
     ctx: click.Context,
@@ -46,12 +46,12 @@ def upload(
     artifacts of a run go with it. One that fails does not stop the others; run the same command again, and what was
     sent is not sent again.
     """
-    directories = list({node.absolute(): node for path in paths for node in places.require_local(path)}.values())
-    directories.sort(key=lambda directory: places.kind_of(directory) != ARTIFACT)  # runs refer to them
+    directories = list({node.absolute(): node for path in paths for node in targets.require_local(path)}.values())
+    directories.sort(key=lambda directory: targets.kind_of(directory) != ARTIFACT)  # runs refer to them
     if not is_uri(session.check_place(folder)):
-        places.connect()
+        targets.connect()
     backend, target = session.resolve(folder)
-    places.refuse_nested(backend.uri)
+    targets.refuse_nested(backend.uri)
     results: list[dict[str, Any]] = []
     failures: dict[str, list[Path]] = {}
     diverged = 0
@@ -86,7 +86,7 @@ def upload(
 
 def outcome_dict(backend: Backend, outcome: Outcome, node: Node, *, local: Path | str) -> dict[str, Any]:
     """What became of an upload or copy, for `--json`."""
-    return {"local": str(local), "outcome": outcome.value, "uri": places.node_uri(backend, node)}
+    return {"local": str(local), "outcome": outcome.value, "uri": targets.node_uri(backend, node)}
 
 
 def _say(result: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
 
-from t9k.em.cli.places import counted, local_node, local_nodes, located, node_at, node_called, node_uri
+from t9k.em.cli.targets import counted, local_node, local_nodes, located, node_at, node_called, node_uri
 from t9k.em.errors import EMError, InvalidInput, RecoveredDataWarning
 from t9k.em.local import below, layout, metrics, objects
 from t9k.em.local.below import Below
@@ -21,7 +21,7 @@ from t9k.em.local.state import LocalState
 from t9k.em.names import split_version
 from t9k.em.records import ARTIFACT, RUN, Node
 from t9k.em.transfer.downloading import download_files
-from t9k.em.transfer.growth import add_grown, last_sign
+from t9k.em.transfer.growing import add_grown, last_sign
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -46,7 +46,7 @@ class View:
         error: Of a run that an exception ended.
         sizes: Of a run, those of the files that are not shown themselves, in bytes by name.
         objects: Of an artifact, by key.
-        history: Uploads and downloads of a local node; see `t9k.em.history`.
+        history: Uploads and downloads of a local node; see `t9k.em.nodes.history`.
         node: What the backend says; None for a local one.
         versions: All generations in the backend, the newest first.
         heard: When a run in the backend that goes on was last heard of, POSIX time in seconds by the clock of the store.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from t9k.em.backend import Grows
 from t9k.em.errors import NotFound
-from t9k.em.live.following import Follower, GrowingFile
+from t9k.em.live.follower import Follower, GrowingFile
 from t9k.em.live.pace import EACH_HOUR, Pace
 
 if TYPE_CHECKING:

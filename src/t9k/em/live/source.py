@@ -17,7 +17,7 @@ from t9k.em.uris import is_uri, parse
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
-    from t9k.em.live.following import GrowingFile
+    from t9k.em.live.follower import GrowingFile
     from t9k.em.records import Node
     from t9k.em.transfer.progress import Progress
 
@@ -72,7 +72,7 @@ class Recorded(Protocol):
     def send(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> tuple[Outcome, Node]:
-        """See `t9k.em.localnode.LocalNode`."""
+        """See `t9k.em.nodes.local_node.LocalNode`."""
 
     def fingerprint(self) -> Any:
         """See `t9k.em.run.Run`."""

@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Callable
 
-from t9k.em.ending import leaving
+from t9k.em.ending import shutdown
 from t9k.em.errors import BackendUnavailable, CommitUnknown, Conflict, EMError, SourceChanged
 from t9k.em.live.rounds import Rounds, Source
 
@@ -224,7 +224,7 @@ _all: weakref.WeakSet[LiveUpload] = weakref.WeakSet()
 
 def _remember(upload: LiveUpload) -> None:
     _all.add(upload)
-    leaving.flush_by(flush_all)
+    shutdown.flush_by(flush_all)
 
 
 def flush_all(timeout_s: float) -> None:

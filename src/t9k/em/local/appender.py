@@ -22,7 +22,7 @@ from t9k.em.local import forks, openfiles, reentry
 from t9k.em.local.below import AnyPath, open_file, status, sync_parent
 from t9k.em.local.disk import explain, explained
 from t9k.em.local.shortwrite import LONGEST_BYTES, short_write
-from t9k.em.telling import tell
+from t9k.em.warn import tell
 
 try:
     import fcntl

@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 from t9k.em.errors import LocalError
 from t9k.em.local import below, forks, reentry
 from t9k.em.local.below import Below
-from t9k.em.telling import outside, tell
+from t9k.em.warn import outside, tell
 
 try:
     import fcntl

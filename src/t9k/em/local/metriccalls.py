@@ -7,7 +7,7 @@ from typing import Any
 
 from t9k.em.errors import InvalidMetric
 from t9k.em.plain import described
-from t9k.em.telling import outside, tell
+from t9k.em.warn import outside, tell
 
 MISSING: Any = object()
 """Stands for an argument that was not given."""

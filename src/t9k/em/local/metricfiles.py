@@ -13,7 +13,7 @@ from t9k.em.local import below, forks, metrics, reentry
 from t9k.em.local.appender import InUse, LineAppender
 from t9k.em.local.below import Below
 from t9k.em.local.disk import NO_SPACE, explained
-from t9k.em.local.losses import Losses
+from t9k.em.local.lost_lines import Losses
 from t9k.em.local.metriccalls import LeftOut
 from t9k.em.local.metricreader import Reader
 from t9k.em.local.metrictypes import canonical_type, file_name, type_of

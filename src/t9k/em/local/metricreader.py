@@ -15,7 +15,7 @@ from t9k.em.errors import CorruptLocalData, RecoveredDataWarning
 from t9k.em.local.below import AnyPath, open_file
 from t9k.em.local.below import read as read_bytes
 from t9k.em.patterns import lazily
-from t9k.em.telling import tell
+from t9k.em.warn import tell
 
 Entry = dict[str, dict[str, int | float | str]]
 """``{"value": {name: number}, "sequence": {"epoch": int or float, "step": int, "timestamp": str}}``, epoch optional."""

@@ -11,8 +11,8 @@ from t9k.em.local import below
 from t9k.em.local.below import Below
 from t9k.em.local.layout import understanding, write_mapping
 from t9k.em.local.yamlwriter import MAX_BYTES
-from t9k.em.telling import outside, tell
 from t9k.em.threeway import joined, same
+from t9k.em.warn import outside, tell
 
 
 class SharedMapping:

@@ -15,9 +15,10 @@ from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 
 from t9k.em.errors import EMError
-from t9k.em.server import answers, routes
-from t9k.em.server.guard import Guard
-from t9k.em.server.metrics import Metrics
+from t9k.em.server import routes
+from t9k.em.server.http import error_responses
+from t9k.em.server.http.middleware import Guard
+from t9k.em.server.http.prometheus import Metrics
 from t9k.em.server.service import Service
 from t9k.em.server.settings import Settings
 
@@ -67,7 +68,7 @@ def bare_app(**options: Any) -> FastAPI:
     app = FastAPI(
         title="AIStore", version=version("t9k-em"), docs_url=None, redoc_url=None, redirect_slashes=False, **options
     )
-    answers.install(app)
+    error_responses.install(app)
     routes.install(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # as FastAPI's documentation has it
     return app
@@ -105,7 +106,7 @@ async def _tidy(service: Service) -> None:
 def from_environment() -> ASGIApp:
     """The application of a process that `em server` started."""
     from t9k.em.server import logs  # noqa: PLC0415 - only a process of its own has its own log
-    from t9k.em.server.connections import BoundedConnection  # noqa: PLC0415 - likewise its connections
+    from t9k.em.server.http.connections import BoundedConnection  # noqa: PLC0415 - likewise its connections
 
     logs.configure()
     settings = Settings.from_environment()

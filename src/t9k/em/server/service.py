@@ -19,13 +19,13 @@ from t9k.em.records import FileEntry, Node
 from t9k.em.registry import open_backend
 from t9k.em.server.access import owner_of
 from t9k.em.server.accounts import Accounts
-from t9k.em.server.guard import DOCUMENT_BYTES
-from t9k.em.server.limits import Rates
-from t9k.em.server.metrics import Metrics
-from t9k.em.server.receiving import LARGE_BYTES
-from t9k.em.server.room import Room
+from t9k.em.server.http.large_bodies import LARGE_BYTES
+from t9k.em.server.http.limits import Rates
+from t9k.em.server.http.middleware import DOCUMENT_BYTES
+from t9k.em.server.http.prometheus import Metrics
+from t9k.em.server.http.room import Room
+from t9k.em.server.open_uploads import OpenUploads
 from t9k.em.server.settings import Settings
-from t9k.em.server.uploads import OpenUploads
 from t9k.em.server.usage import Growth
 from t9k.em.uris import parse as parse_uri
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t9k.em.backend import FillsBuffers, KnowsOrigins
-from t9k.em.budget import Budget
 from t9k.em.errors import CorruptData, LocalError, NotFound
 from t9k.em.local import below
 from t9k.em.local.below import Below
 from t9k.em.local.disk import explained
 from t9k.em.local.files import replacing, sha256_of, write_all
+from t9k.em.memory.budget import Budget
 from t9k.em.records import FileEntry, FileSpec, Node
 from t9k.em.transfer.damage import noting_damage
 from t9k.em.transfer.parallel import in_parallel
@@ -24,7 +24,7 @@ from t9k.em.transfer.sources import fetch, named
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
-    from t9k.em.transfer.pieces import Pieces
+    from t9k.em.transfer.large_files import Pieces
 
 CHUNKS_BYTES = 8 << 20
 """What a store may bring at once of a large file."""
@@ -144,7 +144,7 @@ class _Download:
         self._progress.start(f"downloading {self._node.name}", len(files), sum(file.size for file in files))
         with contextlib.ExitStack() as stack:
             if CAN_PLACE and any(file.size >= PIECES_FROM_BYTES for file in files):
-                from t9k.em.transfer.pieces import Pieces  # noqa: PLC0415 - most who import this package download nothing
+                from t9k.em.transfer.large_files import Pieces  # noqa: PLC0415 - most who import this package download nothing
 
                 self._pieces = stack.enter_context(contextlib.closing(Pieces()))
             in_parallel(self._one, files, "download", lambda: self._backend.parallelism)

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from t9k.em.errors import EMError
+from t9k.em.server.accounts.database_url import IMMEDIATE, make_engine, parse
 from t9k.em.server.accounts.failures import translate, unfit
-from t9k.em.server.accounts.place import IMMEDIATE, make_engine, parse
 
 _T = TypeVar("_T")
 

@@ -15,7 +15,7 @@ from t9k.em.errors import (
     EMError,
     InvalidInput,
 )
-from t9k.em.server.accounts.place import Place
+from t9k.em.server.accounts.database_url import Place
 
 _FULL = ("53100", "disk is full")
 _REFUSED = ("28000", "28P01", "42501", "25006", "password authentication failed", "readonly database")

@@ -14,8 +14,8 @@ from t9k.em.records import utc_text
 from t9k.em.server import models
 from t9k.em.server.access import Forbidden
 from t9k.em.server.accounts import Group, KeyInfo, User
-from t9k.em.server.caller import Authenticated, Caller
-from t9k.em.server.documents import DocumentRoute
+from t9k.em.server.authentication import Authenticated, Caller
+from t9k.em.server.routes.json_route import DocumentRoute
 from t9k.em.server.routes.paging import PAGE, After, Limit, whole
 
 router = APIRouter(prefix=wire.PREFIX, tags=["accounts"], route_class=DocumentRoute)

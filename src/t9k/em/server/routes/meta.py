@@ -10,10 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from t9k.em import wire
-from t9k.em.server import metrics as counts
 from t9k.em.server import models
-from t9k.em.server.caller import Authenticated, Caller
-from t9k.em.server.guard import DOCUMENT_BYTES
+from t9k.em.server.authentication import Authenticated, Caller
+from t9k.em.server.http import prometheus as counts
+from t9k.em.server.http.middleware import DOCUMENT_BYTES
 from t9k.em.server.routes.paging import FILES_PAGE, PAGE
 from t9k.em.server.service import Service
 

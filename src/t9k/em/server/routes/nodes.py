@@ -19,13 +19,13 @@ from t9k.em.names import check_path, join, parent_and_name
 from t9k.em.records import FOLDER, FileEntry, Node
 from t9k.em.server import models
 from t9k.em.server.access import owner_of
-from t9k.em.server.answers import Refused
-from t9k.em.server.caller import Authenticated, Caller
-from t9k.em.server.documents import DocumentRoute
+from t9k.em.server.asset_hub import check_move
+from t9k.em.server.authentication import Authenticated, Caller
+from t9k.em.server.http.error_responses import Refused
 from t9k.em.server.moving import check_depths, move_node
-from t9k.em.server.places import check_move
+from t9k.em.server.routes.json_route import DocumentRoute
 from t9k.em.server.routes.paging import FILES_PAGE, PAGE, After, FilesLimit, Generation, Key, Limit, Path, page, whole
-from t9k.em.server.sending import Content, content_response
+from t9k.em.server.routes.sending import Content, content_response
 from t9k.em.server.usage import count_before_refusing, stored_bytes
 from t9k.em.wire import EDIT, PASS, node_json
 

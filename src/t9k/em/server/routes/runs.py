@@ -13,13 +13,13 @@ from t9k.em.names import check_key, check_path
 from t9k.em.records import Node
 from t9k.em.server import models
 from t9k.em.server.access import owner_of
-from t9k.em.server.answers import Refused
-from t9k.em.server.bodies import Received
-from t9k.em.server.caller import Authenticated, Caller, with_body
+from t9k.em.server.authentication import Authenticated, Caller, with_body
+from t9k.em.server.http.bodies import Received
+from t9k.em.server.http.error_responses import Refused
 from t9k.em.server.routes.nodes import ANYTHING
 from t9k.em.server.routes.paging import Generation, Key, Offset, Path
+from t9k.em.server.routes.sending import Content, content_response
 from t9k.em.server.routes.uploads import BYTES
-from t9k.em.server.sending import Content, content_response
 from t9k.em.wire import EDIT, VIEW
 
 router = APIRouter(prefix=f"{wire.PREFIX}/runs", tags=["runs in progress"])

@@ -12,8 +12,8 @@ from t9k.em.names import check_path
 from t9k.em.records import utc_text
 from t9k.em.server import models
 from t9k.em.server.accounts import Share
-from t9k.em.server.caller import Authenticated
-from t9k.em.server.documents import DocumentRoute
+from t9k.em.server.authentication import Authenticated
+from t9k.em.server.routes.json_route import DocumentRoute
 from t9k.em.server.routes.paging import Path
 from t9k.em.wire import OWN
 

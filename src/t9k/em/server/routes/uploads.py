@@ -17,14 +17,14 @@ from t9k.em.errors import EMError, InvalidInput, NotFound, SourceChanged
 from t9k.em.names import is_op, join
 from t9k.em.records import Body, FileSpec, SignedUpload, UploadRequest
 from t9k.em.server import models
-from t9k.em.server.answers import Refused
-from t9k.em.server.bodies import Received
-from t9k.em.server.caller import Authenticated, Caller, with_body
-from t9k.em.server.documents import DocumentRoute
-from t9k.em.server.places import check_place
+from t9k.em.server.asset_hub import check_place
+from t9k.em.server.authentication import Authenticated, Caller, with_body
+from t9k.em.server.http.bodies import Received
+from t9k.em.server.http.error_responses import Refused
+from t9k.em.server.open_uploads import OpenUpload
+from t9k.em.server.routes.json_route import DocumentRoute
 from t9k.em.server.routes.nodes import SIGNATURE_LIFETIME_S
 from t9k.em.server.routes.paging import Key, Offset
-from t9k.em.server.uploads import OpenUpload
 from t9k.em.wire import EDIT, OWN, PASS
 
 router = APIRouter(prefix=f"{wire.PREFIX}/uploads", tags=["uploads"], route_class=DocumentRoute)

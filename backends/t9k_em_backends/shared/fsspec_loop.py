@@ -1,0 +1,141 @@
+"""Requests on fsspec's event loop, asked for from any other thread, and how many of them are under way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
+
+from fsspec.asyn import get_loop
+
+from t9k_em_backends.shared.pacing import Budget, Pace
+from t9k_em_backends.shared.part_size import MIB
+
+_Result = TypeVar("_Result")
+
+PIECE_BYTES = 8 * MIB
+"""What one request reads of a large object."""
+
+PIECES_AHEAD = 4
+CLOSING_S = 5.0
+
+_inherited: list[Any] = []
+"""What a fork got of its parent: it is neither used nor collected, for that would end the parent's connections."""
+
+
+def submit(request: Coroutine[Any, Any, _Result]) -> Future[_Result]:
+    """Starts a request."""
+    return asyncio.run_coroutine_threadsafe(request, get_loop())
+
+
+def run(request: Coroutine[Any, Any, _Result]) -> _Result:
+    """Makes a request and waits for its answer; Ctrl-C ends it."""
+    future = submit(request)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+class Slots:
+    """Admits as many small requests at once as pay off, whichever threads they come from."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    def take(self) -> None:
+        """Waits for a slot."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken < self._pace.parallelism)
+            self._taken += 1
+
+    def give(self) -> None:
+        """Gives a slot back, from any thread."""
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify()
+
+
+class PerProcess:
+    """Something with connections that is made on first use, in each process anew.
+
+    Args:
+        make: Makes it, and says how to end it: a function without arguments that returns a coroutine, or None.
+    """
+
+    def __init__(self, make: Callable[[], tuple[Any, Callable[[], Coroutine[Any, Any, object]] | None]]) -> None:
+        self._make = make
+        self._locks: dict[int, threading.Lock] = {}  # by process, for a fork may inherit one that is locked
+        self._made: tuple[int, Any, Any] | None = None  # the process, what was made, what ends it
+
+    def get(self) -> Any:
+        """That of this process."""
+        process = os.getpid()
+        made = self._made
+        if made is None or made[0] != process:
+            with self._locks.setdefault(process, threading.Lock()):
+                made = self._made
+                if made is None or made[0] != process:
+                    _inherited.append(made)
+                    value, end = self._make()
+                    made = process, value, weakref.finalize(self, _end, process, end) if end else None
+                    self._made = made
+        return made[1]
+
+    def close(self) -> None:
+        """Ends it, if this process has made it; the next `get` makes another."""
+        process = os.getpid()
+        if self._made is None or self._made[0] != process:
+            return
+        with self._locks.setdefault(process, threading.Lock()):
+            made, self._made = self._made, None
+        if made is not None and made[2] is not None:
+            made[2]()
+
+
+def _end(process: int, end: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    if process != os.getpid():
+        return
+    closing = submit(end())
+    try:
+        here: object = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if here is not get_loop():
+        wait([closing], CLOSING_S)
+
+
+def following(fetch: Callable[[int, int], Future[bytes]], start: int, end: int, budget: Budget) -> Iterator[bytes]:
+    """The bytes [start, end) in pieces, some of them fetched ahead of who reads them.
+
+    Args:
+        fetch: Starts to fetch the bytes from a start to an end.
+        start: The first byte.
+        end: Behind the last byte.
+        budget: Room for what is fetched ahead; one piece comes in any case.
+    """
+    running: deque[tuple[Future[bytes], int]] = deque()
+    try:
+        while start < end or running:
+            while start < end and len(running) < PIECES_AHEAD:
+                size = min(PIECE_BYTES, end - start)
+                taken = size if budget.try_take(size) else 0
+                if running and not taken:
+                    break
+                running.append((fetch(start, start + size), taken))
+                start += size
+            data = running[0][0].result()
+            budget.give(running.popleft()[1])
+            yield data
+    finally:
+        for fetching, taken in running:
+            fetching.cancel()
+            budget.give(taken)

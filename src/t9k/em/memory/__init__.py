@@ -1,0 +1,1 @@
+"""Memory for bytes in transfer: a budget, and buffers that are used again."""

@@ -1,0 +1,1 @@
+"""What runs and artifacts have in common: local directories, histories and lineage."""

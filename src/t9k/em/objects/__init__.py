@@ -1,0 +1,1 @@
+"""The objects of artifacts: files, directories and references, added, read and published."""

@@ -1,0 +1,1 @@
+"""What lies between the socket and the routes: connections, bodies, limits, middleware."""
