@@ -99,6 +99,7 @@ class Proxy:
         exchanges: All requests so far.
         fate: Asked once for each request, in the thread of the proxy, what goes wrong with it.
         instead: Asked likewise; the reply it gives, if any, is sent and the server never sees the request.
+        held_s: Asked likewise; seconds that this request waits beside `delay_s`.
     """
 
     def __init__(self, to: str, *, delay_s: float = 0.0, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
@@ -111,6 +112,7 @@ class Proxy:
         self.exchanges: list[Exchange] = []
         self.fate: Fate = lambda _: ""
         self.instead: Callable[[Exchange], bytes | None] = lambda _: None
+        self.held_s: Callable[[Exchange], float] = lambda _: 0.0
         self._wires: set[_Wire] = set()
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -131,6 +133,7 @@ class Proxy:
         """Counts from 1 again, with nothing going wrong."""
         self.fate = lambda _: ""
         self.instead = lambda _: None
+        self.held_s = lambda _: 0.0
         self.exchanges = []
 
     async def _main(self) -> None:
@@ -176,8 +179,8 @@ class Proxy:
         exchange = Exchange(len(self.exchanges) + 1, method, target, headers)
         self.exchanges.append(exchange)
         reply, exchange.fate = self.instead(exchange), self.fate(exchange)
-        if self.delay_s:
-            await asyncio.sleep(self.delay_s)
+        if delay_s := self.delay_s + self.held_s(exchange):
+            await asyncio.sleep(delay_s)
         if exchange.fate == REFUSED:
             return False
         waits = given.get("expect", "").lower() == "100-continue"
