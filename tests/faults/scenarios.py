@@ -27,6 +27,7 @@ from t9k.em.records import ARTIFACT, RUN, Body, Draft, FileSpec, UploadRequest
 from t9k_em_backends.tree import TreeBackend
 from t9k_em_backends.tree import fences as fences_module
 from t9k_em_backends.tree import heads as heads_module
+from t9k_em_backends.tree.tree import Tree
 
 USER = "alice"
 KEYS = ("a", "b/c", "d")
@@ -36,14 +37,20 @@ STRATEGIES = ["skip", "error", "new", "new", "replace", "replace"]
 _NEVER = datetime(2024, 1, 1, tzinfo=timezone.utc)
 
 
-class SimulatedTree(TreeBackend):
-    """The real backend; only what it asks of its surroundings is fixed."""
+class FixedTree(Tree):
+    """The real tree; only what it asks of its surroundings is fixed."""
 
     def whoami(self) -> str:
         return USER
 
-    def _require_safe_store(self) -> None:
+    def require_safe_store(self) -> None:
         """The simulated store is safe; probing it would only make schedules longer."""
+
+
+class SimulatedTree(TreeBackend):
+    """The real backend over such a tree."""
+
+    tree_class = FixedTree
 
 
 @frozen(kw_only=True)

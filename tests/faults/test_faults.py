@@ -184,7 +184,7 @@ def test_an_upload_whose_fate_was_unknown_is_published_once(done: bool, later: b
     assert (f"{HOME}/m" in look(store)) is done
     if later and not done:
         record = with_files(begun._make_head(), tuple(begun._sent.values()))  # what is still on its way
-        clean_tree(store).generations(HOME, "m").publish(1, record)
+        clean_tree(store).tree.generations(HOME, "m").publish(1, record)
     resumed = clean_tree(store).begin(evolve(case.request, resumed=True))
     assert finish(resumed, CONTENTS).outcome is Outcome.PUBLISHED
     assert sum(head.op == case.request.op for head in heads(store)) == 1

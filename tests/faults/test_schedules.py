@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from tests.faults.scenarios import Scenario, SimulatedTree
+from tests.faults.scenarios import FixedTree, Scenario, SimulatedTree
 from tests.faults.simulator import Violation
 
 from t9k.em.errors import AlreadyExists
@@ -55,11 +55,11 @@ def _collector(**members: Any) -> type[SimulatedTree]:
 def _generations(publish: Callable[[Generations, int, Head], bool], **members: Any) -> type[SimulatedTree]:
     mutant = type("MutantGenerations", (Generations,), {"publish": publish})
 
-    def generations(self: SimulatedTree, folder: str, name: str) -> Generations:
-        real = SimulatedTree.generations(self, folder, name)
+    def generations(self: FixedTree, folder: str, name: str) -> Generations:
+        real = FixedTree.generations(self, folder, name)
         return mutant(store=real.store, prefix=real.prefix, sleep=real.sleep)
 
-    return _tree(generations=generations, **members)
+    return _tree(tree_class=type("MutantTree", (FixedTree,), {"generations": generations}), **members)
 
 
 def _put_over(self: Generations, generation: int, head: Head) -> bool:
@@ -106,7 +106,7 @@ MUTANTS = {
     "history is not read": _upload(**NO_HISTORY),
     "the first plan is kept after a lost race": _upload(_look=_keep_first_base),
     "a resumed upload forgets that it had moved": _upload(_choose_name=_forget_name),
-    "nobody looks after the folder": _tree(keep_folder=lambda *_: None),
+    "nobody looks after the folder": _upload(_keep_folder=lambda *_: None),
     "a folder is deleted in one step": _generations(_does_not_say_closing),
 }
 

@@ -11,6 +11,7 @@ from attrs import evolve
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import InvalidURI, MissingExtra
 from t9k_em_backends.tree import TreeBackend
+from t9k_em_backends.tree.tree import Tree
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,17 +49,13 @@ class S3Backend(TreeBackend):
         return _make_store(evolve(uri, options=options), driver)
 
     @property
-    def store(self) -> ObjectStore:
-        """Where everything lies; after a fork, a new client of the same place, by a driver that can be used there."""
+    def tree(self) -> Tree:
+        """See `TreeBackend`; after a fork, with a new client of the same place, by a driver that can be used there."""
         if self._uri is not None and self._process != os.getpid():
             options = {name: value for name, value in self._uri.options.items() if name != "unsafe_single_writer"}
-            self._store = self.make_store(evolve(self._uri, options=options), self._timeout_s)
+            self._tree.store = self.make_store(evolve(self._uri, options=options), self._timeout_s)
             self._process = os.getpid()  # last, for another thread may look meanwhile
-        return self._store
-
-    @store.setter
-    def store(self, store: ObjectStore) -> None:
-        self._store = store
+        return self._tree
 
 
 def _make_store(uri: URI, driver: str | None) -> ObjectStore:

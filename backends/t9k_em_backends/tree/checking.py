@@ -32,8 +32,8 @@ from t9k_em_backends.tree.json_members import decoded, members
 from t9k_em_backends.tree.order import is_name_in_key, newest_heads
 
 if TYPE_CHECKING:
-    from t9k_em_backends.tree.backend import TreeBackend
     from t9k_em_backends.tree.generations import Generations
+    from t9k_em_backends.tree.tree import Tree
 
 TRIES = 3
 
@@ -72,10 +72,10 @@ class Checker:
     """One look through a part of the tree.
 
     Args:
-        tree: The backend.
+        tree: The tree.
     """
 
-    def __init__(self, tree: TreeBackend) -> None:
+    def __init__(self, tree: Tree) -> None:
         self._tree = tree
 
     def flaws(self, path: str) -> Iterator[Flaw]:

@@ -29,7 +29,7 @@ from t9k_em_backends.tree.damaged import damaged_prefix, split_damaged
 from t9k_em_backends.tree.fences import DELETES_S, STANDS_S, Fences
 from t9k_em_backends.tree.fences import stood as stood_at
 from t9k_em_backends.tree.foreign import is_temporary, nameable, split_upload
-from t9k_em_backends.tree.growing import grown_prefix, publication, repeats
+from t9k_em_backends.tree.growing import grown_prefix
 from t9k_em_backends.tree.heads import (
     Head,
     deletion,
@@ -40,12 +40,13 @@ from t9k_em_backends.tree.heads import (
     manifest_key,
     split_head_key,
 )
+from t9k_em_backends.tree.publications import publication, repeats
 from t9k_em_backends.tree.stored import damage_key
 from t9k_em_backends.tree.values import NewerFormat
 
 if TYPE_CHECKING:
-    from t9k_em_backends.tree.backend import TreeBackend
     from t9k_em_backends.tree.generations import Generations
+    from t9k_em_backends.tree.tree import Tree
 
 TRIES = 5
 DELETED_AT_ONCE = 1000
@@ -98,7 +99,7 @@ class Collector:
         apply: Whether to delete.
     """
 
-    def __init__(self, tree: TreeBackend, *, grace_s: float, keep_versions: int, apply: bool) -> None:
+    def __init__(self, tree: Tree, *, grace_s: float, keep_versions: int, apply: bool) -> None:
         self._tree = tree
         self._grace_s = grace_s
         self._keep_versions = max(1, keep_versions)

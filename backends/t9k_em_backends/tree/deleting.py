@@ -1,7 +1,7 @@
 """Deleting nodes and whole folders, also those whose records are damaged, however deep they lie.
 
 Whoever deletes a folder first publishes that it is closing, then looks for children, then publishes the deletion; see
-`TreeBackend.keep_folder` for those who publish children meanwhile. A record that is damaged says nothing, so a deletion
+`folders.keep_folder` for those who publish children meanwhile. A record that is damaged says nothing, so a deletion
 is published on top of it; one of a later format is not damaged, and stays.
 """
 
@@ -23,13 +23,13 @@ from t9k_em_backends.tree.heads import Head, deletion, folder_prefix, heads_pref
 from t9k_em_backends.tree.values import NewerFormat
 
 if TYPE_CHECKING:
-    from t9k_em_backends.tree.backend import TreeBackend
+    from t9k_em_backends.tree.tree import Tree
 
 Step: TypeAlias = "Generator[Step, None, None]"
 """Deletes one node, and yields what has to be done before it goes on."""
 
 
-def delete(tree: TreeBackend, path: str, *, recursive: bool, generation: int | None) -> None:
+def delete(tree: Tree, path: str, *, recursive: bool, generation: int | None) -> None:
     """Delete a node; see `t9k.em.backend.Backend.delete`.
 
     Args:
@@ -62,7 +62,7 @@ def _run(first: Step) -> None:
 
 
 class _Deleter:
-    def __init__(self, tree: TreeBackend, *, recursive: bool) -> None:
+    def __init__(self, tree: Tree, *, recursive: bool) -> None:
         self._tree = tree
         self._recursive = recursive
 

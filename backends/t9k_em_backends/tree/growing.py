@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
-
-from attrs import evolve
 
 from t9k.em.errors import Conflict, InvalidInput, InvalidKey, NotFound
 from t9k.em.names import MAX_KEY_BYTES, check_key, encode_component, parent_and_name
 from t9k.em.records import RUN, Body, Node, ObjectInfo, Segment
 from t9k_em_backends.tree.heads import Head, upload_prefix
+from t9k_em_backends.tree.publications import publication
 
 if TYPE_CHECKING:
-    from t9k_em_backends.tree.backend import TreeBackend
+    from t9k_em_backends.tree.tree import Tree
 
 _NAME = re.compile(r"(\d{16})-(\d{16})")
 _KEY = "key"
@@ -47,7 +46,7 @@ class Growing:
         Conflict: No upload is known that published it.
     """
 
-    def __init__(self, tree: TreeBackend, node: Node, head: Head) -> None:
+    def __init__(self, tree: Tree, node: Node, head: Head) -> None:
         if head.kind != RUN:
             raise InvalidInput(f"{node.path} is a {head.kind}; only runs grow, upload it again instead")
         self._node = node
@@ -145,33 +144,6 @@ class Growing:
 def grown_prefix(folder: str, name: str, op: str) -> str:
     """Below which lies what was appended to the files of a publication."""
     return f"{upload_prefix(folder, name, op)}.em/grown/"
-
-
-def publication(generation: int, head: Head, read: Callable[[int], Head | None]) -> str | None:
-    """The upload that published a generation; of one that a collector published, that of the one which it repeats.
-
-    Args:
-        generation: Its number.
-        head: Its head.
-        read: Gives the head of a generation, None where there is none.
-    """
-    while head.op is None and head.ready:
-        generation -= 1
-        below = read(generation)
-        if below is None or not repeats(head, below):
-            break
-        head = below
-    return head.op
-
-
-def repeats(head: Head, below: Head) -> bool:
-    """Whether a generation is one that a collector published: it says what the one below it says."""
-    return _said(head) == _said(below)
-
-
-def _said(head: Head) -> Head:
-    """A head without what a collector changes."""
-    return evolve(head, write_id="", op=None, fenced=(), fenced_spans=(), collected=0)
 
 
 def _segment(key: str, start: int, info: ObjectInfo) -> Segment:

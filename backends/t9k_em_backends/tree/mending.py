@@ -21,7 +21,7 @@ from t9k.em.names import join, random_text
 from t9k.em.records import FOLDER, Body, Flaw, utc_text
 from t9k_em_backends.tree.checking import Place
 from t9k_em_backends.tree.damaged import damaged_prefix
-from t9k_em_backends.tree.growing import publication
+from t9k_em_backends.tree.folders import make_folder
 from t9k_em_backends.tree.heads import (
     MAX_HEAD_BYTES,
     Head,
@@ -34,20 +34,21 @@ from t9k_em_backends.tree.heads import (
     index_key,
     seal_head,
 )
+from t9k_em_backends.tree.publications import publication
 
 if TYPE_CHECKING:
-    from t9k_em_backends.tree.backend import TreeBackend
     from t9k_em_backends.tree.generations import Generations
+    from t9k_em_backends.tree.tree import Tree
 
 
 class Mender:
     """Mends flaws of one tree.
 
     Args:
-        tree: The backend.
+        tree: The tree.
     """
 
-    def __init__(self, tree: TreeBackend) -> None:
+    def __init__(self, tree: Tree) -> None:
         self._tree = tree
 
     def mend(self, flaw: Flaw) -> str:
@@ -87,7 +88,7 @@ class Mender:
 
     def _mend_chain(self, place: Place) -> str:
         if not place.generation:
-            self._tree.make_folder(place.folder)
+            make_folder(self._tree, place.folder)
             return "the folder was made again"
         generations = self._generations(place)
         newest = self._newest(generations)

@@ -22,7 +22,7 @@ from t9k_em_backends.tree.heads import file_key, folder_prefix, upload_prefix
 from t9k_em_backends.tree.values import dump_json
 
 if TYPE_CHECKING:
-    from t9k_em_backends.tree.backend import TreeBackend
+    from t9k_em_backends.tree.tree import Tree
 
 FEW_OPS = 4
 FEW_GENERATIONS = 32
@@ -35,7 +35,7 @@ def damage_key(folder: str, name: str, file: FileEntry) -> str:
     return f"{upload_prefix(folder, name, file.op)}{_damaged(file.key)}"
 
 
-def note_damage(tree: TreeBackend, folder: str, name: str, file: FileEntry) -> None:
+def note_damage(tree: Tree, folder: str, name: str, file: FileEntry) -> None:
     """Writes down that the bytes of a file are not those that were uploaded.
 
     Raises:
@@ -105,14 +105,14 @@ class Comparison:
     """Compares files that a head refers to with the store.
 
     Attributes:
-        tree: The backend.
+        tree: The tree.
         folder: Absolute path.
         name: Of the node.
         level: See `t9k.em.records.UploadRequest.compare`.
         bodies: The bytes of files by key, as far as they are at hand.
     """
 
-    tree: TreeBackend
+    tree: Tree
     folder: str
     name: str
     level: str
@@ -141,10 +141,10 @@ class Comparison:
     def _read(self, doubtful: Sequence[tuple[FileEntry, ObjectInfo]]) -> dict[str, FileEntry]:
         if not doubtful:
             return {}
-        if min(self.tree.parallelism, len(doubtful)) <= 1:
+        if min(self.tree.store.parallelism, len(doubtful)) <= 1:
             right = [self._holds(*item) for item in doubtful]
         else:
-            with ThreadPoolExecutor(max_workers=min(self.tree.parallelism, len(doubtful))) as pool:
+            with ThreadPoolExecutor(max_workers=min(self.tree.store.parallelism, len(doubtful))) as pool:
                 right = list(pool.map(lambda item: self._holds(*item), doubtful))
         kept = {}
         for (file, info), is_right in zip(doubtful, right, strict=True):

@@ -39,7 +39,7 @@ from t9k.em.records import (
 from t9k_em_backends.tree import presigning
 from t9k_em_backends.tree.begun import Begun
 from t9k_em_backends.tree.fences import Fences
-from t9k_em_backends.tree.growing import publication
+from t9k_em_backends.tree.folders import keep_folder
 from t9k_em_backends.tree.heads import (
     Head,
     ManifestRef,
@@ -51,11 +51,12 @@ from t9k_em_backends.tree.heads import (
 )
 from t9k_em_backends.tree.manifests import decode_manifest, encode_manifest
 from t9k_em_backends.tree.parts import assembler, check_part
-from t9k_em_backends.tree.stored import Comparison, Listed
+from t9k_em_backends.tree.publications import publication
+from t9k_em_backends.tree.stored import Comparison, Listed, sha256_of
 from t9k_em_backends.tree.values import NewerFormat, dump_json
 
 if TYPE_CHECKING:
-    from t9k_em_backends.tree.backend import TreeBackend
+    from t9k_em_backends.tree.tree import Tree
 
 MOST_LOOKED = 100
 """How many versions are looked through to say which one a copy comes from."""
@@ -64,7 +65,7 @@ MOST_LOOKED = 100
 class TreeUpload(Upload):
     """See `t9k.em.backend.Upload`; made by `TreeBackend.begin`."""
 
-    def __init__(self, tree: TreeBackend, request: UploadRequest, folder_generation: int) -> None:
+    def __init__(self, tree: Tree, request: UploadRequest, folder_generation: int) -> None:
         self._tree = tree
         self._request = request
         self._draft = request.draft
@@ -376,7 +377,7 @@ class TreeUpload(Upload):
         store, body = self._tree.store, self._request.bodies.get(file.key)
         if body is not None and not info.sha256 and isinstance(store, RecognizesContent):
             return store.recognizes(info, body)
-        return self._tree.sha256(key, info) == file.sha256
+        return (info.sha256 or sha256_of(store, key)) == file.sha256
 
     def _not_kept(self) -> tuple[list[FileEntry], bool]:
         """Compares the store with the plan.
@@ -439,9 +440,12 @@ class TreeUpload(Upload):
         self._tree.store.put(key, Body.of(data))
         return short
 
+    def _keep_folder(self) -> None:
+        keep_folder(self._tree, self._request.folder, self._folder_generation)
+
     def _finish(self, outcome: Outcome, generation: int, head: Head) -> None:
         if outcome is Outcome.PUBLISHED:
-            self._tree.keep_folder(self._request.folder, self._folder_generation)
+            self._keep_folder()
             self._begun.remove(self._name, resumed=self._request.resumed and generation == 1)
         self.outcome = outcome
         node = to_node(self._request.folder, generation, head)

@@ -122,7 +122,7 @@ def test_a_damaged_record_of_a_name_that_is_cut_is_deleted_as_far_as_the_name_is
 
 def test_a_child_that_somebody_else_deletes_meanwhile_is_no_error(backend, store, folder, monkeypatch) -> None:
     seen: list[str] = []
-    children = type(backend).children
+    children = type(backend.tree).children
 
     def listing(self, path, damaged):
         whole = children(self, path, damaged)
@@ -133,7 +133,7 @@ def test_a_child_that_somebody_else_deletes_meanwhile_is_no_error(backend, store
             return SimpleNamespace(whole=lambda: found)
         return whole
 
-    monkeypatch.setattr(type(backend), "children", listing)
+    monkeypatch.setattr(type(backend.tree), "children", listing)
     backend.delete(folder, recursive=True)
     assert not backend.list("/alice")
     assert seen == [folder]

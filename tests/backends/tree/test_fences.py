@@ -62,7 +62,7 @@ def _give_up(store, number: int, *, first: int = 0, since: datetime = NOW - time
 
 
 def _head(backend):
-    return backend.generations("/alice", "m").newest()[1]
+    return backend.tree.generations("/alice", "m").newest()[1]
 
 
 def _resume(backend, op: str):

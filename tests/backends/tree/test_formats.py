@@ -573,13 +573,13 @@ def test_of_a_later_version_on_top_no_older_one_is_read(backend, store) -> None:
 def test_a_record_that_no_reader_takes_is_not_written(backend, store):
     large = _head_for(b"", metadata={"text": "x" * MAX_HEAD_BYTES})
     with pytest.raises(InvalidInput, match="the record .* would take .* bytes, of at most"):
-        backend.generations("/alice", "m").publish(1, large)
+        backend.tree.generations("/alice", "m").publish(1, large)
     assert not [info for info in store.list("") if "/h/" in info.key]
 
 
 def test_the_last_generation_is_published_and_found_and_none_behind_it(backend, store) -> None:
     node = upload(backend, make_request("/alice", "m", FILES, id="mine"), FILES)
-    generations = backend.generations("/alice", "m")
+    generations = backend.tree.generations("/alice", "m")
     store.put(head_key(generations.prefix, MAX_GENERATION - 1), Body.of(_read(store, HEAD)))
     last = upload(backend, make_request("/alice", "m", {"a": b"new"}, id="mine"), {"a": b"new"})
     assert last.generation == MAX_GENERATION
@@ -603,7 +603,7 @@ def test_the_largest_record_is_written_and_read_and_one_byte_more_is_refused(sto
     free = MAX_HEAD_BYTES - len(encode_head(evolve(head, metadata={"x": ""})))
     largest = evolve(head, metadata={"x": "y" * free})
     assert len(seal_head(largest, HEAD)) == MAX_HEAD_BYTES
-    generations = MemoryBackend(store, "memory://test").generations("/alice", "m")
+    generations = MemoryBackend(store, "memory://test").tree.generations("/alice", "m")
     assert generations.publish(1, largest)
     assert generations.read(1) == largest
     with pytest.raises(InvalidInput, match=f"would take {MAX_HEAD_BYTES + 1} bytes, of at most .*em gc --apply"):
@@ -652,7 +652,7 @@ def test_a_record_is_read_before_it_is_written(store, changes) -> None:
     head = _head_for(b"", manifest=None, file_count=0, size=0)
     assert decode_head(seal_head(head, HEAD), HEAD) == head
     with pytest.raises(InvalidInput, match="nothing was published"):
-        MemoryBackend(store, "memory://test").generations("/alice", "m").publish(1, evolve(head, **changes))
+        MemoryBackend(store, "memory://test").tree.generations("/alice", "m").publish(1, evolve(head, **changes))
     assert not list(store.list(""))
 
 
@@ -673,12 +673,12 @@ def test_who_writes_a_record_without_a_name_is_known_by_a_number(backend, monkey
     def nobody():
         raise InvalidInput("no name; set EM_USER")
 
-    monkeypatch.setattr(backend, "whoami", nobody)
+    monkeypatch.setattr(backend.tree, "whoami", nobody)
     monkeypatch.delenv("EM_USER", raising=False)
-    assert backend.writer() == f"uid-{os.getuid()}"
+    assert backend.tree.writer() == f"uid-{os.getuid()}"
     monkeypatch.setenv("EM_USER", name)
     with pytest.raises(InvalidInput):
-        backend.writer()
+        backend.tree.writer()
 
 
 def test_a_head_that_is_put_back_into_a_directory_is_listed_as_it_is(tmp_path) -> None:

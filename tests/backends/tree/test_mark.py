@@ -54,7 +54,7 @@ class Clock:
 def tree(store, clock=None) -> MemoryBackend:
     backend = MemoryBackend(store, "memory://test", sleep=lambda _: None)
     if clock is not None:
-        backend._mark.clock = clock
+        backend.tree.mark.clock = clock
     return backend
 
 
@@ -182,7 +182,7 @@ def test_threads_that_write_first_at_the_same_time_look_one_after_the_other(stor
     tree(store).make_folder("/alice/f")
     faults = Faults()
     backend = tree(FaultyStore(store, faults))
-    backend._mark._making = watched = Watched()  # type: ignore[assignment]  # it is one
+    backend.tree.mark._making = watched = Watched()  # type: ignore[assignment]  # it is one
     with watched.lock:
         threads = [threading.Thread(target=backend.make_folder, args=(f"/alice/{name}",)) for name in "gh"]
         for thread in threads:

@@ -327,7 +327,7 @@ def test_an_upload_that_was_published_is_found_whatever_is_remembered() -> None:
     ops = [new_op() for _ in range(7)]
     for number, op in enumerate(ops, 3):
         fill_generation(store, "m", number, op=op)
-    generations = backend.generations(FOLDER, "m")
+    generations = backend.tree.generations(FOLDER, "m")
 
     def found(op, seen=0, of=generations):
         record = of.published_by(op, *of.newest(), seen)
@@ -343,8 +343,8 @@ def test_an_upload_that_was_published_is_found_whatever_is_remembered() -> None:
     fill_generation(store, "m", 10, op=None)
     fill_generation(store, "m", 11, op=later)
     assert found(new_op(), 10) is None
-    assert [found(later), found(ops[2]), found(ops[2], of=other.generations(FOLDER, "m"))] == [11, 5, 5]
-    assert found(new_op(), 20, of=tree(store).generations(FOLDER, "m")) is None
+    assert [found(later), found(ops[2]), found(ops[2], of=other.tree.generations(FOLDER, "m"))] == [11, 5, 5]
+    assert found(new_op(), 20, of=tree(store).tree.generations(FOLDER, "m")) is None
 
 
 def test_a_generation_that_could_not_be_read_is_looked_at_again() -> None:
@@ -353,7 +353,7 @@ def test_a_generation_that_could_not_be_read_is_looked_at_again() -> None:
     op = new_op()
     key = head_key(heads_prefix(FOLDER, "m"), 3)
     store.put(key, Body.of(b"damaged"))
-    generations = backend.generations(FOLDER, "m")
+    generations = backend.tree.generations(FOLDER, "m")
     assert generations.published_by(op, *generations.newest(), 0) is None
     fill_generation(store, "m", 3, op=op)
     found = generations.published_by(op, *generations.newest(), 0)
@@ -366,7 +366,7 @@ def test_what_is_remembered_of_a_store_that_was_replaced_is_forgotten() -> None:
     op, other = new_op(), new_op()
     fill(store, ["m"], generations=5)
     fill_generation(store, "m", 5, op=op)
-    generations = backend.generations(FOLDER, "m")
+    generations = backend.tree.generations(FOLDER, "m")
     assert generations.published_by(other, *generations.newest(), 0) is None
     for number in (3, 4, 5):
         store.delete([head_key(heads_prefix(FOLDER, "m"), number)])

@@ -49,7 +49,7 @@ def file(tree):
 
 def kept(tree, file, bodies):
     listed = Listed.of(tree.store, FOLDER, "node", [file.op], 1)
-    comparison = Comparison(tree=tree, folder=FOLDER, name="node", level="content", bodies=bodies)
+    comparison = Comparison(tree=tree.tree, folder=FOLDER, name="node", level="content", bodies=bodies)
     return comparison.kept([file], listed)
 
 

@@ -108,7 +108,7 @@ def test_a_reader_without_permission_to_write_reads_everything(backend, store) -
     ):
         with pytest.raises(BackendPermissionError):
             write()
-    reader._probe.done = True
+    reader.tree.probe.done = True
     with pytest.raises(BackendPermissionError):
         reader.collect(grace_s=-60.0, apply=True)
 
@@ -169,7 +169,7 @@ def test_of_a_folder_closed_by_a_deleter_that_died_nothing_is_lost(backend, stor
     faults = Faults()
     before = len([*store.list("alice/.em/h/f/")])
     dying = tree(FaultyStore(store, faults))
-    dying._probe.done = True
+    dying.tree.probe.done = True
     number = _number_of(lambda tree_: tree_.delete("/alice/f"), store, "put alice/.em/h/f/")
     faults._faults[number] = "crash-after"
     with pytest.raises(SimulatedCrash):
@@ -187,7 +187,7 @@ def _number_of(act, store, what: str) -> int:
     for info in store.list(""):
         copy.put(info.key, Body.of(b"".join(store.get(info.key))))
     trial = tree(FaultyStore(copy, faults))
-    trial._probe.done = True
+    trial.tree.probe.done = True
     act(trial)
     return next(number for number, call in enumerate(faults.calls, 1) if call.startswith(what))
 

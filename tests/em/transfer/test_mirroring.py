@@ -612,7 +612,7 @@ def damage(store: Store, folder: str, name: str) -> None:
     """Publishes a record that is none."""
     from t9k.em.records import Body
 
-    generations = store.backend.generations(folder, name)
+    generations = store.backend.tree.generations(folder, name)
     number, head = generations.newest()
     store.backend.store.put(f"{generations.prefix}{number + 1:08d}.json", Body.of(encode_head(head)[:-20]))
 
