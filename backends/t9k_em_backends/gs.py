@@ -87,7 +87,7 @@ class GSPlace:
 
     @classmethod
     def from_uri(cls, uri: URI) -> GSPlace:
-        """Takes a URI apart.
+        """Take a URI apart.
 
         Raises:
             InvalidURI: It has no bucket, or an option is unknown or has no such value.
@@ -124,7 +124,7 @@ class GSStore(CloudStore):
 
     @classmethod
     def from_uri(cls, uri: URI) -> GSStore:
-        """The store that a `gs` URI names; see `GSPlace` for its options."""
+        """Return the store that a `gs` URI names; see `GSPlace` for its options."""
         return cls(GSPlace.from_uri(uri))
 
     def __reduce__(self) -> tuple[type[GSStore], tuple[GSPlace]]:
@@ -177,7 +177,7 @@ class GSStore(CloudStore):
         return driver, end
 
     def _service(self) -> str:
-        """Where requests go."""
+        """Return the URL of the service."""
         emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
         if self._place.endpoint or emulator in {"", "default"}:
             return self._place.endpoint or GOOGLE
@@ -356,7 +356,7 @@ class GSStore(CloudStore):
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
-        """The one place where gcsfs's errors become this library's; theirs may hold the URL of an upload."""
+        """Provide the one place where gcsfs's errors become this library's; theirs may hold the URL of an upload."""
         place = f"{self._text}/{key}".rstrip("/")
         try:
             yield

@@ -39,7 +39,7 @@ class MemoryStore(ObjectStore):
 
     @classmethod
     def from_uri(cls, uri: URI) -> MemoryStore:
-        """The store of that name and path in this process, made on first use."""
+        """Return the store of that name and path in this process, made on first use."""
         if uri.options:
             raise InvalidURI(f"{uri.text} takes no option {next(iter(uri.options))!r}")
         with cls._naming:

@@ -39,7 +39,7 @@ class Address:
 
 
 def address_of(uri: URI, timeout_s: float | None) -> Address:
-    """Reads the URI of a server.
+    """Read the URI of a server.
 
     Args:
         uri: The URI.
@@ -75,5 +75,5 @@ def address_of(uri: URI, timeout_s: float | None) -> Address:
 
 
 def is_key(text: str) -> bool:
-    """Whether a text has the form of an API key."""
+    """Return whether a text has the form of an API key."""
     return _KEY.fullmatch(text) is not None

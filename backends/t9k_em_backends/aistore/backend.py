@@ -75,7 +75,7 @@ class AIStoreBackend(Backend):
         return Backend.parallelism if about is None else about.parallel
 
     def open(self) -> None:
-        """Asks whether an AIStore is there and who asks; see the port."""
+        """Ask whether an AIStore is there and who asks; see the port."""
         if self._api_key:
             check_api_key(self._api_key, self._address.url)
         self._server.ready()
@@ -225,7 +225,7 @@ class AIStoreBackend(Backend):
         return stream(begin, start, None, self._address.url, self._retries)
 
     def _grows(self) -> int:
-        """How many bytes can be appended at once.
+        """Return the largest number of bytes for one append.
 
         Raises:
             RequestRefused: None.
@@ -259,7 +259,7 @@ class AIStoreBackend(Backend):
         *,
         most_bytes: int,
     ) -> requests.Response:
-        """Asks for bytes, and leaves them to be read.
+        """Ask for bytes, and leave them to be read.
 
         Args:
             path: After the prefix of the API.
@@ -280,7 +280,7 @@ class AIStoreBackend(Backend):
         return found
 
     def _check(self, response: requests.Response, file: FileEntry, *, partial: bool) -> None:
-        """Looks whether an answer brings what was asked for.
+        """Look whether an answer brings what was asked for.
 
         Raises:
             CorruptData: It brings something else.

@@ -40,7 +40,7 @@ class Bearer(requests.auth.AuthBase):
         self._key = key
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Adds the header."""
+        """Add the header."""
         if self._key:
             request.headers["Authorization"] = f"Bearer {self._key}"
         return request
@@ -80,7 +80,7 @@ class Sessions:
         timeout: tuple[float, float],
         most_bytes: int,
     ) -> requests.Response:
-        """Makes a request once; its answer is left to be read, and a redirect is an answer.
+        """Make a request once; its answer is left to be read, and a redirect is an answer.
 
         Args:
             method: Of HTTP.
@@ -106,7 +106,7 @@ class Sessions:
             return own.session.send(prepared, timeout=timeout, allow_redirects=False, **own.settings(url))
 
     def close(self) -> None:
-        """Closes idle connections; the next use makes new ones."""
+        """Close idle connections; the next use makes new ones."""
         own, self._of_process = self._of_process, None
         if own is not None and own.process == os.getpid():
             own.session.close()
@@ -138,7 +138,7 @@ class _Session:
         self._settings: dict[str, Any] = {}
 
     def settings(self, url: str) -> dict[str, Any]:
-        """What `Session.send` takes beside the request."""
+        """Return the arguments of `Session.send` beside the request."""
         host = url.partition("?")[0].split("/", 3)[2]
         found: dict[str, Any] | None = self._settings.get(host)
         if found is None:
@@ -178,7 +178,7 @@ class Connection:
         wait_s: float = 0.0,
         anonymous: bool = False,
     ) -> Any:
-        """Makes a request, again where that helps.
+        """Make a request, again where that helps.
 
         Args:
             method: Of HTTP.
@@ -213,7 +213,7 @@ class Connection:
         return self.repeat(once, patience)
 
     def repeat(self, once: Callable[[], Any], patience: Patience | None = None) -> Any:
-        """Tries something until it succeeds, fails for good, or patience ends.
+        """Try something until it succeeds, fails for good, or patience ends.
 
         Args:
             once: What to do; raises `Failed`.
@@ -246,7 +246,7 @@ class Connection:
         anonymous: bool = False,
         most_bytes: int | None = None,
     ) -> requests.Response:
-        """Makes a request once, and leaves the body of a good answer to be read.
+        """Make a request once, and leave the body of a good answer to be read.
 
         Raises:
             Failed: There was no good answer.

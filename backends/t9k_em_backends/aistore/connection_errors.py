@@ -23,7 +23,7 @@ _PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKE
 
 
 def of_connection(error: Exception, where: str) -> Trouble:
-    """Says what became of a request that got no answer; what the driver raised is emptied, for it knows the key.
+    """Return what became of a request that got no answer; what the driver raised is emptied, for it knows the key.
 
     Args:
         error: What requests or urllib3 raised.
@@ -45,7 +45,7 @@ def _find(causes: Sequence[BaseException], where: str) -> Trouble:
 
 
 def broken_off(where: str) -> Trouble:
-    """What a connection that ended too early means.
+    """Return the error for a connection that ended too early.
 
     Args:
         where: The address of the server.
@@ -166,7 +166,7 @@ _MEANINGS: Sequence[tuple[tuple[type[BaseException], ...], _Explain]] = (  # the
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and all that led to it: requests wraps what urllib3 wraps."""
+    """Return an error and all that led to it: requests wraps what urllib3 wraps."""
     pending: list[object] = [error]
     seen: set[int] = set()
     while pending:
@@ -178,7 +178,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _forget(causes: Sequence[BaseException]) -> None:
-    """Takes requests, answers and URLs out of the errors of a driver, which Python keeps beside ours."""
+    """Take requests, answers and URLs out of the errors of a driver, which Python keeps beside ours."""
     for cause in causes:
         if isinstance(cause, (requests.RequestException, urllib3.exceptions.HTTPError)):
             cause.args = (type(cause).__name__,)

@@ -77,12 +77,12 @@ class Direct:
         )
 
     def close(self) -> None:
-        """Closes idle connections, and forgets what did not work."""
+        """Close idle connections, and forget what did not work."""
         self._sessions.close()
         self._works = None
 
     def put(self, sign: Callable[[], SignedUpload | None], complete: Callable[[str], None], body: Body) -> bool:
-        """Sends a file.
+        """Send a file.
 
         Args:
             sign: Signs what is missing of it; None where nothing is signed.
@@ -123,7 +123,7 @@ class Direct:
     def source(
         self, params: Mapping[str, Any], end: int, through: Callable[[int], requests.Response]
     ) -> Callable[[int], requests.Response]:
-        """How a file is read from an offset on.
+        """Return the function that reads a file from an offset on.
 
         Args:
             params: Names it to the server.
@@ -173,7 +173,7 @@ class Direct:
         return self._server.understood(lambda: wire.signed_of(said))
 
     def _send(self, signed: SignedUpload, body: Body, sent: dict[int, tuple[int, bytes]]) -> None:
-        """Sends what is missing of a file.
+        """Send what is missing of a file.
 
         Nobody compares the whole but this client, so that it has to know every part: one that is there already and was
         not sent by it a moment ago, but perhaps by a process that read a file which changed, is not built upon.
@@ -225,7 +225,7 @@ class Direct:
         headers: Mapping[str, str] | None = None,
         most_bytes: int = 0,
     ) -> requests.Response:
-        """Sends a signed request, again where that helps.
+        """Send a signed request, again where that helps.
 
         Args:
             signed: The request.

@@ -32,7 +32,7 @@ _HTTP_1_1 = 11
 
 
 def of_answer(response: requests.Response, where: str) -> Trouble:
-    """Says what an answer means that is no success.
+    """Return what an answer means that is no success.
 
     Args:
         response: The answer; it is closed.
@@ -68,7 +68,7 @@ def _of_ours(code: str, message: str, status: int, where: str) -> _Meaning:
 
 
 def is_cut(response: requests.Response) -> bool:
-    """Whether the head of an answer ends before its end, which http.client takes for the whole.
+    """Return whether the head of an answer ends before its end, which http.client takes for the whole.
 
     An AIStore says how long its answers are.
     """
@@ -98,7 +98,7 @@ def _told(body: bytes) -> tuple[str, str] | None:
 
 
 def _of_status(status: int) -> type[EMError]:
-    """What a code means that this version does not know."""
+    """Return the error for a code that this version does not know."""
     if status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT):
         return errors.BackendUnavailable
     found: dict[int, type[EMError]] = {
@@ -112,7 +112,7 @@ def _of_status(status: int) -> type[EMError]:
 
 
 def _of_others(response: requests.Response, where: str) -> _Meaning:
-    """What an answer means that an AIStore does not give, but a proxy before it, or something else."""
+    """Return the error for an answer that no AIStore gives, but a proxy before it or another program."""
     status = response.status_code
     said = f"{where} answers {status}"
     if response.is_redirect or HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
@@ -155,7 +155,7 @@ _OF_PROXIES: dict[int, tuple[type[EMError], str]] = {
 
 
 def _target(response: requests.Response) -> str:
-    """Where a redirect leads, without what may be a secret, and without the path of the API."""
+    """Return the target of a redirect, without parts that may be secret and without the path of the API."""
     try:
         parts = urlsplit(response.headers.get("Location", ""))
         port = f":{parts.port}" if parts.port else ""
@@ -167,6 +167,6 @@ def _target(response: requests.Response) -> str:
 
 
 def _after(response: requests.Response) -> float | None:
-    """How long to wait, in seconds; a date says nothing here, for clocks differ."""
+    """Return the seconds to wait; a date is ignored, for clocks differ."""
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isdecimal() and len(value) <= _LONGEST_NUMBER else None

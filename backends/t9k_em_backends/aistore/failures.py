@@ -50,7 +50,7 @@ def failure(
     is_connection: bool = False,
     details: Mapping[str, Any] | None = None,
 ) -> EMError:
-    """Makes an error of this library that is a `requests.HTTPError` as well, and can be pickled.
+    """Make an error of this library that is a `requests.HTTPError` as well, and can be pickled.
 
     Args:
         kind: What it is here.
@@ -76,7 +76,7 @@ def failure(
 
 
 def stranger(where: str, status: int, what: str) -> EMError:
-    """The error for a success that no AIStore answers so.
+    """Return the error for a success that no AIStore answers so.
 
     Args:
         where: The address of the server.

@@ -8,7 +8,7 @@ _LOGGERS = ("urllib3.connectionpool", "urllib3.util.retry", "urllib3.connection"
 
 
 def keep_signatures_out() -> None:
-    """Cuts the query off every URL with a signature that urllib3 logs; may be called again."""
+    """Cut the query off every URL with a signature that urllib3 logs; may be called again."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_without_signatures)
 

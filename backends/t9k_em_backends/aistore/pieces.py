@@ -23,7 +23,7 @@ Piece = tuple[int, int]
 def send_pieces(
     body: Body, pieces: Sequence[Piece], send: Callable[[int, bytes], None], budget: Budget, *, check: bool
 ) -> None:
-    """Sends pieces of a body, a few at a time.
+    """Send pieces of a body, a few at a time.
 
     Args:
         body: The bytes.
@@ -56,7 +56,7 @@ class _Reader:
         self._at = 0
 
     def next(self) -> tuple[int, bytes] | None:
-        """The next piece with its start, for which memory is taken; None after the last."""
+        """Return the next piece with its start, for which memory is taken; None after the last."""
         piece = next(self._pieces, None)
         if piece is None:
             return None
@@ -70,7 +70,7 @@ class _Reader:
             raise
 
     def finish(self) -> None:
-        """Reads what is left, and compares the whole.
+        """Read what is left, and compare the whole.
 
         Raises:
             SourceChanged: It is not what was planned.

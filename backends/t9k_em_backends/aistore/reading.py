@@ -21,7 +21,7 @@ LEAST_BYTES = 64 << 10
 def stream(
     begin: Callable[[int], requests.Response], start: int, end: int | None, where: str, retries: Retries
 ) -> Iterator[bytes]:
-    """Yields the bytes [start, end) in chunks of 1 MiB, the first of them fetched already.
+    """Yield the bytes [start, end) in chunks of 1 MiB, the first of them fetched already.
 
     Args:
         begin: Asks for the bytes from an offset on, and has checked the answer.

@@ -38,7 +38,7 @@ class Retries:
     chance: Callable[[], float] = random.random
 
     def begin(self) -> Patience:
-        """The patience for one request, from now on."""
+        """Return the patience for one request, from now on."""
         return Patience(self, self.clock() + self.total_s)
 
 
@@ -57,7 +57,7 @@ class Patience:
     doubt: bool = field(default=False, init=False)
 
     def wait(self, asked_s: float | None = None) -> bool:
-        """Waits before the next try; says at once when there is none left.
+        """Wait before the next try; say at once when there is none left.
 
         Args:
             asked_s: How long the server asks to wait.
@@ -76,7 +76,7 @@ class Patience:
         return True
 
     def at_once(self) -> bool:
-        """Whether a try whose connection was dropped is repeated without a pause.
+        """Return whether a try whose connection was dropped is repeated without a pause.
 
         The first one is: a server may end an idle connection at the moment when it is used.
         """

@@ -79,7 +79,7 @@ class Server:
         return self._about
 
     def ready(self) -> About:
-        """Makes sure, once, that an AIStore is there which speaks this version.
+        """Make sure, once, that an AIStore is there which speaks this version.
 
         Raises:
             BackendError: It is none, or speaks another version.
@@ -92,7 +92,7 @@ class Server:
         return self._about
 
     def user(self) -> str:
-        """Who asks, once it was asked.
+        """Return the user of the key, which the server is asked for once.
 
         Raises:
             NotAuthenticated: The key is missing, malformed, unknown, revoked or expired.
@@ -103,7 +103,7 @@ class Server:
         return self._user
 
     def ask(self, method: str, path: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        """Makes a request of the API.
+        """Make a request of the API.
 
         Args:
             method: Of HTTP.
@@ -122,7 +122,7 @@ class Server:
         make: Callable[[Any], _T],
         look: Callable[[Any], object] = lambda _: None,
     ) -> Iterator[_T]:
-        """Yields all items of a listing.
+        """Yield all items of a listing.
 
         Args:
             path: After the prefix of the API.
@@ -160,7 +160,7 @@ class Server:
                 limit = max(1, limit // 8)
 
     def understood(self, make: Callable[[], _T]) -> _T:
-        """Makes a record of an answer.
+        """Make a record of an answer.
 
         Raises:
             BackendError: It has another form.
@@ -175,7 +175,7 @@ class Server:
             ) from None
 
     def close(self) -> None:
-        """Closes idle connections."""
+        """Close idle connections."""
         self._sessions.close()
 
     def _understood(self, said: Any) -> About:
@@ -215,7 +215,7 @@ class Server:
 
 
 def check_api_key(key: str, url: str) -> None:
-    """Refuses, before anything is sent, what cannot be an API key.
+    """Refuse, before anything is sent, what cannot be an API key.
 
     Raises:
         NotAuthenticated: It is none; the message does not repeat it.
@@ -230,7 +230,7 @@ def check_api_key(key: str, url: str) -> None:
 
 
 def configured_key(url: str) -> str | None:
-    """The API key in the T9k configuration, if it belongs to this server."""
+    """Return the API key in the T9k configuration, if it belongs to this server."""
     from t9k import CONFIG  # noqa: PLC0415 - the config file is read only when it is needed
 
     return CONFIG["api_key"] if is_same_root(CONFIG["aistore_host"], url) else None
@@ -248,7 +248,7 @@ def _text(value: Any) -> str:
 
 
 def _limit(said: Any, name: str, least: int, most: int) -> int:
-    """What a server says that it takes, as far as this client goes along."""
+    """Return a limit that the server announces, as far as this client accepts it."""
     value = said["limits"][name]
     if type(value) is not int or value < least:
         raise ValueError(f"{name} {value!r} is no limit")

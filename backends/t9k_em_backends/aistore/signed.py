@@ -113,7 +113,7 @@ class Hosts:
             raise ForbiddenAddress(f"{address} is reached from this machine alone, and the server is not there")
 
     def check_text(self, address: str) -> None:
-        """The same for an address as the system gives it."""
+        """Return the same for an address as the system gives it."""
         found = address_of_host(address)
         if found is not None:
             self.check(found)

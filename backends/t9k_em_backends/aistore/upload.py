@@ -181,7 +181,7 @@ class AIStoreUpload(Upload):
         self._begun += 1
 
     def _take(self, said: Any) -> None:
-        """Takes note of what the server says about the upload."""
+        """Take note of what the server says about the upload."""
 
         def understand() -> None:
             outcome = None if said["outcome"] is None else Outcome(said["outcome"])
@@ -193,7 +193,7 @@ class AIStoreUpload(Upload):
         self._server.understood(understand)
 
     def _call(self, work: Callable[[], _T]) -> _T | None:
-        """Does something with the upload, and begins it again when the server has forgotten it.
+        """Do something with the upload, and begin it again when the server has forgotten it.
 
         Returns:
             What `work` gives; None when the upload turns out to be finished.
@@ -284,12 +284,12 @@ def _read(body: Body) -> bytes:
 
 
 def hashing_s(size_bytes: int) -> float:
-    """How long a server may take to read so many bytes, in seconds."""
+    """Return the seconds that a server may take to read so many bytes."""
     return size_bytes / HASHED_BYTES_S
 
 
 def _gaps(there: Sequence[Piece], size: int) -> list[Piece]:
-    """The bytes of [0, size) that no part has."""
+    """Return the bytes of [0, size) that no part has."""
     gaps, at = [], 0
     for start, length in sorted(there):
         if start > at:
@@ -301,5 +301,5 @@ def _gaps(there: Sequence[Piece], size: int) -> list[Piece]:
 
 
 def _cut(gaps: Sequence[Piece], most: int) -> list[Piece]:
-    """The same bytes in pieces of at most so many."""
+    """Return the same bytes in pieces of at most so many."""
     return [(at, min(most, start + length - at)) for start, length in gaps for at in range(start, start + length, most)]

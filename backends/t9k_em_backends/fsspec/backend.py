@@ -31,7 +31,7 @@ class FsspecStore(ObjectStore):
 
     @classmethod
     def from_uri(cls, uri: URI) -> ObjectStore:  # type: ignore[override]  # a store of another class
-        """The store that a URI names.
+        """Return the store that a URI names.
 
         Raises:
             UnknownScheme: fsspec does not know it, or it is no place to keep anything.

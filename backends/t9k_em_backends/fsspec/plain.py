@@ -82,7 +82,7 @@ class PlainStore(ObjectStore):
 
     @classmethod
     def from_uri(cls, uri: URI) -> PlainStore:
-        """The store of whatever driver serves the scheme.
+        """Return the store of whatever driver serves the scheme.
 
         Raises:
             MissingExtra: The driver is not installed.
@@ -95,7 +95,7 @@ class PlainStore(ObjectStore):
         return (CopyingPlainStore if copies else PlainStore)(uri.scheme, options, root, uri.text)
 
     def __repr__(self) -> str:
-        """Names the place."""
+        """Name the place."""
         return f"{type(self).__name__}({self._text!r})"
 
     def __reduce__(self) -> tuple[type[PlainStore], tuple[str, Mapping[str, Any], str, str]]:
@@ -108,7 +108,7 @@ class PlainStore(ObjectStore):
         return FEWEST if self._is_async else 1
 
     def open(self) -> None:
-        """Connects."""
+        """Connect."""
         with self._driving(""):
             pass
 
@@ -210,14 +210,14 @@ class PlainStore(ObjectStore):
         driver.mv(source, target)
 
     def _send(self, driver: Any, path: str, source: bytes | str, **options: Any) -> None:
-        """Writes a file from bytes, or from a local file."""
+        """Write a file from bytes, or from a local file."""
         if isinstance(source, bytes):
             driver.pipe_file(path, source, **options)
         else:
             driver.put_file(source, path, **options)
 
     def _make_parent(self, driver: Any, path: str) -> None:
-        """Makes the directory of a file, where there are directories."""
+        """Make the directory of a file, where there are directories."""
         directory = path.rpartition("/")[0]
         if self._renames and directory not in self._directories:
             driver.makedirs(directory, exist_ok=True)
@@ -246,7 +246,7 @@ class PlainStore(ObjectStore):
             start += len(piece)
 
     def _entries(self, directory: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """What is in a directory, with its keys; nothing for one that is not there."""
+        """Return the content of a directory, with keys; nothing for a directory that does not exist."""
         path = f"{self._root}/{directory}".rstrip("/")
         try:
             with self._driving(directory) as driver:
@@ -259,7 +259,7 @@ class PlainStore(ObjectStore):
 
     @contextlib.contextmanager
     def _source(self, body: Body) -> Iterator[bytes | str]:
-        """The bytes of a body, once they are all compared: themselves, or the path of a copy on the local disk."""
+        """Provide the bytes of a body, once they are all compared: themselves, or the path of a copy on the local disk."""
         if body.size < MULTIPART_FROM_BYTES:
             yield body.read()
             return
@@ -275,7 +275,7 @@ class PlainStore(ObjectStore):
 
     @contextlib.contextmanager
     def _driving(self, key: str) -> Iterator[Any]:
-        """The driver, for one thread at a time; the one place where its errors become this library's."""
+        """Provide the driver, for one thread at a time; the one place where its errors become this library's."""
         place = f"{self._text}/{key}"
         try:
             with self._one:
@@ -310,7 +310,7 @@ class CopyingPlainStore(PlainStore):
 
 @functools.cache
 def driver_class(scheme: str) -> Any:
-    """The class of fsspec's driver.
+    """Return the class of fsspec's driver.
 
     Raises:
         MissingExtra: What it needs is not installed.
@@ -326,7 +326,7 @@ def driver_class(scheme: str) -> Any:
 
 @contextlib.contextmanager
 def _spooling() -> Iterator[None]:
-    """Says what to do when a copy cannot be made on the local disk."""
+    """Return what to do when a copy cannot be made on the local disk."""
     try:
         yield
     except OSError as error:
@@ -337,7 +337,7 @@ def _spooling() -> Iterator[None]:
 
 
 def _translate(error: Exception, place: str) -> EMError:
-    """What an error of some driver means; its text may hold anything, so only its kind is told."""
+    """Return the error of this library for a driver's error; only the kind of the latter is reported, for its text may hold anything."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:
         return failure(str(status), place)

@@ -28,7 +28,7 @@ class WebDAVStore(CopyingPlainStore):
 
     @classmethod
     def from_uri(cls, uri: URI) -> WebDAVStore:
-        """The store that a `webdav` URI names."""
+        """Return the store that a `webdav` URI names."""
         check_known(uri, ("endpoint",))
         options = {"base_url": url(uri, "endpoint") or f"https://{uri.netloc}"}
         return cls("webdav", options, uri.path.strip("/"), uri.text)
@@ -61,5 +61,5 @@ class _Client(Client):  # type: ignore[misc]  # webdav4 has no types
     """A client that takes no character of a path for the end of it."""
 
     def join_url(self, path: str, add_trailing_slash: bool = False) -> Any:
-        """The URL of a path."""
+        """Return the URL of a path."""
         return super().join_url(path.translate(_QUOTED), add_trailing_slash=add_trailing_slash)

@@ -45,7 +45,7 @@ class ComingPart:
     chunks: list[memoryview] = field(factory=list)
 
     def watched(self, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
-        """The same chunks, which are kept if the part is."""
+        """Return the same chunks, which are kept if the part is."""
         for chunk in chunks:
             if self.is_kept:
                 self.chunks.append(chunk)
@@ -86,7 +86,7 @@ class KnownParts:
         self.is_gone = False
 
     def new_part(self, span: Span, *, is_kept: bool) -> ComingPart:
-        """A part that this process is about to write."""
+        """Return a part that this process is about to write."""
         part = ComingPart(random_text(10), span, is_kept)
         with self._lock:
             self._mine.add(part.id)
@@ -94,12 +94,12 @@ class KnownParts:
         return part
 
     def forget(self, part: ComingPart) -> None:
-        """The part was written, or could not be."""
+        """End the part: the bytes were written, or could not be."""
         with self._lock:
             del self._coming[part.id]
 
     def catch_up(self, ledger: int) -> None:
-        """Reads what was appended since."""
+        """Read what was appended since."""
         with self._lock:
             while data := os.pread(ledger, CHUNK_BYTES, self._read_bytes):
                 whole = data[: data.rfind(b"\n") + 1]
@@ -110,7 +110,7 @@ class KnownParts:
                     self._take(line)
 
     def holds(self, start: int, end: int) -> bool:
-        """Whether all bytes [start, end) are there."""
+        """Return whether all bytes [start, end) are there."""
         with self._lock:
             return self._reach(start) >= end
 
@@ -120,20 +120,20 @@ class KnownParts:
             return max([size, *(end for _, end in self._open.values())])
 
     def kept_bytes(self) -> int:
-        """How much is kept in memory, or will be."""
+        """Return the number of bytes that are kept in memory, or will be."""
         with self._lock:
             coming = [part.span for part in self._coming.values() if part.is_kept]
             return self._fresh_bytes() + sum(end - start for start, end in coming)
 
     def let_go(self) -> int:
-        """Keeps nothing in memory any more that was written, for it can be read from the file; returns how much it was."""
+        """Keep nothing in memory any more that was written, for it can be read from the file; return how much it was."""
         with self._lock:
             size = self._fresh_bytes()
             self._fresh.clear()
         return size
 
     def keep(self, part: ComingPart) -> None:
-        """Keeps the bytes of a part until they are hashed; its end was read already."""
+        """Keep the bytes of a part until they are hashed; its end was read already."""
         with self._lock:
             if part.is_kept and self._usable and part.span[0] >= self._taken:
                 self._fresh[part.span[0]] = part.chunks
@@ -143,12 +143,12 @@ class KnownParts:
         return sum(len(chunk) for chunks in self._fresh.values() for chunk in chunks)
 
     def is_ahead(self, start: int) -> bool:
-        """Whether a part that begins there would only wait in memory until others, which are there, are hashed."""
+        """Return whether a part that begins there would only wait in memory until others, which are there, are hashed."""
         with self._lock:
             return self._hashes_memory and bool(self._fresh) and start > min(self._fresh)
 
     def hash_ahead(self, path: Path) -> None:
-        """Goes on with the checksum, as far as parts are there, in a thread of its own: whoever sent a part need not wait."""
+        """Go on with the checksum, as far as parts are there, in a thread of its own: whoever sent a part need not wait."""
         if not self._hashing.acquire(blocking=False):
             return
         try:
@@ -182,7 +182,7 @@ class KnownParts:
             self._hashed_more()
 
     def _take_fresh(self, end: int) -> Sequence[memoryview] | None:
-        """The next bytes to be hashed, if they were kept, and nothing behind `end`."""
+        """Return the next bytes to be hashed, if they were kept, and nothing behind `end`."""
         with self._lock:
             chunks = self._fresh.pop(self._hashed, None)
             for start in [start for start in self._fresh if start < self._hashed]:
@@ -190,7 +190,7 @@ class KnownParts:
         return chunks if chunks and self._hashed + sum(map(len, chunks)) <= end else None
 
     def sha256(self, fd: int, size: int) -> str:
-        """The checksum of the first `size` bytes, which nobody writes meanwhile."""
+        """Return the checksum of the first `size` bytes, which nobody writes meanwhile."""
         with self._hashing:
             usable = self._usable and self._hashed <= size
             digest, start = (self._digest.copy(), self._hashed) if usable else (hashlib.sha256(), 0)
@@ -220,7 +220,7 @@ class KnownParts:
             self.spans[first:last] = sorted([*self.spans[first:last], *pieces])
 
     def _cross(self, begun: str, span: Span) -> None:
-        """Takes note that a part begins, which may change what is kept of others, or will be.
+        """Take note that a part begins, which may change what is kept of others, or will be.
 
         A part of this process counts as coming until it is kept, whatever the ledger says of its end: that may be read
         together with this.
@@ -259,12 +259,12 @@ class KnownParts:
 
 
 def _share(one: Span, other: Span) -> bool:
-    """Whether two spans have a byte in common."""
+    """Return whether two spans have a byte in common."""
     return one[0] < other[1] and other[0] < one[1]
 
 
 def _without(spans: Sequence[Span], other: Span) -> list[Span]:
-    """What of some spans lies outside of another."""
+    """Return the parts of some spans that lie outside of another span."""
     cut = (piece for span in spans for piece in ((span[0], min(span[1], other[0])), (max(span[0], other[1]), span[1])))
     return [(start, end) for start, end in cut if start < end]
 

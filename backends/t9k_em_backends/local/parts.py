@@ -83,7 +83,7 @@ class LocalParts:
         return type(self), (self._directory, self._make_directory)
 
     def put(self, key: str, start: int, body: Body) -> None:
-        """Writes a part; see `t9k.em.backend.AssemblesParts.put_part`.
+        """Write a part; see `t9k.em.backend.AssemblesParts.put_part`.
 
         Raises:
             PartsDropped: Somebody assembled or dropped the parts meanwhile.
@@ -106,7 +106,7 @@ class LocalParts:
             known.hash_ahead(path)
 
     def present(self, key: str) -> Sequence[Part]:
-        """The parts that are there whole, by `start`."""
+        """Return the parts that are there whole, by `start`."""
         try:
             with self._opened(key, make=False) as (ledger, path):
                 known = self._known(path.name)
@@ -117,7 +117,7 @@ class LocalParts:
 
     @contextlib.contextmanager
     def whole(self, key: str, size: int, sha256: str) -> Iterator[tuple[Path, int]]:
-        """Gives the staging file and its descriptor, complete, compared and synced; the caller renames it at once.
+        """Give the staging file and its descriptor, complete, compared and synced; the caller renames it at once.
 
         Raises:
             NotFound: Bytes are missing, or no part is there.
@@ -142,12 +142,12 @@ class LocalParts:
             self._remove(path)
 
     def drop(self, key: str) -> None:
-        """Removes what is there of an object."""
+        """Remove what is there of an object."""
         with contextlib.suppress(NotFound), self._alone(key) as (_, path, _):
             self._remove(path)
 
     def _write(self, key: str, path: Path, start: int, body: Body, part: ComingPart) -> None:
-        """Writes a part and syncs it."""
+        """Write a part and sync it."""
         try:
             fd = os.open(path, _FLAGS)
         except FileNotFoundError as error:
@@ -167,7 +167,7 @@ class LocalParts:
 
     @contextlib.contextmanager
     def _opened(self, key: str, *, make: bool) -> Iterator[tuple[int, Path]]:
-        """The descriptor of a ledger and the path of its staging file.
+        """Provide the descriptor of a ledger and the path of its staging file.
 
         Raises:
             NotFound: There is none, without `make`.
@@ -192,13 +192,13 @@ class LocalParts:
                 os.close(ledger)
 
     def _staged(self, ledger: int) -> Path | None:
-        """The staging file that a ledger names, if it is there."""
+        """Return the staging file that a ledger names, if it is there."""
         header = _HEADER.match(os.pread(ledger, _HEADER_BYTES, 0))
         path = self._directory / header[1].decode() if header else None
         return path if path is not None and path.exists() else None
 
     def _stage(self, ledger: int, name: str) -> Path | None:
-        """Makes the staging file of a new ledger; None when the ledger is an old one, which goes."""
+        """Make the staging file of a new ledger; None when the ledger is an old one, which goes."""
         with _locked(ledger, alone=True):
             if os.fstat(ledger).st_nlink == 0:
                 return None
@@ -213,7 +213,7 @@ class LocalParts:
 
     @contextlib.contextmanager
     def _alone(self, key: str) -> Iterator[tuple[int, Path, int]]:
-        """The ledger, and the staging file with its descriptor, which nobody else writes meanwhile.
+        """Provide the ledger, and the staging file with its descriptor, which nobody else writes meanwhile.
 
         Raises:
             NotFound: There is none (any more).
@@ -251,7 +251,7 @@ class LocalParts:
 
     @contextlib.contextmanager
     def _new_part(self, known: KnownParts, start: int, end: int) -> Iterator[ComingPart]:
-        """A part that this process writes; it is kept in memory if the others that are kept, or will be, leave room.
+        """Provide a part that this process writes; it is kept in memory if the others that are kept, or will be, leave room.
 
         It waits for room while parts before it are hashed: what is not kept has to be read from the disk, and then
         hashing falls behind for good. Nothing is lost by that, for who joins the parts waits for all of the checksum.
@@ -277,7 +277,7 @@ class LocalParts:
         return sum(known.kept_bytes() for known in self._all_known.values()) + size <= FRESH_BYTES
 
     def _tell(self) -> None:
-        """Lets those look again that wait for room."""
+        """Let those look again that wait for room."""
         with self._room:
             self._room.notify_all()
 
@@ -303,7 +303,7 @@ def _append(ledger: int, line: str) -> None:
 
 @contextlib.contextmanager
 def _direct(path: Path, start: int, size: int) -> Iterator[int | None]:
-    """A descriptor that writes past the system's cache; None where that cannot be, or is not worth it."""
+    """Provide a descriptor that writes past the system's cache; None where that cannot be, or is not worth it."""
     fd = None
     if _O_DIRECT and size >= DIRECT_BYTES and start % _BLOCK_BYTES == 0:
         with contextlib.suppress(OSError):  # some file systems refuse it, and a file that is gone is noticed later
@@ -323,7 +323,7 @@ def _placed(chunks: Iterable[memoryview], start: int) -> Iterator[tuple[int, mem
 
 
 def _gathered(chunks: Iterable[memoryview], start: int) -> Iterator[tuple[int, memoryview]]:
-    """The same in memory that begins where a page does, as writing past the cache needs it; what does already, as it is."""
+    """Return the same in memory that begins where a page does, as writing past the cache needs it; what does already, as it is."""
     buffer, filled = memoryview(b""), 0
     for chunk in chunks:
         left = chunk
@@ -344,7 +344,7 @@ def _gathered(chunks: Iterable[memoryview], start: int) -> Iterator[tuple[int, m
 
 
 def _write_at(fd: int, direct: int | None, data: memoryview, start: int) -> None:
-    """Writes whole blocks past the system's cache as long as the file system lets it, and the rest through it."""
+    """Write whole blocks past the system's cache as long as the file system lets it, and the rest through it."""
     while direct is not None and (whole := len(data) // _BLOCK_BYTES * _BLOCK_BYTES):
         try:
             written = os.pwrite(direct, data[:whole], start)
@@ -360,7 +360,7 @@ def _write_at(fd: int, direct: int | None, data: memoryview, start: int) -> None
 
 @contextlib.contextmanager
 def _locked(fd: int, *, alone: bool) -> Iterator[None]:
-    """Holds a lock on an open file, against other descriptors of any thread and process; on file systems without, none."""
+    """Hold a lock on an open file, against other descriptors of any thread and process; on file systems without, none."""
     import fcntl  # noqa: PLC0415 - Unix only
 
     try:

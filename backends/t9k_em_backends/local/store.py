@@ -72,13 +72,13 @@ class LocalStore(ObjectStore):
 
     @classmethod
     def from_uri(cls, uri: URI) -> LocalStore:
-        """The store in the directory that a `file` URI names."""
+        """Return the store in the directory that a `file` URI names."""
         if uri.options:
             raise InvalidURI(f"{uri.text} takes no option {next(iter(uri.options))!r}")
         return cls(Path(uri.path))
 
     def open(self) -> None:
-        """Looks whether the root is a directory, or can be made by the first write.
+        """Look whether the root is a directory, or can be made by the first write.
 
         Raises:
             InvalidURI: It is something else.
@@ -162,7 +162,7 @@ class LocalStore(ObjectStore):
     def _ordered(
         self, directory: str, after: str, closed: MutableSequence[str] | None
     ) -> Iterator[tuple[str, str | None]]:
-        """What is in a directory from a name on, in the order of the names.
+        """Return the content of a directory from a name on, in the order of the names.
 
         Args:
             directory: The directory.
@@ -183,14 +183,14 @@ class LocalStore(ObjectStore):
             yield (f"{directory}/{name}" if directory else name), (rest if name == first else None)
 
     def _listed(self, key: str, entry: os.DirEntry[str], closed: MutableSequence[str]) -> ObjectInfo | None:
-        """A file as an object; None of one that is gone, or of what is no file."""
+        """Return a file as an object; None of one that is gone, or of what is no file."""
         if entry.is_file(follow_symlinks=False):
             with contextlib.suppress(NotFound), self._readable(key, closed):
                 return _info(key, entry.stat(follow_symlinks=False))
         return None
 
     def _entries(self, directory: str, closed: MutableSequence[str] | None) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """What is in a directory, with its keys.
+        """Return the content of a directory, with keys.
 
         Args:
             directory: The directory.
@@ -202,7 +202,7 @@ class LocalStore(ObjectStore):
 
     @contextlib.contextmanager
     def _readable(self, key: str, closed: MutableSequence[str]) -> Iterator[None]:
-        """Leaves aside what may not be read, but for what is ours: without its records other files would count as garbage."""
+        """Leave aside what may not be read, but for what is ours: without its records other files would count as garbage."""
         try:
             with self._translated(key):
                 yield
@@ -322,7 +322,7 @@ class LocalStore(ObjectStore):
         return self._root / check_stored(key)
 
     def _scan(self, directory: str) -> Sequence[os.DirEntry[str]]:
-        """The entries of a directory; none for one that is not there (any more)."""
+        """Return the entries of a directory; none for one that is not there (any more)."""
         try:
             with self._translated(directory), os.scandir(self._root / directory) as entries:
                 return list(entries)
@@ -330,7 +330,7 @@ class LocalStore(ObjectStore):
             return []
 
     def _names(self, directory: str) -> Sequence[str]:
-        """The names in a directory, which are quicker to get than entries; none for one that is not there (any more)."""
+        """Return the names in a directory, which are quicker to get than entries; none for one that is not there (any more)."""
         try:
             with self._translated(directory):
                 return os.listdir(self._root / directory)
@@ -339,7 +339,7 @@ class LocalStore(ObjectStore):
 
     @contextlib.contextmanager
     def _temporary(self, fill: Callable[[int], None]) -> Iterator[tuple[Path, int]]:
-        """A file that `fill` has written, and its descriptor; it goes when it got no other name."""
+        """Provide a file that `fill` has written, and its descriptor; it goes when it got no other name."""
         directory = self._root / TEMPORARY
         temporary = directory / random_text(20)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW
@@ -359,7 +359,7 @@ class LocalStore(ObjectStore):
                 temporary.unlink()
 
     def _name(self, temporary: Path, path: Path, *, if_absent: bool) -> None:
-        """Gives a temporary file its name."""
+        """Give a temporary file its name."""
         for _ in range(_RETRIES):
             try:
                 if if_absent:
@@ -383,7 +383,7 @@ class LocalStore(ObjectStore):
         raise BackendUnavailable(f"{path.parent} disappears again and again; look at who deletes it")
 
     def _make_dirs(self, directory: Path) -> None:
-        """Makes a directory and those above it up to the root.
+        """Make a directory and those above it up to the root.
 
         Raises:
             StoreGone: The root was there and is not any more, or the directory that it would lie in is not.
@@ -414,7 +414,7 @@ class LocalStore(ObjectStore):
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
-        """The one place where the system's errors become this library's."""
+        """Provide the one place where the system's errors become this library's."""
         try:
             yield
         except FileNotFoundError as error:
@@ -460,7 +460,7 @@ def _sha256(chunks: Iterable[bytes]) -> str:
 
 
 def _unlink(path: Path) -> None:
-    """Removes a file; a directory is an `IsADirectoryError`, which POSIX lets a system call a lack of permission."""
+    """Remove a file; a directory is an `IsADirectoryError`, which POSIX lets a system call a lack of permission."""
     try:
         path.unlink()
     except PermissionError:
@@ -470,7 +470,7 @@ def _unlink(path: Path) -> None:
 
 
 def _fill(body: Body, fd: int) -> None:
-    """Writes the bytes of a body to an empty file, as a clone of its source where the file system can."""
+    """Write the bytes of a body to an empty file, as a clone of its source where the file system can."""
     if body.path is not None and body.size and _clone(body, fd):
         return
     for chunk in body.chunks():
@@ -502,7 +502,7 @@ def _duplicate(source: Path, fd: int) -> None:
 
 
 def _make_dirs(directories: Iterable[Path]) -> None:
-    """Makes directories one in another, durably; not if somebody's `delete` takes one away meanwhile."""
+    """Make directories one in another, durably; not if somebody's `delete` takes one away meanwhile."""
     for path in directories:
         with contextlib.suppress(FileExistsError, FileNotFoundError):
             path.mkdir()
@@ -510,7 +510,7 @@ def _make_dirs(directories: Iterable[Path]) -> None:
 
 
 def _missing(directory: Path) -> list[Path]:
-    """A directory and those above it, the outermost first, as far as they are not there."""
+    """Return a directory and those above it, the outermost first, as far as they are not there."""
     missing = []
     while not directory.is_dir() and directory != directory.parent:
         missing.append(directory)
@@ -519,7 +519,7 @@ def _missing(directory: Path) -> list[Path]:
 
 
 def _sync(directory: Path) -> None:
-    """Makes the names in a directory durable, if it is still there: else somebody deleted all that was in it."""
+    """Make the names in a directory durable, if it is still there: else somebody deleted all that was in it."""
     try:
         with contextlib.suppress(FileNotFoundError):
             sync_dir(directory)

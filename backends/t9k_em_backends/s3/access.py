@@ -60,12 +60,12 @@ class Access:
     credentials: Callable[[], Credentials] | None = field(repr=False)
 
     def url_of(self, bucket: str) -> str:
-        """The URL that the keys of a bucket come behind, without a slash at its end."""
+        """Return the URL that the keys of a bucket come behind, without a slash at its end."""
         return bucket_url(self.service, bucket, path_style=self.path_style)
 
 
 def bucket_url(service: str, bucket: str, *, path_style: bool) -> str:
-    """The URL that the keys of a bucket come behind."""
+    """Return the URL that the keys of a bucket come behind."""
     if path_style:
         return f"{service}/{bucket}"
     scheme, _, host = service.partition("://")
@@ -73,7 +73,7 @@ def bucket_url(service: str, bucket: str, *, path_style: bool) -> str:
 
 
 def find_access(place: S3Place) -> Access:
-    """Looks in the environment and the configuration files.
+    """Look in the environment and the configuration files.
 
     Raises:
         BackendPermissionError: There are no credentials, or they cannot be got.
@@ -100,7 +100,7 @@ def _access(
     of_profile: tuple[str, str],
     credentials: Callable[[], Credentials],
 ) -> Access:
-    """Puts together what was found; `of_profile` is its endpoint, and where that stands."""
+    """Put together what was found; `of_profile` is its endpoint, and where that stands."""
     environment = os.environ
     endpoint = place.endpoint or _configured_endpoint(profile, of_profile)
     region = _region(place, profile)
@@ -136,12 +136,12 @@ def _region(place: S3Place, profile: Mapping[str, Any]) -> str:
 
 
 def tell_region(session: Any, region: str) -> None:
-    """Has a session of botocore or aiobotocore ask for roles where the bucket is; by itself it does not read AWS_REGION."""
+    """Have a session of botocore or aiobotocore ask for roles where the bucket is; by itself it does not read AWS_REGION."""
     session.set_config_variable("region", region)
 
 
 def _configured_endpoint(profile: Mapping[str, Any], of_profile: tuple[str, str]) -> str:
-    """The endpoint in the environment, else that of the profile; '' where there is none or all are to be ignored.
+    """Return the endpoint in the environment, else that of the profile; '' where there is none or all are to be ignored.
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
     """
@@ -156,7 +156,7 @@ def _configured_endpoint(profile: Mapping[str, Any], of_profile: tuple[str, str]
 
 
 def _amazon(profile: Mapping[str, Any], region: str) -> str:
-    """The URL of Amazon's own service in a region.
+    """Return the URL of Amazon's own service in a region.
 
     https://docs.aws.amazon.com/general/latest/gr/s3.html
     """
@@ -172,7 +172,7 @@ def _amazon(profile: Mapping[str, Any], region: str) -> str:
 
 
 def _path_style(place: S3Place, profile: Mapping[str, Any], endpoint: str) -> bool:
-    """Whether the bucket stands in the path.
+    """Return whether the bucket stands in the path.
 
     Where nobody says so: with an endpoint, and for a bucket with a dot, for whose host Amazon's certificate is not good.
     """
@@ -194,7 +194,7 @@ def _is_true(value: object) -> bool:
 
 
 def _sendable(place: S3Place, credentials: Credentials) -> Credentials:
-    """Refuses what no header can hold, like the line break at the end of a file that a variable was made of."""
+    """Refuse what no header can hold, like the line break at the end of a file that a variable was made of."""
     for name in ("access_key_id", "secret_access_key", "token"):
         value = credentials[name] or ""
         if not (value.isascii() and value.isprintable()) or value != value.strip():
@@ -231,7 +231,7 @@ def _make_session(place: S3Place) -> botocore.session.Session:
 
 @contextlib.contextmanager
 def explained(place: S3Place) -> Iterator[None]:
-    """The one place where botocore's errors about credentials become this library's."""
+    """Provide the one place where botocore's errors about credentials become this library's."""
     from botocore import exceptions  # noqa: PLC0415 - slow to import, and keys in the environment need none
 
     try:
@@ -251,7 +251,7 @@ def explained(place: S3Place) -> Iterator[None]:
 
 
 def _is_all_in_environment(place: S3Place) -> bool:
-    """Whether nothing outside of the environment can matter, so that botocore need not be loaded."""
+    """Return whether nothing outside of the environment can matter, so that botocore need not be loaded."""
     environment = os.environ
     files = (
         environment.get("AWS_CONFIG_FILE", "~/.aws/config"),
@@ -266,7 +266,7 @@ def _is_all_in_environment(place: S3Place) -> bool:
 
 
 def _endpoint_of(session: botocore.session.Session, profile: Mapping[str, Any]) -> tuple[str, str]:
-    """The endpoint in a profile, that of its services section for S3, else that of all services; and where that stands."""
+    """Return the endpoint in a profile, that of its services section for S3, else that of all services; and where that stands."""
     services = session.full_config.get("services", {}).get(profile.get("services"), {})
     of_s3 = _section(services, "s3").get("endpoint_url")
     if of_s3:
@@ -275,7 +275,7 @@ def _endpoint_of(session: botocore.session.Session, profile: Mapping[str, Any]) 
 
 
 def _refreshed(place: S3Place, found: Any) -> Credentials:
-    """The credentials of botocore as they are now; it gets new ones by itself before they expire."""
+    """Return the credentials of botocore as they are now; it gets new ones by itself before they expire."""
     with explained(place):
         now = found.get_frozen_credentials()
     return {
@@ -287,7 +287,7 @@ def _refreshed(place: S3Place, found: Any) -> Credentials:
 
 
 def expiry(found: Any) -> datetime | None:
-    """When credentials of botocore end, as far as they say."""
+    """Return the time at which credentials of botocore end; None for credentials without an end."""
     end: datetime | None = getattr(found, "_expiry_time", None)  # botocore has no public name for it
     return end and end.astimezone(timezone.utc)  # obstore takes no other zone, not even another name of this one
 

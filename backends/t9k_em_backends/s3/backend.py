@@ -34,7 +34,7 @@ class S3Backend(TreeBackend):
 
     @classmethod
     def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
-        """Opens the bucket by the driver that the URI names, or the best that is installed."""
+        """Open the bucket by the driver that the URI names, or the best that is installed."""
         backend = super().from_uri(uri, api_key=api_key, timeout_s=timeout_s)
         backend._uri, backend._timeout_s, backend._process = uri, timeout_s, os.getpid()  # noqa: SLF001 - of this class
         return backend

@@ -25,7 +25,7 @@ LONGEST_S = 7 * 24 * 3600  # https://docs.aws.amazon.com/AmazonS3/latest/usergui
 
 
 def proxies(access: Access) -> Mapping[str, str]:
-    """What botocore goes by: the proxy that was found, and without one none that it would find by itself."""
+    """Return the proxies for botocore: the one that was found, and otherwise none that botocore would find by itself."""
     return {access.service.partition(":")[0]: access.proxy} if access.proxy else {}
 
 
@@ -45,7 +45,7 @@ class S3Client:
         self._making = threading.Lock()
 
     def call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
-        """Makes one call of the API on the bucket.
+        """Make one call of the API on the bucket.
 
         Args:
             operation: As botocore names it, for example 'upload_part'.
@@ -63,7 +63,7 @@ class S3Client:
         return answer
 
     def sign(self, operation: str, *, lifetime_s: float, **parameters: Any) -> str:
-        """Signs one call for somebody else to make; the service is not asked.
+        """Sign one call for somebody else to make; the service is not asked.
 
         Args:
             operation: As botocore names it.
@@ -89,7 +89,7 @@ class S3Client:
         return url
 
     def region(self) -> str:
-        """Asks where the bucket lies, which the service tells whoever looks in another region; '' where it does not."""
+        """Ask where the bucket lies, which the service tells whoever looks in another region; '' where it does not."""
         try:
             answer = self.call("head_bucket")
         except EMError:
@@ -107,7 +107,7 @@ class S3Client:
             raise NotAuthenticated(f"{self._place.text} was opened without credentials; open it with some to sign")
 
     def _seconds(self, lifetime_s: float) -> int:
-        """How long a signature can be good, which is no longer than the credentials that it is made with."""
+        """Return the lifetime of a signature in seconds, which is no longer than that of the credentials behind it."""
         seconds = min(lifetime_s, LONGEST_S)
         found = self._session.get_credentials()
         if found is not None:
@@ -119,7 +119,7 @@ class S3Client:
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
-        """The one place where botocore's errors become this library's."""
+        """Provide the one place where botocore's errors become this library's."""
         try:
             from botocore import exceptions  # noqa: PLC0415 - slow to import, and small files need none
         except ImportError as error:

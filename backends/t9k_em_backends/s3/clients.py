@@ -86,7 +86,7 @@ class Drivers:
         return None if self.credentials is None else self.credentials.refused
 
     def translated(self, where: str) -> contextlib.AbstractContextManager[None]:
-        """What calls of obstore are made in.
+        """Return the context in which calls of obstore are made.
 
         Args:
             where: What is asked for, as errors call it.
@@ -94,11 +94,11 @@ class Drivers:
         return translated(where, self.access.endpoint, refused=lambda: self.refused, region=self.client.region)
 
     def may_try_copies(self) -> bool:
-        """Whether it pays to find out if the service copies over sockets."""
+        """Return whether it pays to find out if the service copies over sockets."""
         return self.copy_tries > 0 and self.sockets is not None and not self.sockets.rests
 
     def from_bucket(self, bucket: str) -> S3Store:
-        """A driver whose copies come out of another bucket into this one.
+        """Return a driver whose copies come out of another bucket into this one.
 
         obstore copies within one bucket. A store that takes this bucket for the host of another one names the other
         in the header that says what to copy, and this one in the URL.
@@ -129,7 +129,7 @@ class Credentials:
         self.refused: EMError | None = None
 
     def __call__(self) -> Mapping[str, Any]:
-        """Gives them."""
+        """Give them."""
         try:
             given = self._find()
         except EMError as error:
@@ -151,7 +151,7 @@ def _refuse_variables(place: S3Place) -> None:
 def make_driver(
     place: S3Place, access: Access, credentials: Callable[[], Mapping[str, Any]] | None, source: str | None = None
 ) -> S3Store:
-    """The driver of obstore for a bucket.
+    """Return the driver of obstore for a bucket.
 
     Args:
         place: The bucket.
@@ -197,7 +197,7 @@ def make_driver(
 
 
 def _proxied(access: Access, endpoint: str) -> ClientConfig:
-    """Has obstore go by the proxy that was found; without one, past a proxy that it would find by itself.
+    """Have obstore go by the proxy that was found; without one, past a proxy that it would find by itself.
 
     The one way to say that there is none is to name one, and to except the host that is asked.
     """

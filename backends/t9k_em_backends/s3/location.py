@@ -42,7 +42,7 @@ class S3Place:
 
     @classmethod
     def from_uri(cls, uri: URI) -> S3Place:
-        """Takes a URI apart.
+        """Take a URI apart.
 
         Raises:
             InvalidURI: It has no bucket, or an option is unknown or has no such value.

@@ -43,7 +43,7 @@ class Multipart:
     pool: Executor
 
     def put(self, key: str, body: Body) -> str:
-        """Writes an object, or what is missing of it.
+        """Write an object, or what is missing of it.
 
         Returns:
             Its ETag, without quotes.
@@ -102,7 +102,7 @@ class Multipart:
         return self._complete(key, upload_id, [parts[number] for number in sorted(parts)])
 
     def copy(self, source: str, key: str, size_bytes: int) -> str:
-        """Lets the service copy an object that is too large for one request.
+        """Let the service copy an object that is too large for one request.
 
         Args:
             source: Bucket and key, joined by a slash.
@@ -135,7 +135,7 @@ class Multipart:
         return self._complete(key, upload_id, parts)
 
     def pending(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Uploads under way below a prefix; the ETag of each is its id."""
+        """Return the uploads under way below a prefix; the ETag of each is its id."""
         marker: dict[str, Any] = {}
         while True:
             page = self.call("list_multipart_uploads", Prefix=prefix, **marker)
@@ -158,7 +158,7 @@ class Multipart:
         return str(self.call("create_multipart_upload", Key=key, ChecksumAlgorithm="CRC32")["UploadId"])
 
     def _resume(self, key: str) -> tuple[str, dict[int, Mapping[str, Any]]] | None:
-        """The upload under way for a key that has most parts, and these by number; None where there is none to be seen."""
+        """Return the upload under way for a key that has most parts, and these by number; None where there is none to be seen."""
         try:
             found = [upload.etag for upload in self.pending(key) if upload.key == key]
             uploads = [(upload_id, self._parts(key, upload_id)) for upload_id in found]
@@ -189,7 +189,7 @@ class Multipart:
         return plain_etag(done["ETag"])
 
     def _finished(self, key: str, body: Body) -> str:
-        """The ETag of the whole object, when it is certainly there: also after a completion whose reply was lost."""
+        """Return the ETag of the whole object, when it is certainly there: also after a completion whose reply was lost."""
         try:
             there = self.call("head_object", Key=key)
         except NotFound:
@@ -198,7 +198,7 @@ class Multipart:
         return etag if there["ContentLength"] == body.size and is_md5_of(etag, body) else ""
 
     def _ask(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
-        """Makes a call about an upload.
+        """Make a call about an upload.
 
         Raises:
             _UploadGone: There is no such upload any more.
@@ -214,7 +214,7 @@ class _UploadGone(BackendUnavailable):
 
 
 def list_parts(call: Call, key: str, upload_id: str) -> dict[int, Mapping[str, Any]]:
-    """The parts of an upload that are there, by number.
+    """Return the parts of an upload that are there, by number.
 
     Raises:
         NotFound: There is no such upload.
@@ -230,12 +230,12 @@ def list_parts(call: Call, key: str, upload_id: str) -> dict[int, Mapping[str, A
 
 
 def plain_etag(etag: str | None) -> str:
-    """An ETag without quotes, and without the mark of a weak one."""
+    """Return an ETag without quotes, and without the mark of a weak one."""
     return (etag or "").removeprefix("W/").strip('"')
 
 
 def is_md5_of(etag: str, body: Body) -> bool:
-    """Whether an ETag is that of a body which was written whole, or in parts as this module cuts them.
+    """Return whether an ETag is that of a body which was written whole, or in parts as this module cuts them.
 
     Most services take the MD5 of an object for its ETag, and of an object in parts the MD5 of the MD5s and their number;
     with other ETags (such as those of SSE-KMS) the answer is no.
@@ -251,7 +251,7 @@ def is_md5_of(etag: str, body: Body) -> bool:
 
 
 def _kept(part: Mapping[str, Any] | None, number: int, data: bytes) -> Mapping[str, Any] | None:
-    """A part that is there already, as `complete` wants it, if it has these bytes."""
+    """Return a part that is there already, as `complete` wants it, if it has these bytes."""
     if part is None or part["Size"] != len(data):
         return None
     if plain_etag(part["ETag"]) != hashlib.md5(data, usedforsecurity=False).hexdigest():
@@ -269,6 +269,6 @@ def _finished(running: deque[tuple[int, Future[Mapping[str, Any]]]]) -> tuple[in
 
 
 def _wait(running: deque[tuple[int, Future[Mapping[str, Any]]]]) -> None:
-    """Lets parts under way end, so that they are there for whoever goes on, and none arrives after an abort."""
+    """Let parts under way end, so that they are there for whoever goes on, and none arrives after an abort."""
     for _, sending in running:
         sending.exception()

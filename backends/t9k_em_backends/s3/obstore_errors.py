@@ -41,7 +41,7 @@ class Unnameable(BackendError):
 def translated(
     where: str, endpoint: str, *, refused: Callable[[], EMError | None], region: Callable[[], str]
 ) -> Iterator[None]:
-    """Has errors of this library come out of calls of obstore, and no others.
+    """Have errors of this library come out of calls of obstore, and no others.
 
     Args:
         where: What is asked for, as errors call it.
@@ -64,12 +64,12 @@ def translated(
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether Rust broke down; its class cannot be imported."""
+    """Return whether Rust broke down; its class cannot be imported."""
     return type(error).__name__ == "PanicException"
 
 
 def _translate(error: BaseException, place: str, endpoint: str, region: Callable[[], str]) -> EMError:
-    """What an error means; its text holds the answer of the service, but never what was signed."""
+    """Return the error of this library for an error of obstore; its text holds the answer of the service, never a signature."""
     text = str(error)
     kind = type(error).__name__
     if is_panic(error) or not (

@@ -73,7 +73,7 @@ _used_in: int | None = None
 
 
 def is_usable() -> bool:
-    """Whether this process may use obstore: not if it was forked after obstore was used."""
+    """Return whether this process may use obstore: not if it was forked after obstore was used."""
     return _used_in in (None, os.getpid())
 
 
@@ -94,11 +94,11 @@ class ObstoreStore(SignsS3):
 
     @classmethod
     def from_uri(cls, uri: URI) -> ObstoreStore:
-        """The store that an `s3` URI names; see `S3Place` for its options."""
+        """Return the store that an `s3` URI names; see `S3Place` for its options."""
         return cls(S3Place.from_uri(uri))
 
     def __repr__(self) -> str:
-        """Names the place."""
+        """Name the place."""
         return f"ObstoreStore({self._place.text!r})"
 
     def __reduce__(self) -> tuple[type[ObstoreStore], tuple[S3Place]]:
@@ -126,7 +126,7 @@ class ObstoreStore(SignsS3):
         return self._place
 
     def open(self) -> None:
-        """Finds the credentials and the endpoint, and asks the service for next to nothing, to see that they are right.
+        """Find the credentials and the endpoint, and ask the service for next to nothing, to see that they are right.
 
         Raises:
             BackendPermissionError: There are no credentials, or wrong ones.
@@ -189,7 +189,7 @@ class ObstoreStore(SignsS3):
             yield from self._listed(drivers, prefix, last)
 
     def _listed(self, drivers: Drivers, prefix: str, after: str) -> Iterator[ObjectInfo]:
-        """What comes behind a key of the bucket in a listing, by botocore."""
+        """Return the objects behind a key of the bucket in a listing, by botocore."""
         more: dict[str, Any] = {"StartAfter": after} if after else {}
         while True:
             page = drivers.client.call("list_objects_v2", Prefix=self._place.root + prefix, MaxKeys=LIST_CHUNK, **more)
@@ -238,7 +238,7 @@ class ObstoreStore(SignsS3):
         return self._written(key, body, etag)
 
     def _put_each(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
-        """Writes objects, those but the last in threads of their own as far as there are any."""
+        """Write objects, those but the last in threads of their own as far as there are any."""
         drivers = self._open()
 
         def put_one(key: str, body: Body) -> ObjectInfo:
@@ -258,7 +258,7 @@ class ObstoreStore(SignsS3):
             wait(putting.values())
 
     def _put_small(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
-        """Writes the small files among some bodies, as far as that goes without any trouble."""
+        """Write the small files among some bodies, as far as that goes without any trouble."""
         small = [(key, body) for key, body in items if body.size <= SMALL_BYTES and _is_local(body)]
         if len(small) < 2:  # noqa: PLR2004 - nothing to do at once
             return {}
@@ -266,14 +266,14 @@ class ObstoreStore(SignsS3):
         return self._write_at_once(small, writes, self._pace.took)
 
     def _is_small_copy(self, body: Body) -> bool:
-        """Whether one request has the service copy a body, and tells whether the copy is right."""
+        """Return whether one request has the service copy a body, and tells whether the copy is right."""
         origin = body.origin
         if origin is None or body.size > SMALL_COPY_BYTES or _MD5.fullmatch(origin.etag) is None:
             return False
         return self.copies_from(origin.store)
 
     def _copy_small(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
-        """Has the service copy what it has already of some bodies, as far as that goes without any trouble."""
+        """Have the service copy what it has already of some bodies, as far as that goes without any trouble."""
         drivers = self._open()
         copies = [item for item in items if self._is_small_copy(item[1])]
         if len(copies) < 2:  # noqa: PLR2004 - nothing to do at once
@@ -285,7 +285,7 @@ class ObstoreStore(SignsS3):
         return infos
 
     def _try_copy(self, drivers: Drivers, key: str, body: Body) -> dict[str, ObjectInfo]:
-        """Has one object copied, to see whether the service does that and tells the ETag that a listing will have."""
+        """Have one object copied, to see whether the service does that and tell the ETag that a listing will have."""
         with drivers.trying_copies:  # others wait, for most will want to go the same way
             if drivers.copies_over_sockets or not drivers.may_try_copies():
                 return {}
@@ -308,7 +308,7 @@ class ObstoreStore(SignsS3):
     def _write_at_once(
         self, items: Sequence[tuple[str, Body]], writes: Sequence[Write], took: Callable[[float], None]
     ) -> dict[str, ObjectInfo]:
-        """Makes the one request that each item takes, in this thread; says what is known to be written."""
+        """Make the one request that each item takes, in this thread; say what is known to be written."""
         sockets = self._open().sockets
         if sockets is None:
             return {}
@@ -338,7 +338,7 @@ class ObstoreStore(SignsS3):
         return self._look(target)
 
     def copies_from(self, source: object) -> bool:
-        """Whether the service copies by itself what lies in another store."""
+        """Return whether the service copies by itself what lies in another store."""
         if not isinstance(source, ObstoreStore):
             return False
         ours, theirs = self._open().access, source._open().access  # noqa: SLF001 - of this class
@@ -404,7 +404,7 @@ class ObstoreStore(SignsS3):
         )
 
     def _now(self, key: str) -> float:
-        """The store's own clock: read once, from an object that was just written, and from then on it goes with ours."""
+        """Return the store's own clock: read once, from an object that was just written, and from then on it goes with ours."""
         drivers = self._open()
         if drivers.ahead_s is None:
             try:
@@ -430,7 +430,7 @@ class ObstoreStore(SignsS3):
             yield from self._following(drivers, key, stop, end, etag)
 
     def _first_piece(self, drivers: Drivers, key: str, start: int, stop: int) -> tuple[Sequence[bytes], int, str]:
-        """The first bytes, the size of the whole and its ETag."""
+        """Return the first bytes, the size of the whole and its ETag."""
         try:
             with self._translated(key), self._pace.timed():
                 got = obstore.get(drivers.obstore, self._key(key), options={"range": (start, stop)})
@@ -439,7 +439,7 @@ class ObstoreStore(SignsS3):
             return (), 0, ""
 
     def _following(self, drivers: Drivers, key: str, start: int, end: int, etag: str) -> Iterator[bytes]:
-        """The bytes after the first piece, some pieces ahead of who reads them, all of the same object."""
+        """Return the bytes after the first piece, some pieces ahead of who reads them, all of the same object."""
         running: deque[tuple[int, Future[Sequence[bytes]]]] = deque()  # each with how much room was taken for it
         try:
             while start < end or running:
@@ -485,7 +485,7 @@ class ObstoreStore(SignsS3):
     def _copy_from_origin(
         self, key: str, body: Body, source: ObstoreStore, origin: Origin, *, look: bool
     ) -> ObjectInfo:
-        """Lets the service copy what a body consists of.
+        """Let the service copy what a body consists of.
 
         Raises:
             SourceChanged: It copied something else.
@@ -523,16 +523,16 @@ class ObstoreStore(SignsS3):
 
 
 def _is_local(body: Body) -> bool:
-    """Whether a body is a file of this machine, which is read without waiting."""
+    """Return whether a body is a file of this machine, which is read without waiting."""
     return body.path is not None and bool(body.sha256) and body.origin is None
 
 
 def _untimed(_: float) -> None:
-    """Takes no note of a time: that of a copy does not tell how far away the service is."""
+    """Take no note of a time: that of a copy does not tell how far away the service is."""
 
 
 def _chunks(got: GetResult) -> Sequence[bytes]:
-    """What one request brings. Larger answers stay in the chunks in which they come: joining them costs more than all else."""
+    """Return the bytes of one request. Larger answers stay in the chunks in which they come: joining them costs more than all else."""
     start, stop = got.range
     if stop - start <= CHUNK_BYTES:
         data = bytes(got.bytes())

@@ -50,10 +50,10 @@ class SignsS3(ObjectStore):
 
     @abstractmethod
     def _signer(self) -> Signer:
-        """Makes what signs, which costs nothing."""
+        """Make what signs, which costs nothing."""
 
     def _sweep_records(self, before: float) -> Iterator[ObjectInfo]:
-        """Records of uploads that nobody completed before a time by the store's clock."""
+        """Return the records of uploads that nobody completed before a time by the store's clock."""
         return (info for info in self.list(RECORDS) if info.modified <= before)
 
 
@@ -72,7 +72,7 @@ class Signer:
     client: S3Client
 
     def get(self, key: str, lifetime_s: float) -> SignedRequest:
-        """Signs the reading of an object.
+        """Sign the reading of an object.
 
         Raises:
             NotAuthenticated: The store is anonymous.
@@ -81,7 +81,7 @@ class Signer:
         return SignedRequest(method="GET", url=url)
 
     def put(self, key: str, size: int, sha256: str, lifetime_s: float) -> SignedUpload:
-        """Signs what brings an object: one request with the SHA-256 for a token, or those for the parts that are missing.
+        """Sign what brings an object: one request with the SHA-256 for a token, or those for the parts that are missing.
 
         Raises:
             NotAuthenticated: The store is anonymous.
@@ -96,7 +96,7 @@ class Signer:
         return SignedUpload(requests=(SignedRequest(method="PUT", url=url, headers=headers, size=size),), token=sha256)
 
     def complete(self, key: str, size: int, token: str) -> ObjectInfo:
-        """Makes an object of the parts that were sent, or looks whether it was sent whole.
+        """Make an object of the parts that were sent, or look whether it was sent whole.
 
         Raises:
             NotFound: Something was not sent, or is not as long as it should be.
@@ -143,7 +143,7 @@ class Signer:
         return upload
 
     def _resume(self, key: str, size: int, sha256: str) -> tuple[str, Mapping[int, Mapping[str, Any]]] | None:
-        """The upload that was begun for the same bytes, and its parts; one for other bytes is ended."""
+        """Return the upload that was begun for the same bytes, and its parts; one for other bytes is ended."""
         begun = self._begun(key)
         try:
             if begun == _Begun(upload=begun.upload, size=size, sha256=sha256):
@@ -161,7 +161,7 @@ class Signer:
             return _Begun(upload="", size=-1, sha256="")
 
     def _join(self, key: str, size: int, upload: str) -> None:
-        """Makes an object of its parts.
+        """Make an object of its parts.
 
         Raises:
             NotFound: There are not all of them.
@@ -187,7 +187,7 @@ class Signer:
             raise _Completed(key) from None
 
     def _look(self, key: str, size: int, sha256: str = "") -> ObjectInfo:
-        """What lies under a key.
+        """Return the object under a key.
 
         Raises:
             NotFound: Nothing, or certainly something else.
@@ -227,7 +227,7 @@ def _record(key: str) -> str:
 
 
 def _parts(size: int) -> list[tuple[int, int, int]]:
-    """Number, start and length of each part, cut as `Multipart` cuts."""
+    """Yield number, start and length of each part, cut as `Multipart` cuts."""
     part_bytes = part_size_bytes(size)
     return [
         (number, start, min(part_bytes, size - start)) for number, start in enumerate(range(0, size, part_bytes), 1)

@@ -15,13 +15,13 @@ _TOO_MANY_REQUESTS = 429
 
 
 def is_about_certificates(error: BaseException) -> bool:
-    """Whether a request failed because of the certificate of the service."""
+    """Return whether a request failed because of the certificate of the service."""
     said = str(error)
     return "CERTIFICATE_VERIFY_FAILED" in said or ("SSL validation failed" in said and "doesn't match" in said)
 
 
 def mend_retries(session: Any, tries: int = TRIES) -> None:
-    """Makes the S3 clients of a session repeat what helps.
+    """Make the S3 clients of a session repeat what helps.
 
     What is answered with status 429 is repeated after a wait, as long as `Retry-After` says; what fails because of a
     certificate is not repeated.

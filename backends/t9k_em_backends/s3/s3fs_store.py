@@ -73,7 +73,7 @@ class S3fsStore(CloudStore, SignsS3):
 
     @classmethod
     def from_uri(cls, uri: URI) -> S3fsStore:
-        """The store that an `s3` URI names; see `S3Place` for its options."""
+        """Return the store that an `s3` URI names; see `S3Place` for its options."""
         return cls(S3Place.from_uri(uri))
 
     def __reduce__(self) -> tuple[type[S3fsStore], tuple[S3Place]]:
@@ -243,7 +243,7 @@ class S3fsStore(CloudStore, SignsS3):
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
-        """The one place where s3fs's errors become this library's; theirs hold the headers of the request."""
+        """Provide the one place where s3fs's errors become this library's; theirs hold the headers of the request."""
         try:
             yield
         except EMError:
@@ -275,7 +275,7 @@ class S3fsStore(CloudStore, SignsS3):
 
 
 def _told(error: BaseException) -> tuple[str, str]:
-    """The code and the HTTP status of the answer behind an error of s3fs; empty where there was none."""
+    """Return the code and the HTTP status of the answer behind an error of s3fs; empty where there was none."""
     answer = error if isinstance(error, exceptions.ClientError) else error.__cause__
     if not isinstance(answer, exceptions.ClientError):
         return "", ""
@@ -296,11 +296,11 @@ def _sessions() -> Mapping[str, Any]:
 
 @functools.cache
 def _models() -> Any:
-    """What botocore knows of the API, which takes it longer to read than everything else until the first request."""
+    """Return the models of the API that botocore has, which take longer to read than everything else until the first request."""
     return AioSession().get_component("data_loader")
 
 
 def _time(answer: Mapping[str, Any]) -> float:
-    """The service's clock, from the date of its answer."""
+    """Return the service's clock, from the date of its answer."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     return parsedate_to_datetime(date).timestamp() if date else now()

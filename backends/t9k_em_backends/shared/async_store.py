@@ -66,7 +66,7 @@ class CloudStore(ObjectStore):
         self._room = PerProcess(self._make_room)
 
     def __repr__(self) -> str:
-        """Names the place."""
+        """Name the place."""
         return f"{type(self).__name__}({self._text!r})"
 
     @property
@@ -75,7 +75,7 @@ class CloudStore(ObjectStore):
         return self._pace.parallelism
 
     def open(self) -> None:
-        """Finds the credentials and the endpoint, and asks the service for next to nothing, to see that they are right.
+        """Find the credentials and the endpoint, and ask the service for next to nothing, to see that they are right.
 
         Raises:
             BackendPermissionError: There are no credentials, or wrong ones.
@@ -157,21 +157,21 @@ class CloudStore(ObjectStore):
 
     @abstractmethod
     def copies_from(self, source: object) -> bool:
-        """Whether the service copies by itself what lies in another store."""
+        """Return whether the service copies by itself what lies in another store."""
 
     # What a subclass does. Paths are keys below the bucket.
 
     @abstractmethod
     def _make(self) -> tuple[Any, Callable[[], Coroutine[Any, Any, object]] | None]:
-        """Makes the driver, and says how to end it."""
+        """Make the driver, and say how to end it."""
 
     @abstractmethod
     async def _head(self, path: str) -> ObjectInfo:
-        """Asks what is there."""
+        """Ask what is there."""
 
     @abstractmethod
     async def _read(self, path: str, start: int, stop: int, version: str) -> Piece:
-        """Reads bytes of an object, of this version of it."""
+        """Read bytes of an object, of this version of it."""
 
     @abstractmethod
     async def _list(self, prefix: str, token: str, after: str) -> tuple[Sequence[ObjectInfo], str | None]:
@@ -179,26 +179,26 @@ class CloudStore(ObjectStore):
 
     @abstractmethod
     async def _write(self, path: str, data: bytes, sha256: str, if_absent: bool) -> ObjectInfo:
-        """Writes an object by one request."""
+        """Write an object by one request."""
 
     @abstractmethod
     async def _delete(self, paths: Sequence[str]) -> None:
-        """Deletes objects that may be there."""
+        """Delete objects that may be there."""
 
     @abstractmethod
     def _copy(self, source: Any, key: str, target: str, size: int, etag: str) -> ObjectInfo:
-        """Lets the service copy an object of another store of this class, said to have so many bytes.
+        """Let the service copy an object of another store of this class, said to have so many bytes.
 
         It fails with `AlreadyExists` where the service sees that the object has not this ETag, '' for any.
         """
 
     @abstractmethod
     def _put_large(self, key: str, body: Body) -> ObjectInfo:
-        """Writes a large object in parts, all of which vanish when the bytes are not the announced ones."""
+        """Write a large object in parts, all of which vanish when the bytes are not the announced ones."""
 
     @abstractmethod
     def _translated(self, key: str) -> contextlib.AbstractContextManager[None]:
-        """The one place where the driver's errors become this library's."""
+        """Return the one place where the driver's errors become this library's."""
 
     # Inside.
 
@@ -224,7 +224,7 @@ class CloudStore(ObjectStore):
         return ObjectInfo(key=path[len(self._root) :], size=size, modified=modified, etag=etag.strip('"'))
 
     def _asked(self, key: str, request: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
-        """A request with its errors translated; the driver is made here, in the caller's thread."""
+        """Return a request with its errors translated; the driver is made here, in the caller's thread."""
         try:
             with self._translated(key):
                 self._driver.get()
@@ -239,7 +239,7 @@ class CloudStore(ObjectStore):
         return asked()
 
     def _send(self, key: str, body: Body) -> Future[ObjectInfo]:
-        """Starts to write a small object, when there is room."""
+        """Start to write a small object, when there is room."""
         path = self._key(key)
         self._budget.take(body.size)
         self._slots.take()
@@ -270,7 +270,7 @@ class CloudStore(ObjectStore):
         yield from following(lambda start, stop: submit(piece(start, stop)), start, end, self._budget)
 
     def _copy_from_origin(self, key: str, body: Body, origin: Origin) -> ObjectInfo:
-        """Lets the service copy what a body consists of.
+        """Let the service copy what a body consists of.
 
         Raises:
             SourceChanged: It copied something else.
@@ -306,12 +306,12 @@ async def in_turn(work: Callable[[Any], Coroutine[Any, Any, object]], items: Ite
 
 
 def taken(place: str) -> AlreadyExists:
-    """The error for a conditional write that found something."""
+    """Return the error for a conditional write that found something."""
     return AlreadyExists(f"{place}: an object is there already")
 
 
 def changed(place: str) -> BackendUnavailable:
-    """The error for an object of which a first part was read and that now has another content, or none."""
+    """Return the error for an object of which a first part was read and that now has another content, or none."""
     return BackendUnavailable(f"{place}: it changed while it was read; read it again")
 
 

@@ -100,7 +100,7 @@ _MEANINGS: Mapping[str, _Meaning] = {
 
 
 def failure(code: str, place: str, status: str = "", *, region: str = "") -> EMError:
-    """The error that an answer stands for.
+    """Return the error that an answer stands for.
 
     A conditional write that the store answers with a conflict (409) is not lost: another one is under way, and the
     outcome is unknown until somebody looks.
@@ -130,7 +130,7 @@ def failure(code: str, place: str, status: str = "", *, region: str = "") -> EME
 
 
 def no_credentials(place: str) -> EMError:
-    """The error for a request that nobody can sign."""
+    """Return the error for a request that nobody can sign."""
     return BackendPermissionError(
         f"{place}: no credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or add "
         "'?anonymous=true' to the URI of a public bucket"
@@ -138,7 +138,7 @@ def no_credentials(place: str) -> EMError:
 
 
 def unreachable(place: str, endpoint: str) -> EMError:
-    """The error for a store that nothing comes back from.
+    """Return the error for a store that nothing comes back from.
 
     Args:
         place: What was asked for.
@@ -152,7 +152,7 @@ def unreachable(place: str, endpoint: str) -> EMError:
 
 
 def untrusted(place: str, endpoint: str) -> EMError:
-    """The error for a service whose TLS certificate is not good here.
+    """Return the error for a service whose TLS certificate is not good here.
 
     Args:
         place: What was asked for.
@@ -166,7 +166,7 @@ def untrusted(place: str, endpoint: str) -> EMError:
 
 
 def forget(error: BaseException | None) -> None:
-    """Empties the errors of a driver, which may hold a whole answer with the session token in it.
+    """Empty the errors of a driver, which may hold a whole answer with the session token in it.
 
     One of ours takes their place, but Python keeps them as its context, and some programs pickle that as well.
 

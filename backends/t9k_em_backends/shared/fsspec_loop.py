@@ -29,12 +29,12 @@ _inherited: list[Any] = []
 
 
 def submit(request: Coroutine[Any, Any, _Result]) -> Future[_Result]:
-    """Starts a request."""
+    """Start a request."""
     return asyncio.run_coroutine_threadsafe(request, get_loop())
 
 
 def run(request: Coroutine[Any, Any, _Result]) -> _Result:
-    """Makes a request and waits for its answer; Ctrl-C ends it."""
+    """Make a request and wait for its answer; Ctrl-C ends it."""
     future = submit(request)
     try:
         return future.result()
@@ -52,13 +52,13 @@ class Slots:
         self._changed = threading.Condition()
 
     def take(self) -> None:
-        """Waits for a slot."""
+        """Wait for a slot."""
         with self._changed:
             self._changed.wait_for(lambda: self._taken < self._pace.parallelism)
             self._taken += 1
 
     def give(self) -> None:
-        """Gives a slot back, from any thread."""
+        """Give a slot back, from any thread."""
         with self._changed:
             self._taken -= 1
             self._changed.notify()
@@ -77,7 +77,7 @@ class PerProcess:
         self._made: tuple[int, Any, Any] | None = None  # the process, what was made, what ends it
 
     def get(self) -> Any:
-        """That of this process."""
+        """Return the value of this process."""
         process = os.getpid()
         made = self._made
         if made is None or made[0] != process:
@@ -91,7 +91,7 @@ class PerProcess:
         return made[1]
 
     def close(self) -> None:
-        """Ends it, if this process has made it; the next `get` makes another."""
+        """End it, if this process has made it; the next `get` makes another."""
         process = os.getpid()
         if self._made is None or self._made[0] != process:
             return
@@ -114,7 +114,7 @@ def _end(process: int, end: Callable[[], Coroutine[Any, Any, object]]) -> None:
 
 
 def following(fetch: Callable[[int, int], Future[bytes]], start: int, end: int, budget: Budget) -> Iterator[bytes]:
-    """The bytes [start, end) in pieces, some of them fetched ahead of who reads them.
+    """Return the bytes [start, end) in pieces, some of them fetched ahead of who reads them.
 
     Args:
         fetch: Starts to fetch the bytes from a start to an end.

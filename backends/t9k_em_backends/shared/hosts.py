@@ -57,7 +57,7 @@ def is_link_local(address: Address) -> bool:
 
 
 def _forms(address: Address) -> list[Address]:
-    """An address, and the IPv4 addresses that it stands for where a network translates it."""
+    """Return an address, and the IPv4 addresses that it stands for where a network translates it."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]

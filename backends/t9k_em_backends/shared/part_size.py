@@ -10,7 +10,7 @@ MULTIPART_FROM_BYTES = 16 * MIB
 
 
 def part_size_bytes(size_bytes: int) -> int:
-    """The size of all parts but the last: 8 MiB, or as many MiB as it takes to have at most 8,192 of them.
+    """Return the size of all parts but the last: 8 MiB, or as many MiB as it takes to have at most 8,192 of them.
 
     Args:
         size_bytes: Of the whole file.

@@ -19,7 +19,7 @@ _WITH_PORT = re.compile(r"(?P<host>\[[^\]]+\]|[^:\[\]]+):(?P<port>\d+)")
 
 
 def proxy_for(url: str) -> str:
-    """The URL of the proxy by which a URL is reached; '' for none. It may hold a password.
+    """Return the URL of the proxy by which a URL is reached; '' for none. It may hold a password.
 
     Args:
         url: What is asked for.
@@ -45,7 +45,7 @@ def proxy_for(url: str) -> str:
 
 
 def passes_by(url: str, no_proxy: str) -> bool:
-    """Whether a URL is reached without a proxy: on this machine, or because `NO_PROXY` says so.
+    """Return whether a URL is reached without a proxy: on this machine, or because `NO_PROXY` says so.
 
     A proxy would look for `localhost` on its own machine, and be given what is meant for a service on this one.
 
@@ -85,7 +85,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """The addresses that an entry means; one that is a single address is a network of one."""
+    """Return the addresses that an entry means; one that is a single address is a network of one."""
     try:
         return ipaddress.ip_network(entry.strip("[]"), strict=False)
     except ValueError:

@@ -20,7 +20,7 @@ _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def check_known(uri: URI, known: Collection[str]) -> None:
-    """Refuses options that nobody reads.
+    """Refuse options that nobody reads.
 
     Raises:
         InvalidURI: There is one.
@@ -32,7 +32,7 @@ def check_known(uri: URI, known: Collection[str]) -> None:
 
 
 def flag(uri: URI, name: str) -> bool | None:
-    """A boolean option; None where it is not given."""
+    """Return a boolean option; None where it is not given."""
     value = uri.options.get(name)
     if value is None:
         return None
@@ -42,7 +42,7 @@ def flag(uri: URI, name: str) -> bool | None:
 
 
 def seconds(uri: URI, name: str) -> float | None:
-    """An option that is a time; None where it is not given."""
+    """Return an option that is a time; None where it is not given."""
     value = uri.options.get(name)
     if value is None:
         return None
@@ -56,13 +56,13 @@ def seconds(uri: URI, name: str) -> float | None:
 
 
 def url(uri: URI, name: str) -> str:
-    """An option that is the URL of a service, '' by default."""
+    """Return an option that is the URL of a service, '' by default."""
     value = uri.options.get(name, "")
     return service_url(value, f"{uri.text}: {name}") if value else ""
 
 
 def service_url(text: str, what: str) -> str:
-    """The URL of a service as it was configured, without slashes at its end.
+    """Return the URL of a service as it was configured, without slashes at its end.
 
     Drivers do whatever with one that is none: some end the thread.
 

@@ -86,12 +86,12 @@ class Begun:
 
 
 def begun_prefix(folder: str) -> str:
-    """The prefix of the records in a folder."""
+    """Return the prefix of the records in a folder."""
     return f"{folder_prefix(folder)}.em/uploads/"
 
 
 def split_begun(info: ObjectInfo) -> BegunRecord | None:
-    """The record that an object is by its key; None for any other."""
+    """Return the record that an object is by its key; None for any other."""
     match = _KEY.fullmatch(info.key)
     if match is None:
         return None
@@ -99,7 +99,7 @@ def split_begun(info: ObjectInfo) -> BegunRecord | None:
 
 
 def read_name(store: ObjectStore, record: BegunRecord) -> str:
-    """The name as it was written; '' where the record is damaged, or gone."""
+    """Return the name as it was written; '' where the record is damaged, or gone."""
     try:
         data = b"".join(store.get(record.info.key, 0, MAX_BEGUN_BYTES))
     except NotFound:

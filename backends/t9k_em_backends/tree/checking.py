@@ -92,7 +92,7 @@ class Checker:
             yield from self._cache(folder, heads)
 
     def _names(self, path: str) -> tuple[set[tuple[str, str]], dict[tuple[str, str], str]]:
-        """The names that have heads, by folder and folded name; and of those that are folders with something in them, the spelling."""
+        """Return the names that have heads, by folder and folded name; and of those that are folders with something in them, the spelling."""
         names: set[tuple[str, str]] = set()
         folder, name = parent_and_name(path)
         own = self._tree.store.list(heads_prefix(folder, name)) if name else ()
@@ -111,7 +111,7 @@ class Checker:
         return evolve(self._tree.generations(folder, ""), prefix=f"{heads_prefix(folder)}{c}/")
 
     def _name(self, folder: str, c: str, spelled: str) -> _Name:
-        """Looks at one name; again, when somebody published meanwhile."""
+        """Look at one name; again, when somebody published meanwhile."""
         generations = self._generations(folder, c)
         found = _Name()
         for _ in range(TRIES):
@@ -155,7 +155,7 @@ class Checker:
         return found
 
     def _files(self, folder: str, heads: Mapping[int, Head], newest: int, collected: int) -> Iterator[Flaw]:
-        """What is wrong with the lists of the versions that can be read, and which of their files are not there."""
+        """Return the flaws in the lists of the versions that can be read, and the files of these that are missing."""
         listed: dict[str, dict[str, int]] = {}
         seen: set[str] = set()
         for number, head in heads.items():
@@ -186,7 +186,7 @@ class Checker:
         heads: Mapping[str, tuple[int, Head | None]],
         newest: Mapping[str, Mapping[str, tuple[int, Head | None]]],
     ) -> Iterator[Flaw]:
-        """Whether a folder with something in it is there itself."""
+        """Return whether a folder with something in it is there itself."""
         there = sorted(head.name for _, head in heads.values() if head is not None and head.ready)
         above, name = parent_and_name(folder)
         if not name or not there:
@@ -203,7 +203,7 @@ class Checker:
             )
 
     def _cache(self, folder: str, heads: Mapping[str, tuple[int, Head | None]]) -> Iterator[Flaw]:
-        """Whether the listing cache says what the heads say."""
+        """Return whether the listing cache says what the heads say."""
         key = index_key(folder)
         flaw = functools.partial(Flaw, kind="listing", path=folder, key=key, handle=Place(folder=folder))
         try:

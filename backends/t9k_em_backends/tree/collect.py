@@ -80,11 +80,11 @@ class _Found:
     is_damaged: bool = False
 
     def oldest(self) -> float:
-        """When the oldest object was written, by the store's clock."""
+        """Return the time at which the oldest object was written, by the store's clock."""
         return min((info.modified for info in self.infos()), default=math.inf)
 
     def infos(self) -> Iterator[ObjectInfo]:
-        """The objects."""
+        """Return the objects."""
         yield from (item.info for item in self.data)
         yield from (record.info for record in self.begun)
 
@@ -107,7 +107,7 @@ class Collector:
         self._others: list[str] = []
 
     def collect(self, path: str) -> Garbage:
-        """Looks below a folder or node; see `t9k.em.backend.Collects`."""
+        """Look below a folder or node; see `t9k.em.backend.Collects`."""
         before = self._store_time() - self._grace_s
         found: list[ObjectInfo] = []
         names = self._names(path)
@@ -136,7 +136,7 @@ class Collector:
         return Garbage(objects=tuple(found), applied=self._apply)
 
     def _names(self, path: str) -> dict[tuple[str, str], _Found]:
-        """What there is below a path, by folder and folded, encoded name; anything else in the store is not ours."""
+        """Return the names below a path, by folder and folded, encoded name; anything else in the store is not ours."""
         found: dict[tuple[str, str], _Found] = defaultdict(_Found)
         for info in nameable(self._tree.store.list(folder_prefix(path))):
             if data := split_upload(info.key):
@@ -157,7 +157,7 @@ class Collector:
         return found
 
     def _sweep(self, names: dict[tuple[str, str], _Found]) -> list[ObjectInfo]:
-        """What interrupted writes of ours left and no listing shows; in the rest of a bucket others write in parts too."""
+        """Return what interrupted writes of ours left and no listing shows; in the rest of a bucket others write in parts too."""
         store = self._tree.store
         if not isinstance(store, SweepsTemporary):
             return []
@@ -232,7 +232,7 @@ class Collector:
         dead: list[_Data],
         before: float,
     ) -> tuple[Fences, list[_Data]]:
-        """The fences that are needed when files go, and the files that can go with as many as a head tells of."""
+        """Return the fences that are needed when files go, and the files that can go with as many as a head tells of."""
         published = {head.op for head in heads.values()}
         losing = sorted({item.op for item in dead} - published)
         there = {item.op for item in of_name.data} | {record.op for record in of_name.begun}
@@ -260,7 +260,7 @@ class Collector:
         return added, taken
 
     def _delete(self, keys: list[str], began: tuple[float, float]) -> None:
-        """Deletes objects while the fences of their uploads stand for certain.
+        """Delete objects while the fences of their uploads stand for certain.
 
         Raises:
             BackendError: That took too long, as when the process was stopped meanwhile.
@@ -274,14 +274,14 @@ class Collector:
             self._tree.store.delete(keys[at : at + DELETED_AT_ONCE])
 
     def _ours(self, of_name: _Found, heads: dict[int, Head]) -> list[_Data]:
-        """The objects below a name, in its very spelling, that has a head or under which an upload was begun."""
+        """Return the objects below a name, in its very spelling, that has a head or under which an upload was begun."""
         names = {head.name for head in heads.values()}
         if not all(item.name in names for item in of_name.data):
             names |= {read_name(self._tree.store, record) for record in of_name.begun}
         return [item for item in of_name.data if item.name in names]
 
     def _kept(self, listed: dict[int, ObjectInfo], heads: dict[int, Head], before: float) -> list[int]:
-        """The generations to keep: of the last versions, and of those that were still the newest within the grace."""
+        """Return the generations to keep: of the last versions, and of those that were still the newest within the grace."""
         kept: list[int] = []
         versions, superseded = 0, math.inf
         for number in sorted(listed, reverse=True):
@@ -294,13 +294,13 @@ class Collector:
         return kept
 
     def _grown(self, folder: str, newest: int, heads: dict[int, Head]) -> tuple[str, ...]:
-        """The prefixes of what was appended to the newest generation."""
+        """Return the prefixes of what was appended to the newest generation."""
         head = heads.get(newest)
         op = publication(newest, head, heads.get) if head is not None and head.ready else None
         return (grown_prefix(folder, head.name, op),) if head is not None and op is not None else ()
 
     def _needs(self, folder: str, head: Head) -> Iterable[str]:
-        """The keys that a head refers to."""
+        """Return the keys that a head refers to."""
         if head.manifest is not None:
             yield manifest_key(folder, head.name, head.manifest)
         for file in self._tree.entries(folder, head).values():
@@ -310,7 +310,7 @@ class Collector:
     def _fence(
         self, generations: Generations, newest: int, head: Head | None, name: str, fences: Fences, collected: int
     ) -> bool:
-        """Publishes a generation that repeats the newest head; False when a writer was faster."""
+        """Publish a generation that repeats the newest head; False when a writer was faster."""
         if head is None:
             head = deletion(name, self._tree.writer(), utc_text(self._tree.clock()))
         repeated = evolve(
@@ -334,7 +334,7 @@ class Collector:
 
 
 def _read(generations: Generations, listed: Iterable[int]) -> tuple[dict[int, Head], dict[int, CorruptManifest]]:
-    """The heads of generations that can be read, and what is wrong with the others."""
+    """Return the heads of generations that can be read, and what is wrong with the others."""
     heads: dict[int, Head] = {}
     damaged: dict[int, CorruptManifest] = {}
     for number in listed:
@@ -351,7 +351,7 @@ def _read(generations: Generations, listed: Iterable[int]) -> tuple[dict[int, He
 
 
 def _needless(of_name: _Found, dead: list[_Data], published: set[str | None], before: float) -> list[BegunRecord]:
-    """The records of uploads that are published, or of which nothing is left beside what goes now."""
+    """Return the records of uploads that are published, or of which nothing is left beside what goes now."""
     gone = {item.info.key for item in dead}
     left = {item.op for item in of_name.data if item.info.key not in gone}
     return [

@@ -138,7 +138,7 @@ class _Deleter:
             raise first
 
     def _damaged(self, path: str, damaged: Iterable[str]) -> Iterator[str | CorruptManifest]:
-        """The paths of children whose newest record is damaged, as their names are spelled; or that a name is unknown."""
+        """Return the paths of children whose newest record is damaged, as their names are spelled; or that a name is unknown."""
         store = self._tree.store
         listed = (split_head_key(info.key) for info in nameable(store.list(heads_prefix(path))))
         for c in sorted({parts[1] for parts in listed if parts is not None and unquote(parts[1]) in damaged}):
@@ -158,7 +158,7 @@ class _Deleter:
             )
 
     def _spelled(self, path: str, c: str) -> str | None:
-        """The name that is folded and encoded to `c`, from what lies under it, else folded; None of one that is cut."""
+        """Return the name that is folded and encoded to `c`, from what lies under it, else folded; None of one that is cut."""
         prefix = folder_prefix(path)
         names = {info.key[len(prefix) :].partition("/")[0] for info in nameable(self._tree.store.list(prefix))}
         names.add(unquote(c))
@@ -185,5 +185,5 @@ def _check_seen(path: str, generation: int, seen: int | None) -> None:
 
 
 def _readable(generations: Generations) -> Head | None:
-    """The newest head that is not damaged."""
+    """Return the newest head that is not damaged."""
     return next(filter(None, map(generations.readable, reversed(generations.listed()))), None)

@@ -47,11 +47,11 @@ class Fences:
         return cls() if head is None else cls(head.fenced, head.fenced_spans)
 
     def hold(self, op: str) -> bool:
-        """Whether an upload is fenced."""
+        """Return whether an upload is fenced."""
         return op in self.ops or _is_within(op, self.spans)
 
     def holds_all(self, span: Span) -> bool:
-        """Whether all uploads of a span are fenced by one."""
+        """Return whether all uploads of a span are fenced by one."""
         return any(first <= span[0] and span[1] <= last for first, last in self.spans)
 
     @property
@@ -91,7 +91,7 @@ class Fences:
 
 
 def stood(heads: Mapping[int, Head], modified: Mapping[int, float], before: float) -> Fences:
-    """The fences of the newest head that was there at a time; those that all heads behind it carry.
+    """Return the fences of the newest head that was there at a time; those that all heads behind it carry.
 
     Args:
         heads: By generation.

@@ -32,29 +32,29 @@ def nameable(infos: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
 
 
 def is_needed(directory: str) -> bool:
-    """Whether a directory of a store holds records or files of ours: what they name would count as garbage without them."""
+    """Return whether a directory of a store holds records or files of ours: what they name would count as garbage without them."""
     return any(component == ".em" or is_op(component) for component in directory.split("/"))
 
 
 def closed_directories(place: str, closed: Sequence[str]) -> str:
-    """What is said of directories that may not be read, like `lost+found`."""
+    """Return the warning about directories that may not be read, like `lost+found`."""
     return f"{place}: {len(closed)} directories may not be read, {closed[0]!r} for one; what is in them is left alone"
 
 
 def is_temporary(key: str) -> bool:
-    """Whether a key is that of a file which a store of ours writes beside the tree, and forgets when it is killed."""
+    """Return whether a key is that of a file which a store of ours writes beside the tree, and forgets when it is killed."""
     return _TEMPORARY.fullmatch(key) is not None
 
 
 def split_upload(key: str) -> tuple[str, str, str] | None:
-    """The path of the folder, name and upload in the key of a file, `<folder>/<name>/<op>/<key>`; None for any other key."""
+    """Return the path of the folder, name and upload in the key of a file, `<folder>/<name>/<op>/<key>`; None for any other key."""
     components = key.split("/")
     depth = op_at(components) if _is_key(key) else 0
     return ("/" + "/".join(components[: depth - 1]), components[depth - 1], components[depth]) if depth else None
 
 
 def op_at(components: list[str]) -> int:
-    """Which component of a key is an upload's id, behind names alone; 0 where none is."""
+    """Return the index of the component of a key that is an upload's id, behind names alone; 0 for no such component."""
     depth = next((depth for depth, component in enumerate(components[:-1]) if is_op(component)), 0)
     return depth if depth and all(map(is_name, components[:depth])) else 0
 

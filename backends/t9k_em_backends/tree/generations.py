@@ -54,7 +54,7 @@ class Generations:
     known: KnownNames = field(factory=KnownNames, repr=False, eq=False)
 
     def listed(self) -> dict[int, ObjectInfo]:
-        """The generations that a listing shows, in ascending order."""
+        """Return the generations that a listing shows, in ascending order."""
         return self._generations(self.store.list(self.prefix))
 
     def _generations(self, infos: Iterable[ObjectInfo]) -> dict[int, ObjectInfo]:
@@ -88,7 +88,7 @@ class Generations:
             return None
 
     def descending(self, before: int = 0) -> Iterable[int]:
-        """The generations that are listed, the newest first; or those that there may be below one.
+        """Return the generations that are listed, the newest first; or those that there may be below one.
 
         Args:
             before: Only those below this one, which is known to have been there; 0 for all.
@@ -96,7 +96,7 @@ class Generations:
         return range(before - 1, 0, -1) if before else reversed(self.listed())
 
     def newest(self, floor: int = 0) -> tuple[int, Head | None]:
-        """The newest generation and its head; 0 and None for a name that was never used.
+        """Return the newest generation and its head; 0 and None for a name that was never used.
 
         Args:
             floor: A generation that is known to be there although a stale listing may not show it.
@@ -108,7 +108,7 @@ class Generations:
         return self.at_least(generation) if generation else (0, None)
 
     def newest_listed(self) -> int:
-        """The newest generation that a listing shows, which begins where the last one ended; 0 for none."""
+        """Return the newest generation that a listing shows, which begins where the last one ended; 0 for none."""
         known = self.known.of(self.prefix)
         seen = known.newest
         listed: dict[int, ObjectInfo] = {}
@@ -120,7 +120,7 @@ class Generations:
         return known.newest
 
     def published_by(self, op: str, newest: int, head: Head | None, seen: int) -> tuple[int, Head] | None:
-        """The generation that an upload published, and its head; None where there is none.
+        """Return the generation that an upload published, and its head; None where there is none.
 
         Args:
             op: The upload.
@@ -141,7 +141,7 @@ class Generations:
         return None
 
     def at_least(self, generation: int) -> tuple[int, Head]:
-        """The head of a generation that is known to be there, or of a later one.
+        """Return the head of a generation that is known to be there, or of a later one.
 
         Raises:
             CorruptData: It cannot be read.
@@ -155,7 +155,7 @@ class Generations:
         raise CorruptData(f"{head_key(self.prefix, generation)} is listed but cannot be read; list again later")
 
     def publish(self, generation: int, head: Head) -> bool:
-        """Creates the next generation, unless another writer already did.
+        """Create the next generation, unless another writer already did.
 
         A conditional write whose reply was lost, or that a driver repeated by itself, looks like another writer's
         success; only the `write_id` of what is there tells. A write that seems lost may still arrive later, so the

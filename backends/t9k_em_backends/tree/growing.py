@@ -109,7 +109,7 @@ class Growing:
         return f"{self._prefix}{encode_component(check_key(key))}/"
 
     def _listed(self, prefix: str) -> list[tuple[Segment, str]]:
-        """The segments below a prefix by `start`, the longest first, each with the key of its object."""
+        """Return the segments below a prefix by `start`, the longest first, each with the key of its object."""
         infos = [*self._store.list(prefix)]
         cut = {info.key for info in infos if info.key.endswith(f"/{_KEY}")}
         keys: dict[str, str | None] = {}
@@ -127,7 +127,7 @@ class Growing:
         return sorted(found, key=lambda item: (item[0].start, -item[0].size))
 
     def _key(self, directory: str, *, known: bool) -> str | None:
-        """The key of the file whose segments lie there; None where no file has them, as who is hostile may leave some."""
+        """Return the key of the file whose segments lie there; None where no file has them, as who is hostile may leave some."""
         name = directory.rpartition("/")[2]
         try:
             if known:

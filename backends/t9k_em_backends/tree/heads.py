@@ -94,49 +94,49 @@ class Head:
 
 
 def folder_prefix(folder: str) -> str:
-    """The prefix of all that lies in a folder: '/' -> '', '/a/b' -> 'a/b/'."""
+    """Return the prefix of all that lies in a folder: '/' -> '', '/a/b' -> 'a/b/'."""
     return "" if folder == "/" else f"{folder[1:]}/"
 
 
 def heads_prefix(folder: str, name: str | None = None) -> str:
-    """The prefix of the heads of one name, or of all children of a folder."""
+    """Return the prefix of the heads of one name, or of all children of a folder."""
     prefix = f"{folder_prefix(folder)}.em/h/"
     return prefix if name is None else f"{prefix}{encode_component(fold(name))}/"
 
 
 def head_key(prefix: str, generation: int) -> str:
-    """The key of one head record below the prefix of its name."""
+    """Return the key of one head record below the prefix of its name."""
     return f"{prefix}{generation:08d}.json"
 
 
 def split_head_key(key: str) -> tuple[str, str, int] | None:
-    """The folder prefix, folded encoded name and generation in a head's key; None for any other key."""
+    """Return the folder prefix, folded encoded name and generation in a head's key; None for any other key."""
     match = _HEAD_KEY.fullmatch(key)
     return match and (match["folder"], match["c"], int(match["generation"]))
 
 
 def index_key(folder: str) -> str:
-    """The key of a folder's listing cache."""
+    """Return the key of a folder's listing cache."""
     return f"{folder_prefix(folder)}.em/index.json"
 
 
 def upload_prefix(folder: str, name: str, op: str) -> str:
-    """The prefix of the files of one upload."""
+    """Return the prefix of the files of one upload."""
     return f"{folder_prefix(folder)}{name}/{op}/"
 
 
 def file_key(folder: str, name: str, file: FileEntry) -> str:
-    """The key of one file of a node."""
+    """Return the key of one file of a node."""
     return upload_prefix(folder, name, file.op) + file.key
 
 
 def manifest_key(folder: str, name: str, manifest: ManifestRef) -> str:
-    """The key of a list of files; its content is part of it, so that it never changes."""
+    """Return the key of a list of files; its content is part of it, so that it never changes."""
     return f"{upload_prefix(folder, name, manifest.op)}.em/manifest-{manifest.sha256}.json.gz"
 
 
 def encode_head(head: Head) -> bytes:
-    """Writes a head as JSON."""
+    """Write a head as JSON."""
     record = {
         "v": FORMAT,
         "write_id": head.write_id,
@@ -187,7 +187,7 @@ def seal_head(head: Head, key: str) -> bytes:
 
 
 def decode_head(data: bytes, key: str) -> Head:
-    """Reads a head and believes nothing: a bucket may be hostile.
+    """Read a head and believe nothing: a bucket may be hostile.
 
     Raises:
         CorruptManifest: It is no head, or not one that may lie under this key.
@@ -222,7 +222,7 @@ def deletion(name: str, writer: str, time: str) -> Head:
 
 
 def fits(head: Head) -> bool:
-    """Whether a head can have its files in it."""
+    """Return whether a head can have its files in it."""
     return (
         len(head.files) * _SMALLEST_RECORD_BYTES <= FILES_IN_HEAD_BYTES
         and len(encode_head(head)) <= FILES_IN_HEAD_BYTES
@@ -230,12 +230,12 @@ def fits(head: Head) -> bool:
 
 
 def with_files(head: Head, files: tuple[FileEntry, ...]) -> Head:
-    """The head with its files, and their number and size."""
+    """Return the head with its files, and their number and size."""
     return evolve(head, files=files, file_count=len(files), size=sum(file.size for file in files))
 
 
 def to_node(folder: str, generation: int, head: Head) -> Node:
-    """What a head says, as the port's record."""
+    """Return a head as the record of the port."""
     return Node(
         path=join(folder, head.name),
         kind=head.kind,
@@ -253,7 +253,7 @@ def to_node(folder: str, generation: int, head: Head) -> Node:
 
 
 def _head(record: Mapping[str, Any]) -> Head:
-    """What a record of a head says.
+    """Return the head in a JSON record.
 
     Raises:
         EMError, ValueError, TypeError, KeyError: It is none.

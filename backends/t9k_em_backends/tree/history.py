@@ -41,7 +41,7 @@ class KnownName:
         return _OVERHEAD + len(self.ops) + len(self.unread)
 
     def to_read(self, op: str, newest: int, seen: int) -> Iterator[int]:
-        """The generations that have to be read to learn whether an upload published one.
+        """Return the generations that have to be read to learn whether an upload published one.
 
         Args:
             op: The upload.
@@ -92,7 +92,7 @@ class KnownNames:
         self._lock = threading.Lock()
 
     def of(self, prefix: str) -> KnownName:
-        """What is remembered of the name whose heads lie below a prefix."""
+        """Return the memory of the name whose heads lie below a prefix."""
         with self._lock:
             known = self._names.setdefault(prefix, KnownName())
             self._names.move_to_end(prefix)

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def row_key(c: str, generation: int, info: ObjectInfo) -> str:
-    """The key of a row: a head, and which object it is by its size and its ETag, or where there is none by its time.
+    """Return the key of a row: a head, and which object it is by its size and its ETag, or where there is none by its time.
 
     Args:
         c: The folded, encoded name.
@@ -41,7 +41,7 @@ def row_key(c: str, generation: int, info: ObjectInfo) -> str:
 
 
 def to_row(generation: int, head: Head) -> Row:
-    """What a listing shows of a head: of the metadata, the largest fields are left out until the rest is small."""
+    """Return the row of a listing for a head: the largest fields of the metadata are left out until the rest is small."""
     sizes = {name: len(dump_json(value)) for name, value in head.metadata.items()}
     size = len(dump_json(head.metadata))
     left_out = set()
@@ -93,7 +93,7 @@ def write_index(store: ObjectStore, folder: str, rows: Mapping[str, Row]) -> Non
 
 
 def _encoded(rows: Mapping[str, Row]) -> Iterator[bytes]:
-    """The cache as JSON, with as many rows as its readers take."""
+    """Return the cache as JSON, with as many rows as its readers take."""
     before = f'{{"v":{FORMAT},"rows":{{'.encode()
     size = _FRAME_BYTES
     for of_row, row in rows.items():
@@ -108,7 +108,7 @@ def _encoded(rows: Mapping[str, Row]) -> Iterator[bytes]:
 
 
 def _is_row(of_row: str, row: Any) -> bool:
-    """Whether a row has the right form and stands under the head that it belongs to."""
+    """Return whether a row has the right form and stands under the head that it belongs to."""
     try:
         return (
             isinstance(row, dict)

@@ -96,7 +96,7 @@ class _Window:
         self._at = 0
 
     def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """Passes over what a pattern matches."""
+        """Pass over what a pattern matches."""
         self._fill()
         match = pattern.match(self._text, self._at)
         if match is not None:
@@ -104,14 +104,14 @@ class _Window:
         return match
 
     def key(self) -> str:
-        """Passes over a key and its colon."""
+        """Pass over a key and its colon."""
         key = self.value()
         if not isinstance(key, str) or self.take(_COLON) is None:
             raise ValueError("a key is missing")
         return key
 
     def value(self) -> Any:
-        """Passes over one value."""
+        """Pass over one value."""
         self._fill()
         value, end = _DECODER.raw_decode(self._text, self._at)
         if end - self._at > MAX_MEMBER_BYTES:

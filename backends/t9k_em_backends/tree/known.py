@@ -37,7 +37,7 @@ class KnownFolder:
     lacking: int = 0
 
     def row(self, c: str, row_key: str) -> Row | None:
-        """The row of a record, if it is remembered.
+        """Return the row of a record, if it is remembered.
 
         Args:
             c: The name as in the keys of records.
@@ -68,7 +68,7 @@ class KnownRows:
         self._lock = threading.Lock()
 
     def folder(self, folder: str) -> KnownFolder:
-        """What is remembered of a folder; nothing of one that is new."""
+        """Return the remembered rows of a folder; none of a new folder."""
         with self._lock:
             known = self._folders.get(folder)
             if known is None:

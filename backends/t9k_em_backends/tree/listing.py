@@ -58,7 +58,7 @@ class Children:
         return sorted(self._nodes(rows), key=lambda node: node.name)
 
     def page(self, after: str, limit: int) -> tuple[list[Node], str]:
-        """Some of the nodes, in the order of the keys of their records.
+        """Return some of the nodes, in the order of the keys of their records.
 
         Args:
             after: What the page before gave; '' for the first one.
@@ -84,7 +84,7 @@ class Children:
         return nodes, ""
 
     def _rows(self, known: KnownFolder, heads: Iterable[Newest], *, is_whole: bool = False) -> dict[str, Row]:
-        """The rows of some heads by their keys: remembered, from the cache, or from the heads themselves."""
+        """Return the rows of some heads by their keys: remembered, from the cache, or from the heads themselves."""
         wanted = {row_key(head.c, head.generation, head.info): head for head in heads}
         found = {of_row: known.row(head.c, of_row) for of_row, head in wanted.items()}
         lacking = {of_row for of_row, row in found.items() if row is None}
@@ -104,7 +104,7 @@ class Children:
         return {of_row: row for of_row, row in found.items() if row is not None}
 
     def _read(self, head: Newest) -> Row | None:
-        """The row of a head; None of a damaged one that does not hide the others."""
+        """Return the row of a head; None of a damaged one that does not hide the others."""
         generations = Generations(store=self.store, prefix=f"{heads_prefix(self.folder)}{head.c}/", sleep=self.sleep)
         try:
             return to_row(*generations.at_least(head.generation))

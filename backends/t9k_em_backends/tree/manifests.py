@@ -63,7 +63,7 @@ def decode_manifest(data: bytes, head: Head, key: str) -> tuple[FileEntry, ...]:
 
 
 def _entries(data: bytes, most: int, key: str) -> Iterator[FileEntry]:
-    """The files in a list, up to the first flaw."""
+    """Return the files in a list, up to the first flaw."""
     ops: dict[str, str] = {}  # one text for all files of an upload
     texts = decoded(_unpacked(data), MAX_MANIFEST_BYTES)
     for number, record in enumerate(elements(texts, "files", FORMAT, key)):
@@ -74,7 +74,7 @@ def _entries(data: bytes, most: int, key: str) -> Iterator[FileEntry]:
 
 
 def _unpacked(data: bytes) -> Iterator[bytes]:
-    """What gzip becomes, in pieces."""
+    """Yield the content of gzip data, in pieces."""
     inflate = zlib.decompressobj(wbits=_GZIP)
     at = 0
     while not inflate.eof:

@@ -119,7 +119,7 @@ class KnownMark:
             raise self._other(store_id, self._id, instead)
 
     def find(self, store: ObjectStore) -> str:
-        """The id of the store that is there, which is remembered; '' for one without a mark.
+        """Return the id of the store that is there, which is remembered; '' for one without a mark.
 
         Raises:
             StoreGone: Another one was seen.

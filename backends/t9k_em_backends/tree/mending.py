@@ -62,7 +62,7 @@ class Mender:
         return way(flaw.handle) if way is not None and isinstance(flaw.handle, Place) else ""
 
     def _mend_record(self, place: Place) -> str:
-        """Goes back to the last good generation, if this is the newest; then sets the record aside."""
+        """Go back to the last good generation, if this is the newest; then set the record aside."""
         generations = self._generations(place)
         if place.generation == max(generations.listed(), default=0):
             _check_damaged(self._read(generations, place), head_key(generations.prefix, place.generation))
@@ -103,7 +103,7 @@ class Mender:
         return "deleted; listings read the records, and make it anew"
 
     def _last_good(self, place: Place, generations: Generations) -> tuple[int, Head | None]:
-        """The newest generation below that can be read, and whose files are all there; 0 and None where there is none."""
+        """Return the newest generation below that can be read, and whose files are all there; 0 and None where there is none."""
         for number in range(place.generation - 1, 0, -1):
             try:
                 head = generations.read(number)
@@ -114,14 +114,14 @@ class Mender:
         return 0, None
 
     def _newest(self, generations: Generations) -> Head | None:
-        """The newest generation, if it can be read, so that what lies below only fills the history."""
+        """Return the newest generation, if it can be read, so that what lies below only fills the history."""
         try:
             return generations.newest()[1]
         except CorruptData:
             return None
 
     def _is_whole(self, folder: str, head: Head) -> bool:
-        """Whether all files of a generation are there, by their sizes."""
+        """Return whether all files of a generation are there, by their sizes."""
         if not head.ready or head.kind == FOLDER:
             return True
         files = self._tree.entries(folder, head)
@@ -130,14 +130,14 @@ class Mender:
         return all(there.get(file_key(folder, head.name, file)) == file.size for file in files.values())
 
     def _op(self, number: int, head: Head, generations: Generations) -> str | None:
-        """The upload that published a generation, so that copies which come from that go on from here."""
+        """Return the upload that published a generation, so that copies which come from that go on from here."""
         try:
             return publication(number, head, generations.read) if head.ready and head.kind != FOLDER else None
         except CorruptData:
             return None
 
     def _set_aside(self, place: Place, generations: Generations, name: str) -> None:
-        """Keeps a damaged record elsewhere, and puts a deletion in its place.
+        """Keep a damaged record elsewhere, and put a deletion in its place.
 
         Raises:
             CorruptData: It can be read by now, or is too large for one of ours.
@@ -153,7 +153,7 @@ class Mender:
         store.put(key, Body.of(seal_head(stand_in, key)))
 
     def _read(self, generations: Generations, place: Place) -> bytes:
-        """The bytes of a record; none where it is gone."""
+        """Return the bytes of a record; none where it is gone."""
         try:
             return b"".join(self._tree.store.get(head_key(generations.prefix, place.generation), 0, MAX_HEAD_BYTES + 1))
         except NotFound:
@@ -179,7 +179,7 @@ def _kept_in(place: Place) -> str:
 
 
 def _check_damaged(data: bytes, key: str) -> None:
-    """Makes sure that a record is still what nobody can read, before it is written over.
+    """Make sure that a record is still what nobody can read, before it is written over.
 
     Raises:
         CorruptData: It can be read by now, or is too large for one of ours.

@@ -38,7 +38,7 @@ class Newest:
 
 
 def newest_heads(store: ObjectStore, folder: str, after: str = "") -> Iterator[Newest]:
-    """Yields the newest record of each name in a folder, in the order of the keys.
+    """Yield the newest record of each name in a folder, in the order of the keys.
 
     A store that lists in order is asked for what is taken, any other for all.
 
@@ -64,7 +64,7 @@ def newest_heads(store: ObjectStore, folder: str, after: str = "") -> Iterator[N
 
 
 def is_name_in_key(c: str) -> bool:
-    """Whether a component of a key is what a name becomes there; whatever else stands beside the records is not ours."""
+    """Return whether a component of a key is what a name becomes there; whatever else stands beside the records is not ours."""
     name = unquote(c)
     return _CUT.fullmatch(c) is not None or (is_name(name) and encode_component(fold(name)) == c)
 
@@ -74,7 +74,7 @@ def _order(c: str) -> str:
 
 
 def _grouped(infos: Iterable[ObjectInfo], folder: str) -> Iterator[Newest]:
-    """The newest of those with one name, which come one after the other."""
+    """Return the newest of those with one name, which come one after the other."""
     newest: Newest | None = None
     for head in _heads(infos, folder):
         if newest is not None and head.c != newest.c:
@@ -87,7 +87,7 @@ def _grouped(infos: Iterable[ObjectInfo], folder: str) -> Iterator[Newest]:
 
 
 def _heads(infos: Iterable[ObjectInfo], folder: str) -> Iterator[Newest]:
-    """The records among some objects."""
+    """Return the records among some objects."""
     for info in nameable(infos):
         parts = split_head_key(info.key)
         if parts is not None and parts[0] == folder_prefix(folder) and is_name_in_key(parts[1]) and parts[2]:

@@ -32,7 +32,7 @@ _NAME = re.compile(r"(\d{16})-(\d{1,16})")
 
 
 def assembler(store: ObjectStore, prefix: str) -> AssemblesParts:
-    """What takes the parts of files of one upload.
+    """Return the receiver of the parts of files of one upload.
 
     Args:
         store: Where the files lie.
@@ -42,7 +42,7 @@ def assembler(store: ObjectStore, prefix: str) -> AssemblesParts:
 
 
 def check_part(file: FileSpec, start: int, body: Body) -> None:
-    """Refuses bytes that do not lie within their file, or so far behind its start that no key of a part tells of them.
+    """Refuse bytes that do not lie within their file, or so far behind its start that no key of a part tells of them.
 
     Raises:
         InvalidInput: They do not.
@@ -117,7 +117,7 @@ class PartObjects:
         return self._store.put(key, Body(size=size, sha256=sha256, open=stream))
 
     def _there(self, key: str, size: int, sha256: str) -> ObjectInfo:
-        """The object, if it is what was to be assembled."""
+        """Return the object, if it is what was to be assembled."""
         directory = key[: key.rfind("/") + 1]
         info = next((info for info in self._store.list(directory) if info.key == key and info.size == size), None)
         if info is None or (info.sha256 or _sha256(self._store.get(key))) != sha256:
@@ -137,7 +137,7 @@ class PartObjects:
         return f"{self._prefix}.em/parts/{digest[:32]}/"
 
     def _listed(self, key: str) -> list[tuple[Part, str]]:
-        """The parts by start, each with the key of its object."""
+        """Return the parts by start, each with the key of its object."""
         directory = self._directory(key)
         found = []
         for info in self._store.list(directory):
@@ -180,11 +180,11 @@ class _Joined(io.RawIOBase):
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True: a stream of chunks can be read."""
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fills a buffer as far as one chunk does."""
+        """Fill a buffer as far as one chunk does."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:

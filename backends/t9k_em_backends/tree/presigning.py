@@ -13,7 +13,7 @@ from t9k_em_backends.tree.stored import sha256_of
 
 
 def sign_put(store: ObjectStore, key: str, file: FileSpec, lifetime_s: float) -> SignedUpload | None:
-    """Signs what brings a file; None when the store signs nothing."""
+    """Sign what brings a file; None when the store signs nothing."""
     if not isinstance(store, SignsRequests):
         return None
     try:
@@ -23,7 +23,7 @@ def sign_put(store: ObjectStore, key: str, file: FileSpec, lifetime_s: float) ->
 
 
 def sign_get(store: ObjectStore, key: str, lifetime_s: float) -> SignedRequest | None:
-    """Signs the reading of an object; None when the store signs nothing."""
+    """Sign the reading of an object; None when the store signs nothing."""
     if not isinstance(store, SignsRequests):
         return None
     try:
@@ -33,7 +33,7 @@ def sign_get(store: ObjectStore, key: str, lifetime_s: float) -> SignedRequest |
 
 
 def complete(store: ObjectStore, key: str, file: FileSpec, token: str) -> ObjectInfo:
-    """Makes an object of what was sent, if that is what was announced.
+    """Make an object of what was sent, if that is what was announced.
 
     Raises:
         NotFound: Something was not sent, or the store signs nothing.

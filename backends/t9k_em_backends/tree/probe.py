@@ -42,7 +42,7 @@ class Probe:
 
 
 def require_put_if_absent(store: ObjectStore, uri: str) -> None:
-    """Creates one object twice; the second time has to fail and to leave the first one's bytes.
+    """Create one object twice; the second time has to fail and to leave the first one's bytes.
 
     Raises:
         UnsafeStore: The store ignores the condition.

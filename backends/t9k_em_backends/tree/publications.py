@@ -10,7 +10,7 @@ from t9k_em_backends.tree.heads import Head
 
 
 def publication(generation: int, head: Head, read: Callable[[int], Head | None]) -> str | None:
-    """The upload that published a generation; of one that a collector published, that of the one which it repeats.
+    """Return the upload that published a generation; of one that a collector published, that of the one which it repeats.
 
     Args:
         generation: Its number.
@@ -27,10 +27,10 @@ def publication(generation: int, head: Head, read: Callable[[int], Head | None])
 
 
 def repeats(head: Head, below: Head) -> bool:
-    """Whether a generation is one that a collector published: it says what the one below it says."""
+    """Return whether a generation is one that a collector published: it says what the one below it says."""
     return _said(head) == _said(below)
 
 
 def _said(head: Head) -> Head:
-    """A head without what a collector changes."""
+    """Return a head without what a collector changes."""
     return evolve(head, write_id="", op=None, fenced=(), fenced_spans=(), collected=0)

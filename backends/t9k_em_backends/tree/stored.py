@@ -31,12 +31,12 @@ _CORRUPT = ".em/corrupt/"
 
 
 def damage_key(folder: str, name: str, file: FileEntry) -> str:
-    """The key of the object which says that a file is damaged."""
+    """Return the key of the object which says that a file is damaged."""
     return f"{upload_prefix(folder, name, file.op)}{_damaged(file.key)}"
 
 
 def note_damage(tree: Tree, folder: str, name: str, file: FileEntry) -> None:
-    """Writes down that the bytes of a file are not those that were uploaded.
+    """Write down that the bytes of a file are not those that were uploaded.
 
     Raises:
         BackendPermissionError: The user may not write there.
@@ -57,7 +57,7 @@ class Listed:
 
     @classmethod
     def of(cls, store: ObjectStore, folder: str, name: str, ops: Collection[str], generation: int) -> Listed:
-        """Lists the files of some uploads; with one listing, unless there are few of many.
+        """List the files of some uploads; with one listing, unless there are few of many.
 
         Args:
             store: Where they lie.
@@ -78,15 +78,15 @@ class Listed:
         return cls(objects=objects)
 
     def under(self, op: str) -> dict[str, ObjectInfo]:
-        """The files of one upload, by key."""
+        """Return the files of one upload, by key."""
         return {key: info for (of, key), info in self.objects.items() if of == op}
 
     def is_noted(self, file: FileEntry) -> bool:
-        """Whether somebody found a file damaged."""
+        """Return whether somebody found a file damaged."""
         return (file.op, _damaged(file.key)) in self.objects
 
     def get(self, file: FileEntry) -> ObjectInfo | None:
-        """The object that a file is, unless it is missing, of another size or known to be damaged."""
+        """Return the object that a file is, unless it is missing, of another size or known to be damaged."""
         info = self.objects.get((file.op, file.key))
         if info is None or info.size != file.size or info.sha256 not in ("", file.sha256) or self.is_noted(file):
             return None
@@ -94,7 +94,7 @@ class Listed:
 
 
 def is_as_told(store: ObjectStore, file: FileEntry, info: ObjectInfo) -> bool | None:
-    """Whether the ETag of an object is the one in the record; None where ETags tell nothing."""
+    """Return whether the ETag of an object is the one in the record; None where ETags tell nothing."""
     if isinstance(store, RecognizesContent) and file.etag and info.etag:
         return file.etag == info.etag
     return None
@@ -134,7 +134,7 @@ class Comparison:
         return kept | self._read(doubtful)
 
     def _is_certain(self, file: FileEntry, info: ObjectInfo) -> bool:
-        """Whether an object of the right size needs no further look."""
+        """Return whether an object of the right size needs no further look."""
         is_told = is_as_told(self.tree.store, file, info)
         return self.level == "listing" or bool(info.sha256) if is_told is None else is_told
 
@@ -155,7 +155,7 @@ class Comparison:
         return kept
 
     def _holds(self, file: FileEntry, info: ObjectInfo) -> bool:
-        """Whether an object has the bytes of a file: by its ETag and the body at hand, or by reading the object."""
+        """Return whether an object has the bytes of a file: by its ETag and the body at hand, or by reading the object."""
         store, body = self.tree.store, self.bodies.get(file.key)
         if body is not None and isinstance(store, RecognizesContent) and store.recognizes(info, body):
             return True
@@ -166,7 +166,7 @@ class Comparison:
 
 
 def sha256_of(store: ObjectStore, key: str) -> str:
-    """The SHA-256 of the bytes of an object, which are read.
+    """Return the SHA-256 of the bytes of an object, which are read.
 
     Raises:
         NotFound: There is no such object.

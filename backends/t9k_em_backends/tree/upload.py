@@ -82,7 +82,7 @@ class TreeUpload(Upload):
         self._may_be_published = request.resumed
 
     def start(self) -> None:
-        """Looks at what is there and decides."""
+        """Look at what is there and decide."""
         if self._request.strategy == "new":
             self._choose_name()
         if self.outcome is None and self._name == self._draft.name:
@@ -93,7 +93,7 @@ class TreeUpload(Upload):
             self._find_sent(listed)
 
     def _choose_name(self) -> None:
-        """Goes on under the name under which an earlier upload or an earlier process left off."""
+        """Go on under the name under which an earlier upload or an earlier process left off."""
         if self._request.resumed:
             published = self._published_since(0, *self._tree.generations(self._request.folder, self._name).newest())
             if published is not None:
@@ -175,7 +175,7 @@ class TreeUpload(Upload):
     # What is there, and what it means.
 
     def _look(self, floor: int = 0) -> None:
-        """Reads the newest head and decides what this upload is in its light."""
+        """Read the newest head and decide what this upload is in its light."""
         seen = max(self._generation, self._request.since)
         generations = self._tree.generations(self._request.folder, self._name)
         generation, head = generations.newest(floor)
@@ -196,7 +196,7 @@ class TreeUpload(Upload):
             self._look_at_files(generation, head)
 
     def _look_at_files(self, generation: int, head: Head) -> None:
-        """Finds out what can be referred to, and whether there is anything to do."""
+        """Find out what can be referred to, and whether there is anything to do."""
         try:
             self._base = self._tree.entries(self._request.folder, head)
         except NewerFormat:
@@ -215,12 +215,12 @@ class TreeUpload(Upload):
             self._check_descent(generation, head)
 
     def _published_since(self, seen: int, generation: int, head: Head | None) -> tuple[int, Head] | None:
-        """The generation that this upload published already, by a lost reply or another process with the same op."""
+        """Return the generation that this upload published already, by a lost reply or another process with the same op."""
         generations = self._tree.generations(self._request.folder, self._name)
         return generations.published_by(self._request.op, generation, head, seen)
 
     def _check_fence(self, head: Head) -> None:
-        """Refuses to go on when the collector may have taken files of this upload."""
+        """Refuse to go on when the collector may have taken files of this upload."""
         if Fences.of(head).hold(self._request.op):
             raise UploadFenced(
                 f"the upload of {self._name!r} to {self._request.folder} was paused for so long that the collector "
@@ -228,7 +228,7 @@ class TreeUpload(Upload):
             )
 
     def _check_descent(self, generation: int, head: Head) -> None:
-        """Refuses to put a state of the node over one that it does not come from."""
+        """Refuse to put a state of the node over one that it does not come from."""
         ancestors = self._request.ancestors
         if ancestors is None or self._request.strategy == "replace":
             return
@@ -252,7 +252,7 @@ class TreeUpload(Upload):
         return head is not None and head.id == self._draft.id and head.op in ancestors
 
     def _resolve(self, head: Head) -> None:
-        """Applies the strategy to a name that another node has."""
+        """Apply the strategy to a name that another node has."""
         strategy = self._request.strategy
         path = join(self._request.folder, head.name)
         if strategy == "new" and self._name != self._draft.alternative_name:
@@ -272,7 +272,7 @@ class TreeUpload(Upload):
             )
 
     def _move_to_alternative(self) -> None:
-        """Goes on under the alternative name, with what was sent so far where the store can copy it."""
+        """Go on under the alternative name, with what was sent so far where the store can copy it."""
         folder, op, sent = self._request.folder, self._request.op, self._sent
         source = upload_prefix(folder, self._name, op)
         self._name, self._generation, self._sent = self._draft.alternative_name, 0, {}
@@ -291,7 +291,7 @@ class TreeUpload(Upload):
         return head is not None and head.ready and (head.id, head.kind) == (self._draft.id, self._draft.kind)
 
     def _is_same(self, head: Head) -> bool:
-        """Whether a new generation would say what the newest one says."""
+        """Return whether a new generation would say what the newest one says."""
         return (
             dump_json(head.metadata) == dump_json(self._draft.metadata)
             and len(self._base) == len(self._request.files)
@@ -301,16 +301,16 @@ class TreeUpload(Upload):
     # What was sent.
 
     def _record_begun(self) -> None:
-        """Writes down that files may lie under the name, before the first one does, where no head says so."""
+        """Write down that files may lie under the name, before the first one does, where no head says so."""
         if self._head is None or self._head.name != self._name:
             self._begun.write(self._name)
 
     def _entries(self) -> tuple[FileEntry, ...]:
-        """The files that are not missing, by key."""
+        """Return the files that are not missing, by key."""
         return tuple(sorted(filter(None, map(self._entry, self._request.files)), key=lambda file: file.key))
 
     def _entry(self, file: FileSpec) -> FileEntry | None:
-        """Where a file lies: in the head below, if that has the same bytes, or in this upload; None if it is missing."""
+        """Return the entry of a file: of the head below, if that has the same bytes, or of this upload; None for a missing file."""
         there = self._base.get(file.key)
         if there is not None and there.holds(file):
             return there
@@ -325,17 +325,17 @@ class TreeUpload(Upload):
         return FileEntry(key=file.key, op=self._request.op, size=file.size, sha256=file.sha256, etag=info.etag)
 
     def _listed(self) -> Listed:
-        """What lies under the prefixes of this upload and of those whose files it refers to."""
+        """Return the objects under the prefixes of this upload and of those whose files it refers to."""
         ops = {self._request.op} | {file.op for file in self._referred()}
         return Listed.of(self._tree.store, self._request.folder, self._name, ops, self._generation)
 
     def _referred(self) -> list[FileEntry]:
-        """The files of the head below that the next head would refer to."""
+        """Return the files of the head below that the next head would refer to."""
         found = ((self._base.get(file.key), file) for file in self._request.files)
         return [there for there, file in found if there is not None and there.holds(file)]
 
     def _compare_base(self, listed: Listed) -> bool:
-        """Compares what is referred to with the store; what that does not have is referred to no more.
+        """Compare what is referred to with the store; what that does not have is referred to no more.
 
         Returns:
             Whether it has all.
@@ -357,13 +357,13 @@ class TreeUpload(Upload):
         return self._leave_damaged_out()
 
     def _leave_damaged_out(self) -> bool:
-        """Refers no more to what was found damaged; says whether there is no such thing."""
+        """Refer no more to what was found damaged; say whether there is no such thing."""
         whole = {key: file for key, file in self._base.items() if (file.op, file.key) not in self._damaged}
         is_whole, self._base = len(whole) == len(self._base), whole
         return is_whole
 
     def _find_sent(self, listed: Listed) -> None:
-        """Resumes: what an earlier process sent completely need not be sent again."""
+        """Resume: what an earlier process sent completely need not be sent again."""
         own = listed.under(self._request.op)
         prefix = self._prefix
         for file in self.missing:
@@ -373,14 +373,14 @@ class TreeUpload(Upload):
                     self._sent[file.key] = self._own(file, info)
 
     def _holds(self, key: str, info: ObjectInfo, file: FileSpec) -> bool:
-        """Whether an object has the bytes of a file: by what the store says, by the file, or else by reading the object."""
+        """Return whether an object has the bytes of a file: by what the store says, by the file, or else by reading the object."""
         store, body = self._tree.store, self._request.bodies.get(file.key)
         if body is not None and not info.sha256 and isinstance(store, RecognizesContent):
             return store.recognizes(info, body)
         return (info.sha256 or sha256_of(store, key)) == file.sha256
 
     def _not_kept(self) -> tuple[list[FileEntry], bool]:
-        """Compares the store with the plan.
+        """Compare the store with the plan.
 
         Returns:
             The files of this upload that are not there, or not whole; and whether those of others are.
@@ -395,7 +395,7 @@ class TreeUpload(Upload):
         return lost, self._compare_base(listed)
 
     def _send_again(self, lost: Sequence[FileEntry]) -> None:
-        """Counts files as missing that the store has lost, now that no collector is to blame.
+        """Count files as missing that the store has lost, now that no collector is to blame.
 
         Raises:
             CorruptData: The same file was lost twice, so that sending it a third time is no help.
@@ -425,11 +425,11 @@ class TreeUpload(Upload):
         )
 
     def _fenced(self) -> tuple[str, ...]:
-        """The fences of the head below, which every later head has to carry."""
+        """Return the fences of the head below, which every later head has to carry."""
         return () if self._head is None else self._head.fenced
 
     def _shorten(self, head: Head) -> Head:
-        """Moves a long list of files out of the head, into an object of its own that is named for its content."""
+        """Move a long list of files out of the head, into an object of its own that is named for its content."""
         if fits(head):
             return head
         data = encode_manifest(head.files)
@@ -456,7 +456,7 @@ class TreeUpload(Upload):
 
 
 def _is_whole(file: FileEntry, info: ObjectInfo | None, *, by_etag: bool) -> bool:
-    """Whether a listed object is the one that was sent; its ETag tells that of a store whose ETags tell the content."""
+    """Return whether a listed object is the one that was sent; its ETag tells that of a store whose ETags tell the content."""
     if info is None or info.size != file.size or info.sha256 not in ("", file.sha256):
         return False
     return not (by_etag and file.etag and info.etag) or info.etag == file.etag

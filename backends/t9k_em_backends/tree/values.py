@@ -44,7 +44,7 @@ def dump_json(value: object) -> bytes:
 
 
 def parse_json(data: bytes) -> Any:
-    """The value of a JSON text in UTF-8.
+    """Return the value of a JSON text in UTF-8.
 
     Raises:
         ValueError, RecursionError: It is none.
@@ -53,7 +53,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def format_of(record: Mapping[str, Any], known: int, key: str) -> None:
-    """Refuses a record of another format.
+    """Refuse a record of another format.
 
     Raises:
         NewerFormat: It is of a later one.
@@ -67,7 +67,7 @@ def format_of(record: Mapping[str, Any], known: int, key: str) -> None:
 
 
 def text(value: Any) -> str:
-    """A text that can be written in UTF-8."""
+    """Return a text that can be written in UTF-8."""
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.100} is no text")
     if len(value.encode()) > MAX_TEXT_BYTES:
@@ -76,21 +76,21 @@ def text(value: Any) -> str:
 
 
 def op(value: Any) -> str:
-    """The id of an upload."""
+    """Return the id of an upload."""
     if not is_op(text(value)):
         raise ValueError(f"{value!r} is no upload")
     return str(value)
 
 
 def sha256(value: Any) -> str:
-    """A checksum."""
+    """Return a checksum."""
     if not _SHA256.fullmatch(text(value)):
         raise ValueError(f"{value!r} is no SHA-256")
     return str(value)
 
 
 def time(value: Any) -> str:
-    """A time as `utc_text` writes it."""
+    """Return a time as `utc_text` writes it."""
     if not _TIME.fullmatch(text(value)):
         raise ValueError(f"{value!r} is no time")
     datetime.fromisoformat(value[:-1])
@@ -98,14 +98,14 @@ def time(value: Any) -> str:
 
 
 def count(value: Any, most: int = MAX_COUNT) -> int:
-    """A number of things or bytes."""
+    """Return a number of things or bytes."""
     if type(value) is not int or not 0 <= value <= most:
         raise ValueError(f"{value!r:.100} is no count up to {most}")
     return value
 
 
 def items(value: Any) -> Sequence[Any]:
-    """A list."""
+    """Return a list."""
     if not isinstance(value, list):
         raise TypeError(f"{value!r:.100} is no list")
     return value
@@ -144,13 +144,13 @@ def metadata(value: Any, most_bytes: int = MAX_METADATA_BYTES) -> Mapping[str, A
 
 
 def file_record(file: FileEntry) -> dict[str, Any]:
-    """A file of a node as JSON."""
+    """Return a file of a node as JSON."""
     record = {"key": file.key, "op": file.op, "size": file.size, "sha256": file.sha256}
     return {**record, "etag": file.etag} if file.etag else record
 
 
 def file_entry(record: Any) -> FileEntry:
-    """The reverse of `file_record`."""
+    """Return the reverse of `file_record`."""
     return FileEntry(
         key=record["key"],
         op=op(record["op"]),

@@ -48,7 +48,7 @@ def create_run(
     system_metrics: float | None = None,
     output: Output = "stream",
 ) -> Run:
-    """Creates and initializes a new Run.
+    """Create and initialize a new Run.
 
     Its local files lie under the parent directory specified by the environment variable `EM_RUN_PARENT_DIR` (default is
     relative path `.em/runs`). What the process prints from now on is copied to its log. One line on stderr says where that is, unless
@@ -127,7 +127,7 @@ def load_run(
     system_metrics: float | None = None,
     output: Output = "stream",
 ) -> Run:
-    """Loads a Run from local or server.
+    """Load a Run from local or server.
 
     The local directory is searched first, then the remote path. A run that is loaded goes on by logging to it. One from a backend can be
     looked at without leaving anything: it gets a local directory by `Run.download`, by its first change, or when its `local` is asked for.
@@ -172,7 +172,7 @@ def load_run(
 
 
 def create_artifact(name: str, labels: Sequence[str] | None = None, description: str = "") -> Artifact:
-    """Creates and initializes a new Artifact.
+    """Create and initialize a new Artifact.
 
     Its local files lie under the parent directory specified by the environment variable `EM_ARTIFACT_PARENT_DIR` (default is
     relative path `.em/artifacts`).
@@ -198,7 +198,7 @@ def create_artifact(name: str, labels: Sequence[str] | None = None, description:
 
 
 def load_artifact(path: str) -> Artifact:
-    """Loads an Artifact from local or server.
+    """Load an Artifact from local or server.
 
     The local directory is searched first, then the remote path. From a backend only the metadata comes at once;
     `Artifact.get`, `open` and `download` fetch the objects. There is no local directory before an object is fetched into it, something is
@@ -223,7 +223,7 @@ def load_artifact(path: str) -> Artifact:
 
 
 def login(ais_host: str | None = None, api_key: str | None = None, timeout: int | None = None) -> None:
-    """Logs in to AIStore server, or chooses another backend.
+    """Log in to AIStore server, or choose another backend.
 
     Sets up the client that corresponds with it.
 
@@ -253,7 +253,7 @@ def login(ais_host: str | None = None, api_key: str | None = None, timeout: int 
 
 
 def _key_of(host: str) -> str | None:
-    """The API key that the T9k config has for a host."""
+    """Return the API key that the T9k config has for a host."""
     from t9k import CONFIG  # noqa: PLC0415 - the config file is read only when it is needed
 
     try:
@@ -266,7 +266,7 @@ def _key_of(host: str) -> str | None:
 
 
 def logout() -> None:
-    """Logs out from the current AIStore server, or leaves the backend that was chosen.
+    """Log out from the current AIStore server, or leave the backend that was chosen.
 
     The client is unset; it can no longer correspond with it until it is set up again.
     """
@@ -274,7 +274,7 @@ def logout() -> None:
 
 
 def upload(path: str, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new") -> None:
-    """Uploads local Runs or Artifacts.
+    """Upload local Runs or Artifacts.
 
     Args:
         path: Local directory of the Run or Artifact to be uploaded, or parent directory that contains one or more of them.
@@ -319,7 +319,7 @@ def mirror(
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Makes a folder, or a whole store, like another one; or brings one Run or Artifact into a Folder.
+    """Make a folder, or a whole store, like another one; or bring one Run or Artifact into a Folder.
 
     What the target has already is not sent again, so that the same call again sends what has changed since, or what was
     not sent when it was interrupted. Between two places in stores of one service the bytes do not pass through here
@@ -397,7 +397,7 @@ def mirror_stores(
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Does what `mirror` does, whatever `EM_MODE` says, as the command does."""
+    """Do what `mirror` does, whatever `EM_MODE` says, as the command does."""
     from t9k.em.transfer.mirroring.deletions import MaxDelete  # noqa: PLC0415 - a training needs none of it
     from t9k.em.transfer.mirroring.mirror import Side, run_mirror  # noqa: PLC0415
     from t9k.em.transfer.mirroring.nodes import Options  # noqa: PLC0415
@@ -422,7 +422,7 @@ def check(
     repair: bool = False,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Reads a store, a Folder, or a Run or Artifact again, and says what is not as it was uploaded.
+    """Read a store, a Folder, or a Run or Artifact again, and say what is not as it was uploaded.
 
     All records and lists of files are read, and all files looked for that a readable version needs. Others may read and
     write meanwhile. Through a server, what the user may read is checked.
@@ -464,7 +464,7 @@ def check(
 
 
 def open_local(directory: Path) -> Run | Artifact:
-    """Opens the run or artifact in a local directory.
+    """Open the run or artifact in a local directory.
 
     Raises:
         NotALocalNode: There is neither.
@@ -476,7 +476,7 @@ def open_local(directory: Path) -> Run | Artifact:
 
 
 def local_nodes(parent: Path) -> list[Path]:
-    """The directories in a directory that look like runs or artifacts, damaged ones included, by name.
+    """Return the directories in a directory that look like runs or artifacts, damaged ones included, by name.
 
     Raises:
         NotALocalNode: There is none.

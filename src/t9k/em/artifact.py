@@ -80,7 +80,7 @@ class Artifact(LocalNode):
 
     @classmethod
     def open_directory(cls, directory: Path) -> Artifact:
-        """Opens the artifact in a local directory; changes nothing there.
+        """Open the artifact in a local directory; change nothing there.
 
         Raises:
             NotALocalNode: There is none.
@@ -106,11 +106,11 @@ class Artifact(LocalNode):
         return _open_pickled, (str(self._directory),)
 
     def __copy__(self) -> Artifact:
-        """The artifact itself: two objects that add to one directory would forget each other's."""
+        """Return the artifact itself: two objects that add to one directory would forget each other's."""
         return self
 
     def __deepcopy__(self, _: object) -> Artifact:
-        """The artifact itself."""
+        """Return the artifact itself."""
         return self
 
     @property
@@ -125,7 +125,7 @@ class Artifact(LocalNode):
     # Adding.
 
     def add_file(self, file_path: str, obj_path: str | None = None) -> None:
-        """Adds a local file as an object of the Artifact.
+        """Add a local file as an object of the Artifact.
 
         The file is copied, or cloned where the file system can; later changes of the original do not matter. An object
         with the same key is replaced.
@@ -152,7 +152,7 @@ class Artifact(LocalNode):
             import_file(Path(file_path), key, self._directory, self._add)
 
     def add_dir(self, dir_path: str, obj_path: str | None = None, *, follow_symlinks: bool = False) -> None:
-        """Adds all files under a local directory as objects of the Artifact.
+        """Add all files under a local directory as objects of the Artifact.
 
         All or none of them are added. Directories `.em` with runs and artifacts are left out.
 
@@ -185,7 +185,7 @@ class Artifact(LocalNode):
             self._keys = None  # some that were reserved may have gone
 
     def add_reference(self, uri: str, obj_path: str | None = None) -> None:
-        """Adds a URI as an object reference to the Artifact.
+        """Add a URI as an object reference to the Artifact.
 
         What it refers to is not fetched. Its size, ETag and time of last change are kept if they are cheap to know:
         for `file`, and for `http` and `https` if the server answers a HEAD request within 3 seconds.
@@ -211,7 +211,7 @@ class Artifact(LocalNode):
     # Objects.
 
     def get(self, key: str) -> str:
-        """Gives the local path of an object, after fetching it if it is not here.
+        """Give the local path of an object, after fetching it if it is not here.
 
         Args:
             key: Key of a file or of a reference of the scheme `file`, `http` or `https`.
@@ -229,7 +229,7 @@ class Artifact(LocalNode):
         return str(self._object(key))
 
     def open(self, key: str) -> BinaryIO:
-        """Opens an object for reading, from the local directory if it is there, else from the backend.
+        """Open an object for reading, from the local directory if it is there, else from the backend.
 
         The stream can seek, and fetches what is read and little more: 256 KiB for a small read, up to 8 MiB at a time
         while reading goes on in order. Read from its first byte to its last without a seek in between, it gives the last
@@ -265,7 +265,7 @@ class Artifact(LocalNode):
         return ArtifactFileSystem(source=_Source(self))
 
     def download(self, keys: Collection[str] | None = None, *, progress: Progress | None = None) -> None:
-        """Fetches objects that are not in the local directory, which is made if there is none; references are left as they are.
+        """Fetch objects that are not in the local directory, which is made if there is none; references are left as they are.
 
         Args:
             keys: Keys of the objects; None for all.
@@ -288,7 +288,7 @@ class Artifact(LocalNode):
     # The whole.
 
     def parse_from_dict(self, data: Mapping[str, Any]) -> None:
-        """Takes over what `to_dict` gave, except for the bytes of the objects.
+        """Take over what `to_dict` gave, except for the bytes of the objects.
 
         Args:
             data: `metadata` and `objects`.
@@ -310,7 +310,7 @@ class Artifact(LocalNode):
             self._save_index()
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives the artifact as a dict of JSON types: the arguments of the constructor.
+        """Give the artifact as a dict of JSON types: the arguments of the constructor.
 
         Returns:
             `metadata`, and `objects` by key.
@@ -318,7 +318,7 @@ class Artifact(LocalNode):
         return {"metadata": self._metadata(), "objects": {key: dict(data) for key, data in self._objects.items()}}
 
     def upload(self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new") -> None:
-        """Uploads this Artifact.
+        """Upload this Artifact.
 
         An interrupted upload is resumed by calling this again, in any process. What the node has already is not sent.
 
@@ -339,7 +339,7 @@ class Artifact(LocalNode):
         self._upload(folder, make_folder=make_folder, strategy=conflict_strategy)
 
     def is_in(self, backend: Backend, place: Mapping[str, str]) -> bool:
-        """Whether a backend has this artifact as it is now, so that an upload would bring nothing.
+        """Return whether a backend has this artifact as it is now, so that an upload would bring nothing.
 
         It is not missed either where it was deleted after it only came from there.
 
@@ -386,7 +386,7 @@ class Artifact(LocalNode):
         reentry.alone(self._sort_index)
 
     def _sort_index(self) -> None:
-        """Writes the index anew, sorted, with what other objects and processes have added to it."""
+        """Write the index anew, sorted, with what other objects and processes have added to it."""
         with self._locks.changing:  # a run that is uploaded while it goes on sends its artifacts from another thread
             index = self._at(INDEX)
             self._objects = dict(sorted(self._objects.items()))
@@ -448,7 +448,7 @@ class Artifact(LocalNode):
             raise
 
     def _add(self, added: Mapping[str, Mapping[str, Any]], place: Callable[[], object] | None = None) -> None:
-        """Adds objects.
+        """Add objects.
 
         Args:
             added: Their data by key.
@@ -464,7 +464,7 @@ class Artifact(LocalNode):
                 self._objects[key] = dict(data)
 
     def _learn_objects(self, added: Iterable[str]) -> None:
-        """Takes over what others have added to the index since this object read or wrote it.
+        """Take over what others have added to the index since this object read or wrote it.
 
         Args:
             added: Keys of what is to be added.
@@ -490,13 +490,13 @@ class Artifact(LocalNode):
         return self._seen_at(f"{OBJECTS}/{key}")
 
     def _is_there(self, key: str) -> bool:
-        """Whether there is a local file for an object, or none is needed for a reference."""
+        """Return whether there is a local file for an object, or none is needed for a reference."""
         if "uri" in self._data(key):
             return True
         return below.is_file(self._object(key))
 
     def _is_here(self, key: str) -> bool:
-        """Whether the local file of an object holds what was added; the bytes are read unless they were before."""
+        """Return whether the local file of an object holds what was added; the bytes are read unless they were before."""
         if "uri" in self._data(key):
             return True
         if not self._is_there(key):
@@ -514,14 +514,14 @@ class Artifact(LocalNode):
         return fetch_reference(key, self._objects[key], self._directory)
 
     def _ranges(self, key: str) -> Ranges:
-        """An object that is no reference, here or where it comes from."""
+        """Return an object that is no reference, here or where it comes from."""
         data, what = self._data(key), f"object {key!r} of artifact {self.name!r}"
         if self._is_there(key):
             return local_ranges(self._object(key), data["size"], data["sha256"], what)
         return self._origin().ranges(key, data, what)
 
     def _origin(self) -> PublishedArtifact:
-        """Where the objects that are not here can be fetched."""
+        """Return the backend and node from which missing objects can be fetched."""
         origin = self._state.get("origin", None)
         if origin is None:
             raise NotFound(
@@ -569,7 +569,7 @@ class _Source:
 
 
 def _open_pickled(directory: str) -> Artifact:
-    """An artifact that was pickled.
+    """Return an artifact that was pickled.
 
     Raises:
         NotALocalNode: Its directory is not here.

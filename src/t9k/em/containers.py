@@ -32,7 +32,7 @@ class _State:
         self._told: set[str] = set()
 
     def tell(self, notes: Mapping[Path, str]) -> None:
-        """Warns of what is not kept as it was given, once for each place."""
+        """Warn of what is not kept as it was given, once for each place."""
         new = [f"{_where(path)} {note}" for path, note in notes.items()]
         new = [text for text in new if text not in self._told]
         if not new:
@@ -104,7 +104,7 @@ class Params(MutableMapping[str, Any]):
         return view
 
     def _dict(self) -> dict[str, Any]:
-        """The kept dict that this is a view of; to be called with the lock held."""
+        """Return the kept dict that this is a view of; to be called with the lock held."""
         node: Any = self._state.data
         for position, key in enumerate(self._path):
             node = node.get(key)
@@ -119,7 +119,7 @@ class Params(MutableMapping[str, Any]):
         self._state.upload(self._copied(self._state.data))
 
     def _copied(self, kept: dict[str, Any]) -> dict[str, Any]:
-        """A copy with lists for tuples, converted again, for lists may have been changed in place, and not too large."""
+        """Return a copy with lists for tuples, converted again, for lists may have been changed in place, and not too large."""
         plain = Plain()
         copied: dict[str, Any] = _listed(plain.of(kept))
         if plain.most_bytes > MAX_BYTES:
@@ -336,7 +336,7 @@ class Params(MutableMapping[str, Any]):
 
 
 def held(params: Params) -> AbstractContextManager[object]:
-    """Keeps other threads from changing parameters and from calling their `upload`.
+    """Keep other threads from changing parameters and from calling their `upload`.
 
     Args:
         params: All of them, or nested ones.
@@ -345,7 +345,7 @@ def held(params: Params) -> AbstractContextManager[object]:
 
 
 def upload_again(params: Params) -> None:
-    """Calls `upload` of parameters as after a change, for a list may have been changed in place.
+    """Call `upload` of parameters as after a change, for a list may have been changed in place.
 
     Args:
         params: All of them, no nested ones.
@@ -414,7 +414,7 @@ def _mapping(params: object, path: Path) -> Mapping[Any, Any]:
 
 
 def _name(key: object) -> str:
-    """The name of a hyperparameter, as it is kept."""
+    """Return the name of a hyperparameter, as it is kept."""
     return key if type(key) is str else Plain().key(key)
 
 

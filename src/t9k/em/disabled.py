@@ -40,7 +40,7 @@ class _Nowhere(LocalNode):
     """What a run and an artifact that are kept nowhere have in common."""
 
     def _live_nowhere(self) -> None:
-        """Names the directory that there would be."""
+        """Name the directory that there would be."""
         self.alternative_name = self.alternative_name or alternative_name(self.name)
         directory = layout.parent_directory(self.kind) / self.alternative_name
         self._place = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would look at the disk
@@ -56,10 +56,10 @@ class _Nowhere(LocalNode):
         return False
 
     def look(self, files: Path, keep: Callable[[Path | None], Path]) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def save(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def send(
         self,
@@ -70,15 +70,15 @@ class _Nowhere(LocalNode):
         strategy: str = "new",
         progress: Progress | None = None,
     ) -> tuple[Outcome, Node]:
-        """Raises `NotFound`: there is nothing to be sent; `upload` does nothing."""
+        """Raise `NotFound`: there is nothing to be sent; `upload` does nothing."""
         del backend, folder, make_folder, strategy, progress
         raise _absent(self)
 
     def upload(self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new") -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def _save_metadata(self, *, is_look: bool = False) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class DisabledRun(_Nowhere, Run):
@@ -107,13 +107,13 @@ class DisabledRun(_Nowhere, Run):
         self._live_nowhere()
 
     def __enter__(self) -> Self:
-        """The run itself."""
+        """Return the run itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Sets the status."""
+        """Set the status."""
         self._stop(None if error is None else status_of(error))
 
     @property
@@ -127,7 +127,7 @@ class DisabledRun(_Nowhere, Run):
         return {}
 
     def metrics_table(self, type: str | None = None) -> pa.Table:
-        """A table without rows."""
+        """Return a table without rows."""
         del type
         from t9k.em.local.columns import read_table  # noqa: PLC0415 - the module that needs pyarrow
 
@@ -146,44 +146,44 @@ class DisabledRun(_Nowhere, Run):
     def log(
         self, type: str, metrics: Mapping[str, float] = MISSING, step: int = MISSING, epoch: float | None = None
     ) -> None:
-        """Does nothing, and checks nothing."""
+        """Do nothing, and check nothing."""
 
     def download(self, path: str | None = None, *, progress: Progress | None = None) -> str:
-        """Does nothing; the directory that there would be."""
+        """Do nothing; the directory that there would be."""
         del progress
         return self.local if path is None else path
 
     def mark_input(self, resource: object) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def mark_output(self, resource: object) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def finish(self, *args: Any, timeout: float | None = None, status: str | None = None, **kwargs: Any) -> None:
-        """Sets the status: 'Complete', or the argument `status` where one is given."""
+        """Set the status: 'Complete', or the argument `status` where one is given."""
         del args, timeout, kwargs
         self._stop(None if status is None else check_end(status))
 
     def parse_from_dict(self, data: Mapping[str, Any]) -> None:
-        """Takes over metadata and hyperparameters."""
+        """Take over metadata and hyperparameters."""
         self._take(data.get("metadata", {}))
         self._hparams = Params(self._save_hparams, data.get("hparams"))
         self._live_nowhere()
 
     def leave(self, status: str, error: BaseException | None) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def leave_backend(self, timeout_s: float) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def record(self, capture: Capture) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def resume_with(self, capture: Capture) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def sample(self, period_s: float | None) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
         """Only remembers where to."""
@@ -198,13 +198,13 @@ class DisabledRun(_Nowhere, Run):
         return []
 
     def sync(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def become_copy(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy holds what this one holds."""
+        """Return a copy with the same content."""
         return DisabledRun, (self._metadata(), self._hparams.as_dict())
 
     def _stop(self, status: str | None) -> None:
@@ -212,7 +212,7 @@ class DisabledRun(_Nowhere, Run):
             self.status, self.end_timestamp = status or COMPLETE, self.end_timestamp or utc_text()
 
     def _save_hparams(self, hparams: Mapping[str, Any]) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class DisabledArtifact(_Nowhere, Artifact):
@@ -230,27 +230,27 @@ class DisabledArtifact(_Nowhere, Artifact):
         self._live_nowhere()
 
     def add_file(self, file_path: str, obj_path: str | None = None) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def add_dir(self, dir_path: str, obj_path: str | None = None, *, follow_symlinks: bool = False) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def add_reference(self, uri: str, obj_path: str | None = None) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def get(self, key: str) -> str:
-        """Raises `NotFound`."""
+        """Raise `NotFound`."""
         raise _absent(self, key)
 
     def open(self, key: str) -> BinaryIO:
-        """Raises `NotFound`."""
+        """Raise `NotFound`."""
         raise _absent(self, key)
 
     def download(self, keys: Collection[str] | None = None, *, progress: Progress | None = None) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def parse_from_dict(self, data: Mapping[str, Any]) -> None:
-        """Takes over metadata."""
+        """Take over metadata."""
         self._take(data.get("metadata", {}))
         self._live_nowhere()
 
@@ -260,12 +260,12 @@ class DisabledArtifact(_Nowhere, Artifact):
         return False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy holds what this one holds."""
+        """Return a copy with the same content."""
         return DisabledArtifact, (self._metadata(),)
 
 
 def stand_in(kept: type[LocalNode]) -> type[LocalNode]:
-    """What a caller gets who makes a run or artifact; a class that a user derived is left alone.
+    """Return the replacement of a run or artifact that a caller makes; a class that a user derived stays as it is.
 
     Args:
         kept: The class that was called.
@@ -276,7 +276,7 @@ def stand_in(kept: type[LocalNode]) -> type[LocalNode]:
 
 
 def run_called(path: str) -> DisabledRun:
-    """A run in place of one that would be loaded.
+    """Return a run in place of one that would be loaded.
 
     Args:
         path: Its local directory, path or URI; the run is named for the last part.
@@ -285,7 +285,7 @@ def run_called(path: str) -> DisabledRun:
 
 
 def artifact_called(path: str) -> DisabledArtifact:
-    """An artifact in place of one that would be loaded.
+    """Return an artifact in place of one that would be loaded.
 
     Args:
         path: Its local directory, path or URI; the artifact is named for the last part.

@@ -63,7 +63,7 @@ def _loaded(module: str, *names: str) -> tuple[type[Any], ...]:
 
 
 def _method(value: Any, name: str) -> Callable[..., Any] | None:
-    """A method of its class: what an instance makes up for any name is none."""
+    """Return a method of its class: what an instance makes up for any name is none."""
     return getattr(value, name) if callable(getattr(type(value), name, None)) else None
 
 
@@ -114,14 +114,14 @@ def _of_bytes(value: bytes) -> str:
 
 
 def _kind_of_number(value: Any) -> Any:
-    """The name of a dtype or device."""
+    """Return the name of a dtype or device."""
     if isinstance(value, (*_loaded("numpy", "dtype"), *_loaded("torch", "dtype", "device", "layout", "memory_format"))):
         return str(value)
     return value.name if isinstance(value, _loaded("tensorflow", "DType")) else NONE
 
 
 def _number(value: Any) -> Any:
-    """Number of another class, or the one in an array or tensor."""
+    """Return a number of another class, or the number in an array or tensor."""
     if isinstance(value, _loaded("numpy", "datetime64", "timedelta64")):
         return str(value)
     if is_masked(value):

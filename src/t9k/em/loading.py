@@ -47,7 +47,7 @@ _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 def fetch_run(backend: Backend, path: str, progress: Progress | None = None, *, directory: Path | None = None) -> Run:
-    """Downloads a run, all of it.
+    """Download a run, all of it.
 
     Args:
         backend: Where it is.
@@ -66,7 +66,7 @@ def fetch_run(backend: Backend, path: str, progress: Progress | None = None, *, 
 def fetch_artifact(
     backend: Backend, path: str, progress: Progress | None = None, *, directory: Path | None = None
 ) -> Artifact:
-    """Downloads the metadata of an artifact; its objects come when they are asked for.
+    """Download the metadata of an artifact; its objects come when they are asked for.
 
     Args:
         backend: Where it is.
@@ -84,7 +84,7 @@ def fetch_artifact(
 
 
 def look_at_run(backend: Backend, path: str) -> Run:
-    """Fetches a run into a temporary directory that goes with the object; something that needs a local directory makes one.
+    """Fetch a run into a temporary directory that goes with the object; something that needs a local directory makes one.
 
     All of the run is fetched, so that neither a `log` nor a later login needs the network.
 
@@ -100,7 +100,7 @@ def look_at_run(backend: Backend, path: str) -> Run:
 
 
 def look_at_artifact(backend: Backend, path: str) -> Artifact:
-    """Fetches the metadata of an artifact into a temporary directory that goes with the object, see `look_at_run`.
+    """Fetch the metadata of an artifact into a temporary directory that goes with the object, see `look_at_run`.
 
     Args:
         backend: Where it is.
@@ -132,7 +132,7 @@ def _look(of: type[_Kept], backend: Backend, path: str, keys: Collection[str] | 
 
 
 def _remove(temporary: Path, pid: int) -> None:
-    """Removes a temporary directory, but not in a child made by fork, whose parent still reads it."""
+    """Remove a temporary directory, but not in a child made by fork, whose parent still reads it."""
     if os.getpid() == pid:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -145,7 +145,7 @@ def _keep(
     remove: Callable[[], object],
     wanted: Path | None,
 ) -> Path:
-    """Makes the local directory of what was looked at.
+    """Make the local directory of what was looked at.
 
     Raises:
         LocalError: It cannot be made, or something else is in its place.
@@ -187,7 +187,7 @@ def _fetch(
     progress: Progress | None,
     wanted: Path | None,
 ) -> Path:
-    """Downloads files of a node into a directory that appears when they are complete."""
+    """Download files of a node into a directory that appears when they are complete."""
     node = _found(backend, path, kind)
     name = _name(backend, path, node)
     if wanted is not None:
@@ -213,7 +213,7 @@ def _found(backend: Backend, path: str, kind: str) -> Node:
 
 
 def _name(backend: Backend, path: str, node: Node) -> str:
-    """What its directory is called.
+    """Return the name of its directory.
 
     Raises:
         CorruptData: That can be no name.
@@ -234,7 +234,7 @@ def _receive(
     *,
     durable: bool = True,
 ) -> Node:
-    """Downloads files of a node into a new directory, and finds out whether they can be used.
+    """Download files of a node into a new directory, and find out whether they can be used.
 
     Returns:
         The generation that was read.
@@ -257,7 +257,7 @@ def _unusable(backend: Backend, path: str, kind: str, error: Exception) -> Corru
 
 
 def _remember(directory: Path, backend: Backend, node: Node) -> None:
-    """Notes where a directory was fetched from."""
+    """Note where a directory was fetched from."""
     state = LocalState(directory)
     state.set("origin", {"uri": backend.uri, "path": node.path, "generation": node.generation})
     state.descent.note(THERE, node.op, target_of(backend, parent_and_name(node.path)[0]))
@@ -266,7 +266,7 @@ def _remember(directory: Path, backend: Backend, node: Node) -> None:
 
 
 def _place(staging: Path, parent: Path, name: str) -> Path:
-    """Gives a fetched directory its name, or one like it when something else is there, perhaps since a moment."""
+    """Give a fetched directory its name, or one like it when something else is there, perhaps since a moment."""
     target = parent / name
     while True:
         try:
@@ -281,7 +281,7 @@ def _place(staging: Path, parent: Path, name: str) -> Path:
 
 
 def _place_at(staging: Path, target: Path) -> Path:
-    """Gives a fetched directory the name that was asked for; an empty directory may have it."""
+    """Give a fetched directory the name that was asked for; an empty directory may have it."""
     try:
         staging.rename(target)
     except OSError as error:
@@ -295,7 +295,7 @@ def _place_at(staging: Path, target: Path) -> Path:
 
 
 def _find_same(directory: Path, fetched: Path) -> Path | None:
-    """The directory, if it has every file that was fetched, byte for byte; such a one stays as it is."""
+    """Return the directory, if it has every file that was fetched, byte for byte; such a one stays as it is."""
     for path, status in below.walk(fetched):
         if path.key.partition("/")[0] == layout.PRIVATE or stat.S_ISDIR(status.st_mode):
             continue

@@ -18,7 +18,7 @@ _WIDEST = 12  # bytes of one character in JSON
 
 
 def mapping_of(value: object, what: str) -> Mapping[str, Any]:
-    """A value that is a mapping.
+    """Return a value that is a mapping.
 
     Raises:
         InvalidInput: It is something else.
@@ -29,7 +29,7 @@ def mapping_of(value: object, what: str) -> Mapping[str, Any]:
 
 
 def text_of(metadata: Mapping[str, Any], name: str) -> str:
-    """A field that is a text; '' when it is missing or None.
+    """Return a field that is a text; '' when it is missing or None.
 
     Raises:
         InvalidInput: It is something else.
@@ -43,7 +43,7 @@ def text_of(metadata: Mapping[str, Any], name: str) -> str:
 
 
 def labels_of(metadata: Mapping[str, Any]) -> list[str]:
-    """The field `labels`, a sequence of str; a new list.
+    """Return the field `labels`, a sequence of str; a new list.
 
     Raises:
         InvalidInput: It is something else.
@@ -55,7 +55,7 @@ def labels_of(metadata: Mapping[str, Any]) -> list[str]:
 
 
 def associations_of(metadata: Mapping[str, Any], sides: Collection[str]) -> dict[str, list[dict[str, str]]]:
-    """The field `associations`: for each side a list of records whose values are all str; new lists and dicts.
+    """Return the field `associations`: for each side a list of records whose values are all str; new lists and dicts.
 
     Raises:
         InvalidInput: It is something else.
@@ -73,7 +73,7 @@ def associations_of(metadata: Mapping[str, Any], sides: Collection[str]) -> dict
 
 
 def is_texts(value: object) -> bool:
-    """Whether something is a sequence or set of str, and no str itself."""
+    """Return whether something is a sequence or set of str, and no str itself."""
     if isinstance(value, (list, tuple)):  # most are; the others take longer to find out
         return all(map(_is_text, value))
     return isinstance(value, Collection) and not isinstance(value, (str, bytes, Mapping)) and all(map(_is_text, value))
@@ -86,7 +86,7 @@ def _is_record(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    """Whether something is a str that every file can hold."""
+    """Return whether something is a str that every file can hold."""
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 

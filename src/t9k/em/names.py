@@ -53,7 +53,7 @@ _LONGEST_ENCODED = 200
 
 @lru_cache(4096)  # directories come again with every file in them
 def _flaw(component: str) -> str | None:
-    """What is wrong with one component of a path, or None."""
+    """Return the flaw of one component of a path; None for a valid one."""
     if not component:
         return "is empty"
     if component in (".", ".."):
@@ -72,7 +72,7 @@ def _flaw(component: str) -> str | None:
 
 
 def check_name(name: object, *, what: str = "name") -> str:
-    r"""Returns the name of a run, artifact or folder, if it can be one.
+    r"""Return the name of a run, artifact or folder, if it can be one.
 
     Args:
         name: The name, one component of a path.
@@ -91,7 +91,7 @@ def check_name(name: object, *, what: str = "name") -> str:
 
 
 def is_name(name: str) -> bool:
-    """Whether `check_name` would accept a text."""
+    """Return whether `check_name` would accept a text."""
     return _name_flaw(name) is None
 
 
@@ -112,7 +112,7 @@ def _name_flaw(name: str) -> str | None:
 
 
 def check_key(key: object) -> str:
-    """Returns the key of an object, if it can be one: components joined by '/', none of them special anywhere.
+    """Return the key of an object, if it can be one: components joined by '/', none of them special anywhere.
 
     Raises:
         InvalidKey: The key climbs out of its directory, is absolute, is not portable, or is reserved ('.em/...').
@@ -137,7 +137,7 @@ def check_key(key: object) -> str:
 
 
 def check_stored(key: str) -> str:
-    """Returns the key of an object in a store, if every store can have it: no component is empty, '.' or '..'.
+    """Return the key of an object in a store, if every store can have it: no component is empty, '.' or '..'.
 
     Raises:
         InvalidKey: It is none.
@@ -148,7 +148,7 @@ def check_stored(key: str) -> str:
 
 
 def fold(name: str) -> str:
-    """The form in which two names are compared: alike but for case or Unicode form means equal."""
+    """Return the form in which two names are compared: alike but for case or Unicode form means equal."""
     if name.isascii():
         return name.lower()
     folded = unicodedata.normalize("NFC", name).casefold()
@@ -172,7 +172,7 @@ class KeySet:
             self.add(key)
 
     def add(self, key: str, *, again: bool = False) -> None:
-        """Adds a valid key.
+        """Add a valid key.
 
         Args:
             key: The key.
@@ -201,7 +201,7 @@ class KeySet:
             self._directories[parent] = key
 
     def _new_parents(self, folded: str) -> list[str]:
-        """The directories of a key that hold no other; if one holds others, so do all above it."""
+        """Return the directories of a key that hold no other; if one holds others, so do all above it."""
         parents = []
         at = folded.rfind("/")
         while at >= 0 and folded[:at] not in self._directories:
@@ -211,7 +211,7 @@ class KeySet:
 
 
 def check_collisions(keys: Iterable[str]) -> None:
-    """Refuses keys that some file system cannot keep apart.
+    """Refuse keys that some file system cannot keep apart.
 
     Raises:
         KeyCollision: See `KeySet.add`.
@@ -241,7 +241,7 @@ def new_op(now: datetime | None = None) -> str:
 
 
 def is_op(text: str) -> bool:
-    """Whether a text has the form of an upload's id."""
+    """Return whether a text has the form of an upload's id."""
     return _OP.fullmatch(text) is not None
 
 
@@ -260,7 +260,7 @@ def random_text(length: int) -> str:
 
 
 def alternative_name(name: str, now: datetime | None = None) -> str:
-    """Makes the name that is unique to one run or artifact: `<name>_<yymmdd>_<hhmmss>_<6 of a-z0-9>`, in local time.
+    """Make the name that is unique to one run or artifact: `<name>_<yymmdd>_<hhmmss>_<6 of a-z0-9>`, in local time.
 
     A name too long for the suffix is cut.
     """
@@ -270,7 +270,7 @@ def alternative_name(name: str, now: datetime | None = None) -> str:
 
 
 def check_strategy(strategy: str) -> str:
-    """Returns a conflict strategy, if it is one.
+    """Return a conflict strategy, if it is one.
 
     Raises:
         InvalidStrategy: It is none of 'skip', 'error', 'new', 'replace'.
@@ -284,13 +284,13 @@ def check_strategy(strategy: str) -> str:
 
 
 def split_version(path: str) -> tuple[str, int | None]:
-    """Splits 'path@3' into the path and the generation; without '@3' the generation is None."""
+    """Split 'path@3' into the path and the generation; without '@3' the generation is None."""
     match = _VERSION.search(path)
     return (path, None) if match is None else (path[: match.start()], int(match[1]))
 
 
 def check_path(path: str, *, version: bool = False) -> str:
-    """Returns the absolute path of a node, if it can be one.
+    """Return the absolute path of a node, if it can be one.
 
     Args:
         path: '/' or names joined by '/', with a slash before the first and none after the last.
@@ -325,7 +325,7 @@ def check_depth(path: str) -> str:
 
 
 def absolute(path: str, user: str) -> str:
-    """Resolves the path of a node: relative ones lie under `/<user>/`; a slash at the end is dropped.
+    """Resolve the path of a node: relative ones lie under `/<user>/`; a slash at the end is dropped.
 
     Raises:
         InvalidName: A component of the path cannot be a name.
@@ -341,16 +341,16 @@ def absolute(path: str, user: str) -> str:
 
 
 def parent_and_name(path: str) -> tuple[str, str]:
-    """Splits an absolute path into its folder ('/' for a child of the root) and its last component."""
+    """Split an absolute path into its folder ('/' for a child of the root) and its last component."""
     parent, _, name = path.rpartition("/")
     return parent or "/", name
 
 
 def is_within(path: str, folder: str) -> bool:
-    """Whether an absolute path is a folder's, or lies below it."""
+    """Return whether an absolute path is a folder's, or lies below it."""
     return folder in ("/", path) or path.startswith(f"{folder}/")
 
 
 def join(folder: str, name: str) -> str:
-    """The path of a child of a folder."""
+    """Return the path of a child of a folder."""
     return f"/{name}" if folder == "/" else f"{folder}/{name}"

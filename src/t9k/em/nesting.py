@@ -32,5 +32,5 @@ def meant_inside(uri: URI) -> tuple[str, str] | None:
 
 
 def _is_tree(directory: Path) -> bool:
-    """Whether a directory is the root, or a folder, of a local store."""
+    """Return whether a directory is the root, or a folder, of a local store."""
     return (directory / RESERVED / "h").is_dir()

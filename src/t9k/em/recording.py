@@ -65,13 +65,13 @@ class Recording(LocalNode):
     _pid: int
 
     def __enter__(self) -> Self:
-        """The run itself."""
+        """Return the run itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finishes the run; its status says how the block ended, see `finish`. One that was only looked at stays as it is."""
+        """Finish the run; its status says how the block ended, see `finish`. One that was only looked at stays as it is."""
         if not self.has_directory:
             return
         if error is not None:
@@ -116,14 +116,14 @@ class Recording(LocalNode):
     # Going on.
 
     def _begin(self) -> None:
-        """This process records the run."""
+        """Note that this process records the run."""
         self._is_recorder = True
         with contextlib.suppress(LocalError, OSError):  # what matters more tells of the disk
             recorder.note(self._directory)
         shutdown.expect(self)
 
     def _resume(self) -> None:
-        """A run that was loaded goes on."""
+        """Continue a run that was loaded."""
         reentry.alone(self._resume_here)
 
     def _resume_here(self) -> None:
@@ -147,7 +147,7 @@ class Recording(LocalNode):
             self._system.start()
 
     def _can_settle(self) -> bool:
-        """Makes the local directory; where that fails, what is logged stays in the temporary one, and the next `log` tries again."""
+        """Make the local directory; where that fails, what is logged stays in the temporary one, and the next `log` tries again."""
         try:
             self._settle()
         except (LocalError, OSError) as error:
@@ -169,7 +169,7 @@ class Recording(LocalNode):
         return self._is_copy or os.getpid() != self._pid
 
     def _end(self, status: str | None, timeout_s: float | None = None, error: BaseException | None = None) -> None:
-        """Ends the run here and in its backend.
+        """End the run here and in its backend.
 
         Args:
             status: What it becomes; None for 'Complete' if it has not ended yet.
@@ -250,7 +250,7 @@ class Recording(LocalNode):
                 write_all(file.fileno(), f"{newline}{kept['traceback']}".encode())
 
     def _save_hparams(self, _: Mapping[str, Any]) -> None:
-        """What `Params` calls after every change."""
+        """Write the hyperparameters; `Params` calls this after every change."""
         if reentry.is_inside():
             reentry.later(lambda: upload_again(self._hparams))
         else:
@@ -267,7 +267,7 @@ class Recording(LocalNode):
             )
 
     def _write_hparams(self, *, is_look: bool = False) -> None:
-        """Writes the hyperparameters as `_save_metadata` writes the metadata."""
+        """Write the hyperparameters as `_save_metadata` writes the metadata."""
         params = self._hparams
         with held(params):  # what is older never replaces what is newer
             path, mine = self._at(HPARAMS), params.as_dict()
@@ -319,11 +319,11 @@ class Recording(LocalNode):
 
     @abstractmethod
     def go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
-        """Uploads the run from now on while it goes on."""
+        """Upload the run from now on while it goes on."""
 
 
 def _fault_of(step: Callable[[], object]) -> Exception | None:
-    """Takes a step of an end, whatever happens in it."""
+    """Take a step of an end, whatever happens in it."""
     try:
         step()
     except (InvalidInput, LocalError, OSError) as error:

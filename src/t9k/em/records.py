@@ -31,7 +31,7 @@ _second: tuple[int, str] = (0, "1970-01-01T00:00:00.")
 
 
 def utc_text(moment: datetime | None = None) -> str:
-    """A time as text, UTC with microseconds: `2023-08-17T08:05:24.390002Z`; now by default."""
+    """Return a time as text, UTC with microseconds: `2023-08-17T08:05:24.390002Z`; now by default."""
     global _second  # noqa: PLW0603 - writing a date costs more than all else of a logged line
     if moment is not None:
         return f"{moment.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%S.%f}Z"
@@ -44,7 +44,7 @@ def utc_text(moment: datetime | None = None) -> str:
 
 
 def parse_utc(text: str) -> datetime:
-    """The reverse of `utc_text`."""
+    """Return the reverse of `utc_text`."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
 
 
@@ -115,11 +115,11 @@ class Body:
 
     @classmethod
     def of(cls, data: bytes) -> Body:
-        """A body that is in memory already."""
+        """Return a body that is in memory already."""
         return cls(size=len(data), sha256=hashlib.sha256(data).hexdigest(), open=lambda: io.BytesIO(data))
 
     def chunks(self, size_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
-        """Yields the bytes; after the last of them, size and checksum have been compared with the plan.
+        """Yield the bytes; after the last of them, size and checksum have been compared with the plan.
 
         Args:
             size_bytes: Of every chunk but the last.
@@ -131,7 +131,7 @@ class Body:
             yield from self._checked(lambda size: _read_exactly(stream, size), size_bytes)
 
     def views(self, size_bytes: int) -> Iterator[memoryview]:
-        """The same without copying, where the source has the bytes in memory: for who does no more than hash and write them.
+        """Return the same without copying, where the source has the bytes in memory: for who does no more than hash and write them.
 
         Args:
             size_bytes: Of every view but the last.
@@ -281,7 +281,7 @@ class FileEntry:
         return FileSpec(key=self.key, size=self.size, sha256=self.sha256)
 
     def holds(self, file: FileSpec) -> bool:
-        """Whether these are the bytes of a file that was planned."""
+        """Return whether these are the bytes of a file that was planned."""
         return self.sha256 == file.sha256 and self.size == file.size and self.key == file.key
 
 

@@ -31,7 +31,7 @@ def _declared() -> dict[str, EntryPoint]:
 
 
 def schemes() -> list[str]:
-    """The URI schemes that installed packages serve by name, sorted."""
+    """Return the URI schemes that installed packages serve by name, sorted."""
     return sorted(_declared().keys() - {ANY})
 
 
@@ -54,7 +54,7 @@ def unknown_scheme(scheme: str, more: Iterable[str] = ()) -> UnknownScheme:
 
 
 def backend_class(scheme: str) -> type[Backend]:
-    """Loads the backend class for a scheme.
+    """Load the backend class for a scheme.
 
     Raises:
         UnknownScheme: No installed package serves it.
@@ -68,7 +68,7 @@ def backend_class(scheme: str) -> type[Backend]:
 
 
 def open_backend(uri: str | URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Backend:
-    """Makes the backend that a URI or a local path names; nothing is connected yet.
+    """Make the backend that a URI or a local path names; nothing is connected yet.
 
     Args:
         uri: For example 'file:///data/em', '/data/em', 'memory://test'.

@@ -111,7 +111,7 @@ class Run(Recording):
 
     @classmethod
     def open_directory(cls, directory: Path) -> Run:
-        """Opens the run in a local directory; changes nothing there before something is logged.
+        """Open the run in a local directory; change nothing there before something is logged.
 
         Raises:
             NotALocalNode: There is none.
@@ -136,11 +136,11 @@ class Run(Recording):
         return _open_copy, (str(self._directory),)
 
     def __copy__(self) -> Run:
-        """The run itself, as of a file or a logger: two of them could not be told apart on the disk."""
+        """Return the run itself, as of a file or a logger: two of them could not be told apart on the disk."""
         return self
 
     def __deepcopy__(self, _: object) -> Run:
-        """The run itself."""
+        """Return the run itself."""
         return self
 
     # What it holds.
@@ -161,7 +161,7 @@ class Run(Recording):
         return self._hparams
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Sets several hyperparameters: the same as `hparams.update`.
+        """Set several hyperparameters: the same as `hparams.update`.
 
         Args:
             args: See `t9k.em.containers.Params.update`.
@@ -178,7 +178,7 @@ class Run(Recording):
         return self._metrics.read()
 
     def metrics_table(self, type: str | None = None) -> pa.Table:
-        """Gives the metrics as a table of Arrow, for millions of them; needs `pip install 't9k-em[arrow]'`.
+        """Give the metrics as a table of Arrow, for millions of them; needs `pip install 't9k-em[arrow]'`.
 
         `run.metrics_table().to_pandas()` is a DataFrame of pandas and `polars.from_arrow(run.metrics_table())` one of Polars; their
         extras are `t9k-em[pandas]` and `t9k-em[polars]`.
@@ -226,7 +226,7 @@ class Run(Recording):
     def log(
         self, type: str, metrics: Mapping[str, float] = MISSING, step: int = MISSING, epoch: float | None = None
     ) -> None:
-        """Logs a set of metrics of Run.
+        """Log a set of metrics of Run.
 
         When this returns, the metrics survive the end of the process; a power cut loses at most the last second. What a full
         or failing disk does not take is lost, and the training goes on: an `IncompleteWarning` says so once, another one how
@@ -257,7 +257,7 @@ class Run(Recording):
             raise corrected(error, type, metrics, step) from None
 
     def mark_input(self, resource: Artifact | Model | Dataset | Branch | Tag | Commit) -> None:
-        """Marks an Artifact, Model or Dataset as an input of this Run.
+        """Mark an Artifact, Model or Dataset as an input of this Run.
 
         Args:
             resource: An Artifact, or a record of `t9k.ah.core`. Marking the same one again renews what is known of it.
@@ -268,7 +268,7 @@ class Run(Recording):
         self._mark(lineage.INPUT, resource)
 
     def mark_output(self, resource: Artifact | Model | Dataset | Branch | Tag | Commit) -> None:
-        """Marks an Artifact, Model or Dataset as an output of this Run.
+        """Mark an Artifact, Model or Dataset as an output of this Run.
 
         Args:
             resource: An Artifact, or a record of `t9k.ah.core`. Marking the same one again renews what is known of it.
@@ -279,7 +279,7 @@ class Run(Recording):
         self._mark(lineage.OUTPUT, resource)
 
     def finish(self, *args: Any, timeout: float | None = None, status: str | None = None, **kwargs: Any) -> None:
-        """Ends the Run: its status becomes 'Complete', or another one that is given, and everything is on disk.
+        """End the Run: its status becomes 'Complete', or another one that is given, and everything is on disk.
 
         May be called more than once, also in a signal handler. With `auto_upload` the rest of the run is uploaded; if that does not
         end in time, a warning says what remains and the command that sends it. Nothing that happens to the disk or the network
@@ -307,7 +307,7 @@ class Run(Recording):
     # The whole.
 
     def parse_from_dict(self, data: Mapping[str, Any]) -> None:
-        """Takes over what `to_dict` gave; all that this run held before is replaced.
+        """Take over what `to_dict` gave; all that this run held before is replaced.
 
         Args:
             data: `metadata`, and optionally `hparams`, `metrics`, `platform` and `git`.
@@ -334,7 +334,7 @@ class Run(Recording):
         self._replaced += 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives the run as a dict of JSON types, but for NaN and infinite numbers: the arguments of the constructor.
+        """Give the run as a dict of JSON types, but for NaN and infinite numbers: the arguments of the constructor.
 
         Returns:
             `metadata`, `hparams`, `metrics`, `platform` and `git`.
@@ -348,7 +348,7 @@ class Run(Recording):
         }
 
     def download(self, path: str | None = None, *, progress: Progress | None = None) -> str:
-        """Makes the local directory of a Run that was loaded from a backend; of another one, only says where it is.
+        """Make the local directory of a Run that was loaded from a backend; of another one, only say where it is.
 
         Whatever needs the directory makes it too: the first change, such as `log`, `hparams["lr"] = 0.1`, `mark_input`, `save`,
         `finish` or `upload`, pickling, and `local`. What only reads, such as `metrics`, makes none.
@@ -374,7 +374,7 @@ class Run(Recording):
         return str(self._place)
 
     def upload(self, folder: str = "default", make_folder: bool = False, conflict_strategy: str = "new") -> None:
-        """Uploads this Run.
+        """Upload this Run.
 
         Its input and output Artifacts that have not been uploaded to the same backend are uploaded before it, to the same
         Folder, and the run records where they are. A run may be uploaded while it goes on, and again later; where it ends by an
@@ -408,7 +408,7 @@ class Run(Recording):
             self._uploaded = to, (backend, path)
 
     def record(self, capture: Capture) -> None:
-        """Lets the platform, git and output information of this process be collected for the run.
+        """Let the platform, git and output information of this process be collected for the run.
 
         Args:
             capture: What collects; it is stopped when the run finishes.
@@ -417,7 +417,7 @@ class Run(Recording):
         capture.start(self._directory)
 
     def resume_with(self, capture: Capture) -> None:
-        """Lets the output of this process be recorded from the next `log` on.
+        """Let the output of this process be recorded from the next `log` on.
 
         Args:
             capture: What records it.
@@ -425,7 +425,7 @@ class Run(Recording):
         self._capture = capture
 
     def sample(self, period_s: float | None) -> None:
-        """Lets a thread log what the machine does, as metrics of type 'system', until the run finishes.
+        """Let a thread log what the machine does, as metrics of type 'system', until the run finishes.
 
         Args:
             period_s: Seconds between two samples; None for none. A run that was loaded is sampled from the next `log` on.
@@ -444,7 +444,7 @@ class Run(Recording):
             self._system.start()
 
     def go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
-        """Uploads the run from now on while it goes on, in a thread of its own; nothing of that ever raises here.
+        """Upload the run from now on while it goes on, in a thread of its own; nothing of that ever raises here.
 
         Args:
             to: Where to.
@@ -471,7 +471,7 @@ class Run(Recording):
         return metadata, marked, self._hparams.as_dict(), changed, self._replaced
 
     def growing(self) -> list[GrowingFile]:
-        """The files that are appended to, with how far they reach by now."""
+        """Return the files that are appended to, with how far they reach by now."""
         found = []
         for name in self._metrics.names().values():
             key = f"{METRICS}/{name}"
@@ -483,7 +483,7 @@ class Run(Recording):
         return found
 
     def sync(self) -> None:
-        """Waits until everything logged so far would survive a power cut.
+        """Wait until everything logged so far would survive a power cut.
 
         Raises:
             LocalError: The disk is full or refuses.
@@ -493,7 +493,7 @@ class Run(Recording):
     # Inside.
 
     def _finished_output(self) -> int:
-        """How many bytes of the log never change any more: its last lines are written anew while they are printed."""
+        """Return the number of bytes of the log that never change any more: its last lines are written anew while they are printed."""
         status = below.status(self._at(LOG))
         size = 0 if status is None else status.st_size
         return size if self._capture is None else min(size, self._capture.finished_output(size))
@@ -584,7 +584,7 @@ class Run(Recording):
         return self._live is None  # else a thread uploads: what the training holds must not be changed below its hands
 
     def _own_fields(self, mine: Mapping[str, Any]) -> dict[str, Any]:
-        """Whether the run goes on is known by the process that records it, whatever others wrote."""
+        """Keep the status that only the recording process knows, whatever others wrote."""
         is_own = self._is_recorder and self.status == RUNNING and not self._is_guest
         return {name: mine[name] for name in ("status", "end_timestamp")} if is_own else {}
 
@@ -611,13 +611,13 @@ class Run(Recording):
             layout.write_mapping(self._seen_at(INDEX), self._index())
 
     def _learn_types(self) -> None:
-        """Takes over the types that others have logged and whose files do not tell them."""
+        """Take over the types that others have logged and whose files do not tell them."""
         if not self._is_new and self._metrics.has_unknown():
             types = layout.read_mapping(self._seen_at(INDEX), "index").get("metrics")
             self._metrics.learn(types if isinstance(types, dict) else {})
 
     def _wait(self) -> None:
-        """Lets what is collected in the background arrive."""
+        """Let what is collected in the background arrive."""
         if self._capture is not None:
             self._capture.wait()
 
@@ -651,7 +651,7 @@ class Run(Recording):
         self._resumable, self._is_copy = False, True
 
     def _catch_up(self, backend: Backend, folder: str, strategy: str) -> None:
-        """Takes over what was logged elsewhere since this copy was loaded from a run that goes on."""
+        """Take over what was logged elsewhere since this copy was loaded from a run that goes on."""
         origin = self._state.get("origin", None)
         if origin is None or self._live is not None or strategy == "replace" or origin["uri"] != backend.uri:
             return
@@ -661,7 +661,7 @@ class Run(Recording):
     def _prepare(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> None:
-        """Uploads the artifacts of the run that are not in the backend as they are now, and notes where they are."""
+        """Upload the artifacts of the run that are not in the backend as they are now, and note where they are."""
         if self._capture is not None:
             self._capture.wait_for_all()
         if self._may_look:
@@ -707,7 +707,7 @@ class Run(Recording):
         strategy: str,
         progress: Progress | None,
     ) -> None:
-        """Uploads an artifact to where it was before, if it was there; one that only came from there only when it has changed."""
+        """Upload an artifact to where it was before, if it was there; one that only came from there only when it has changed."""
         place = history.place_in(artifact.remote, backend.uri)
         if place is None:
             artifact.send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
@@ -723,7 +723,7 @@ class Run(Recording):
             return False
 
     def _find_artifact(self, identity: str, local: Path) -> Artifact | None:
-        """The artifact with an id: as this process has it, where it was, or where it is after a project was moved."""
+        """Return the artifact with an id: as this process has it, where it was, or where it is after a project was moved."""
         known = self._artifacts.get(identity)
         if known is not None and layout.kind_of(known.directory) == ARTIFACT:
             return known
@@ -736,7 +736,7 @@ class Run(Recording):
         return None
 
     def _is_recorded_in(self, uri: str, identity: str) -> bool:
-        """Whether the associations say where in a backend an artifact is."""
+        """Return whether the associations say where in a backend an artifact is."""
         records = [record for side in self.associations.values() for record in side]
         return any(record.get("id") == identity and record.get("uri") == uri for record in records)
 
@@ -758,7 +758,7 @@ class Run(Recording):
 
 
 def _open_copy(directory: str) -> Run:
-    """A run that was pickled.
+    """Return a run that was pickled.
 
     Raises:
         NotALocalNode: Its directory is not here.

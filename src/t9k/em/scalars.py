@@ -7,7 +7,7 @@ from typing import Any
 
 
 def unwrap(value: Any) -> Any:
-    """Takes the Python number out of a NumPy scalar, or out of an array or tensor of one element.
+    """Take the Python number out of a NumPy scalar, or out of an array or tensor of one element.
 
     Args:
         value: Anything.

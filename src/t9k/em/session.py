@@ -31,7 +31,7 @@ _by_uri: dict[str, Backend] = {}
 def login(
     uri: str, *, api_key: str | None = None, timeout_s: float | None = None, is_accepted: bool = False
 ) -> Backend:
-    """Opens a backend and makes it the one that paths without a URI mean.
+    """Open a backend and make it the one that paths without a URI mean.
 
     The store that `em login` has seen there is expected there.
 
@@ -57,7 +57,7 @@ def login(
 
 
 def logout() -> None:
-    """Closes the session's backend; without one nothing happens."""
+    """Close the session's backend; without one nothing happens."""
     global _current  # noqa: PLW0603 - see login
     if _current is not None:
         _current.close()
@@ -65,7 +65,7 @@ def logout() -> None:
 
 
 def current() -> Backend:
-    """The backend that `login` chose.
+    """Return the backend that `login` chose.
 
     Raises:
         NotLoggedIn: None was chosen.
@@ -81,7 +81,7 @@ def is_current(backend: Backend) -> bool:
 
 
 def backend_at(uri: str) -> Backend:
-    """The backend with a URI: the session's if it is that, else one that is kept for later calls.
+    """Return the backend with a URI: the session's if it is that, else one that is kept for later calls.
 
     Raises:
         InvalidURI: It names no backend.
@@ -92,7 +92,7 @@ def backend_at(uri: str) -> Backend:
 
 
 def resolve(place: str) -> tuple[Backend, str]:
-    """Finds the backend and the absolute path that a folder or node argument means.
+    """Find the backend and the absolute path that a folder or node argument means.
 
     Args:
         place: A path in the session's backend, or a URI whose fragment is a path in another backend, which is used
@@ -112,12 +112,12 @@ def resolve(place: str) -> tuple[Backend, str]:
 
 
 def _below_user(backend: Backend, path: str) -> str:
-    """The absolute path; who the user is, which nobody may know, is asked for relative ones only."""
+    """Return the absolute path; who the user is, which nobody may know, is asked for relative ones only."""
     return absolute(path, "" if path.startswith("/") else backend.whoami())
 
 
 def root(place: str) -> str:
-    """The URI, with options, by which another process opens the backend that `resolve` finds for a place.
+    """Return the URI, with options, by which another process opens the backend that `resolve` finds for a place.
 
     Raises:
         NotLoggedIn, InvalidURI: See `resolve`.
@@ -129,7 +129,7 @@ def root(place: str) -> str:
 
 
 def text_of_place(place: str | os.PathLike[str]) -> str:
-    """A folder, path or URI that a caller gave, as text.
+    """Return a folder, path or URI that a caller gave, as text.
 
     Raises:
         InvalidInput: It is neither text nor a path.
@@ -152,7 +152,7 @@ def check_place(place: str | os.PathLike[str]) -> str:
 
 
 def locate(path: str) -> tuple[Backend, str]:
-    """Finds the backend and absolute path that the path of a node means, for one that is no local directory.
+    """Find the backend and absolute path that the path of a node means, for one that is no local directory.
 
     Raises:
         NotLoggedIn: It is a path and no backend was chosen.

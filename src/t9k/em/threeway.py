@@ -63,7 +63,7 @@ def joined_lists(base: Sequence[Any], mine: Sequence[Any], theirs: Sequence[Any]
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are the same in a file: types count, and NaN is NaN."""
+    """Return whether two values are the same in a file: types count, and NaN is NaN."""
     if one is other:
         return True
     if type(one) is not type(other):

@@ -121,7 +121,7 @@ def meant_by_path(text: str) -> str | None:
 
 
 def _meant_by_colon(text: str) -> str:
-    """What was meant by a text whose first component has a colon."""
+    """Return the probable meaning of a text whose first component has a colon."""
     arn = _ARN.match(text)
     if arn:
         return f"s3://{arn['rest']}"
@@ -138,7 +138,7 @@ def _meant_by_colon(text: str) -> str:
 
 
 def _meant_by_slashes(text: str) -> str | None:
-    """What was meant by 's3//bucket'; None where the first of several components is no scheme."""
+    """Return the probable meaning of 's3//bucket'; None where the first of several components is no scheme."""
     parts = _SLASHES.fullmatch(text)
     if parts is None:
         return None

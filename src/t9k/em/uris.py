@@ -54,12 +54,12 @@ class URI:
 
 
 def is_uri(text: str) -> bool:
-    """Whether a text has a scheme, so that it is not a path."""
+    """Return whether a text has a scheme, so that it is not a path."""
     return _SCHEME.match(text) is not None
 
 
 def parse(text: str) -> URI:
-    """Takes a URI or a plain local path apart.
+    """Take a URI or a plain local path apart.
 
     Raises:
         InvalidURI: It is neither.
@@ -131,13 +131,13 @@ def _refuse_spaces(scheme: str, place: str) -> None:
 
 
 def root_of(uri: URI) -> str:
-    """The root of a store as a URI with its options, in an order of their own; it never holds a secret."""
+    """Return the root of a store as a URI with its options, in an order of their own; it never holds a secret."""
     options = urlencode(sorted(uri.options.items()))
     return f"{uri.text}?{options}" if options else uri.text
 
 
 def is_same_root(one: str | None, other: str | None) -> bool:
-    """Whether two URIs or local paths certainly name the same root; options and fragments do not count.
+    """Return whether two URIs or local paths certainly name the same root; options and fragments do not count.
 
     Args:
         one: A URI or path; None, and what is no URI, names nothing.
@@ -153,7 +153,7 @@ def is_same_root(one: str | None, other: str | None) -> bool:
 
 
 def _normal(uri: URI) -> tuple[str, str, str]:
-    """What is equal for equal roots: the host of a server has no case, and a port of its own by default."""
+    """Return a text that is equal for equal roots: the host of a server has no case, and a default port is left out."""
     if uri.scheme not in _WEB:
         return uri.scheme, uri.netloc, uri.text
     default = ":443" if uri.scheme == "https" else ":80"
@@ -185,14 +185,14 @@ _PLACES = {
 
 
 def _where(scheme: str) -> str:
-    """Where a secret belongs."""
+    """Return the advice where a secret belongs."""
     place = _PLACES.get(scheme)
     here = f"; here that is {place}" if place else ""
     return f"leave it out and use the environment, a profile or the T9k config, which never end up in a log{here}"
 
 
 def check_reference(uri: object) -> str:
-    """Returns the URI of a referenced object, if it can be one.
+    """Return the URI of a referenced object, if it can be one.
 
     Raises:
         InvalidURI: It is no URI with a scheme, or holds control characters.
@@ -209,10 +209,10 @@ def check_reference(uri: object) -> str:
 
 
 def _is_clean(text: str) -> bool:
-    """Whether a text has no control characters and no lone surrogates, which no URI or path may hold."""
+    """Return whether a text has no control characters and no lone surrogates, which no URI or path may hold."""
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def _shown(text: object) -> str:
-    """A text as an error may repeat it: not where it may hold a secret."""
+    """Return a text as an error may repeat it: not where it may hold a secret."""
     return repr(text) if isinstance(text, str) and not {"@", "?"} & set(text) else _HIDDEN

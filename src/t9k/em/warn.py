@@ -11,7 +11,7 @@ from t9k.em.settings import is_silent
 
 
 def tell(message: str, stacklevel: int = 2, category: type[Warning] = IncompleteWarning) -> None:
-    """Warns, from any thread and never raising: where warnings are errors, or cannot be shown, the message is logged.
+    """Warn, from any thread and never raising: where warnings are errors, or cannot be shown, the message is logged.
 
     Args:
         message: What could not be done, and what to do.
@@ -37,7 +37,7 @@ def outside() -> int:
 
 
 def announce(message: str) -> None:
-    """Prints one line to stderr, unless `EM_SILENT=1` is set or another process of a distributed training has printed it.
+    """Print one line to stderr, unless `EM_SILENT=1` is set or another process of a distributed training has printed it.
 
     Args:
         message: What the user may want to know, and what to do with it.

@@ -239,7 +239,7 @@ def _send_no_credentials(prepared: requests.PreparedRequest) -> requests.Prepare
 
 
 def _resolve(uri: str, host: str) -> list[Address]:
-    """The addresses of a host; none when only a proxy knows them."""
+    """Return the addresses of a host; none when only a proxy knows them."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -250,7 +250,7 @@ def _resolve(uri: str, host: str) -> list[Address]:
 
 
 def _forms(address: Address) -> Iterator[Address]:
-    """An address, and the IPv4 addresses that it stands for where a network translates it."""
+    """Return an address, and the IPv4 addresses that it stands for where a network translates it."""
     yield address
     if isinstance(address, ipaddress.IPv4Address):
         return

@@ -134,12 +134,12 @@ _BY_ERROR: Final[Mapping[type, str]] = MappingProxyType(
 
 
 def code_of(error: errors.EMError) -> str:
-    """The code by which a server tells of an error."""
+    """Return the code by which a server tells of an error."""
     return next(_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _BY_ERROR)
 
 
 def error_json(code: str, message: str, request_id: str) -> dict[str, Any]:
-    """The body of every answer that tells of an error.
+    """Return the body of every answer that tells of an error.
 
     Args:
         code: One of `CODES`.
@@ -153,7 +153,7 @@ def error_json(code: str, message: str, request_id: str) -> dict[str, Any]:
 
 
 def node_json(node: Node, permission: str = OWN) -> dict[str, Any]:
-    """A node, with what its reader may do with it."""
+    """Return a node, with what its reader may do with it."""
     metadata = node.metadata
     labels, description = metadata.get("labels"), metadata.get("description")
     created = metadata.get("created_timestamp", metadata.get("start_timestamp"))
@@ -179,7 +179,7 @@ def node_json(node: Node, permission: str = OWN) -> dict[str, Any]:
 
 
 def node_of(record: Mapping[str, Any]) -> Node:
-    """The reverse of `node_json`, for what a server answered.
+    """Return the reverse of `node_json`, for what a server answered.
 
     Raises:
         ValueError, TypeError, KeyError: It is none.
@@ -233,12 +233,12 @@ def is_shown_whole(folder: Mapping[str, Any]) -> bool:
 
 
 def file_json(file: FileEntry) -> dict[str, Any]:
-    """A file of a published node."""
+    """Return a file of a published node."""
     return {"key": file.key, "op": file.op, "size": file.size, "sha256": file.sha256, "etag": file.etag}
 
 
 def file_of(record: Mapping[str, Any]) -> FileEntry:
-    """The reverse of `file_json`.
+    """Return the reverse of `file_json`.
 
     Raises:
         ValueError, TypeError, KeyError: It is none.
@@ -256,7 +256,7 @@ def file_of(record: Mapping[str, Any]) -> FileEntry:
 
 
 def request_json(request: UploadRequest) -> dict[str, Any]:
-    """What begins an upload; `bodies` stay here."""
+    """Return the request of an upload as JSON; `bodies` stay here."""
     draft = request.draft
     return {
         "op": request.op,
@@ -280,7 +280,7 @@ def request_json(request: UploadRequest) -> dict[str, Any]:
 
 
 def request_of(record: Mapping[str, Any]) -> UploadRequest:
-    """The reverse of `request_json`.
+    """Return the reverse of `request_json`.
 
     Raises:
         InvalidInput: A name, key, path or strategy cannot be used, or the metadata are not plain JSON.
@@ -311,12 +311,12 @@ def request_of(record: Mapping[str, Any]) -> UploadRequest:
 
 
 def part_json(part: Part) -> dict[str, Any]:
-    """A part that is there."""
+    """Return a part that is there."""
     return {"start": part.start, "size": part.size}
 
 
 def part_of(record: Mapping[str, Any]) -> Part:
-    """The reverse of `part_json`.
+    """Return the reverse of `part_json`.
 
     Raises:
         ValueError, TypeError, KeyError: It is none.
@@ -325,12 +325,12 @@ def part_of(record: Mapping[str, Any]) -> Part:
 
 
 def segment_json(segment: Segment) -> dict[str, Any]:
-    """Some bytes of a growing file."""
+    """Return some bytes of a growing file as JSON."""
     return {"key": segment.key, "start": segment.start, "size": segment.size, "modified": segment.modified}
 
 
 def segment_of(record: Mapping[str, Any]) -> Segment:
-    """The reverse of `segment_json`.
+    """Return the reverse of `segment_json`.
 
     Raises:
         ValueError, TypeError, KeyError: It is none.
@@ -344,7 +344,7 @@ def segment_of(record: Mapping[str, Any]) -> Segment:
 
 
 def signed_json(request: SignedRequest) -> dict[str, Any]:
-    """A signed request."""
+    """Return a signed request."""
     return {
         "method": request.method,
         "url": request.url,
@@ -355,7 +355,7 @@ def signed_json(request: SignedRequest) -> dict[str, Any]:
 
 
 def signed_of(record: Mapping[str, Any]) -> SignedRequest:
-    """The reverse of `signed_json`.
+    """Return the reverse of `signed_json`.
 
     Raises:
         ValueError, TypeError, KeyError: It is none.
@@ -370,12 +370,12 @@ def signed_of(record: Mapping[str, Any]) -> SignedRequest:
 
 
 def signed_upload_json(upload: SignedUpload) -> dict[str, Any]:
-    """The signed requests that bring one file."""
+    """Return the signed requests that bring one file."""
     return {"requests": [signed_json(request) for request in upload.requests], "token": upload.token}
 
 
 def signed_upload_of(record: Mapping[str, Any]) -> SignedUpload:
-    """The reverse of `signed_upload_json`.
+    """Return the reverse of `signed_upload_json`.
 
     Raises:
         ValueError, TypeError, KeyError: It is none.
@@ -388,13 +388,13 @@ def signed_upload_of(record: Mapping[str, Any]) -> SignedUpload:
 
 
 def frame(file: FileSpec) -> bytes:
-    """What stands before the bytes of a file in a batch."""
+    """Return the header of the bytes of a file in a batch."""
     header = json.dumps({"key": file.key, "size": file.size}, ensure_ascii=False, separators=(",", ":")).encode()
     return _LENGTH.pack(len(header)) + header
 
 
 def frames(batch: bytes) -> Iterator[tuple[str, memoryview]]:
-    """Takes a batch apart: the key and the bytes of each file.
+    """Take a batch apart: the key and the bytes of each file.
 
     Raises:
         RequestRefused: It is no batch.
@@ -422,7 +422,7 @@ def frames(batch: bytes) -> Iterator[tuple[str, memoryview]]:
 
 
 def check_json(value: Any) -> Any:
-    """Returns a value that came as JSON, if every reader of JSON can take it.
+    """Return a value that came as JSON, if every reader of JSON can take it.
 
     Raises:
         InvalidInput: It is nested too deeply, has an object with too many fields, holds NaN or an infinity, an integer beyond
@@ -445,7 +445,7 @@ def check_json(value: Any) -> Any:
 
 
 def _flaw(value: Any) -> str | None:
-    """What some reader of JSON cannot take about a value that is neither a list nor an object."""
+    """Return the flaw of a value that some reader of JSON cannot take; neither lists nor objects are checked."""
     if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
         return "a text in the JSON holds a lone surrogate; send valid Unicode"
     if isinstance(value, float) and not math.isfinite(value):

@@ -55,7 +55,7 @@ _PARTIAL = 206
 
 
 def sockets_for(bucket: str, access: Access, timeout_s: float) -> Sockets | None:
-    """What asks a service directly; None when it is reached in another way: by TLS, through a proxy, unsigned, ..."""
+    """Return the client of a service over plain HTTP; None for a service that is reached by TLS, through a proxy, unsigned, ..."""
     endpoint = urlsplit(access.endpoint)
     if endpoint.scheme != "http" or not access.path_style or access.credentials is None or access.proxy:
         return None
@@ -116,17 +116,17 @@ class Sockets:
         self._rests_until = 0.0
 
     def close(self) -> None:
-        """Closes what nobody uses, and has the rest closed after use."""
+        """Close what nobody uses, and have the rest closed after use."""
         self._is_closed = True
         while self._idle:
             self._idle.pop()[1].close()
 
     def __del__(self) -> None:
-        """Closes what is left of a store that nobody closed."""
+        """Close what is left of a store that nobody closed."""
         self.close()
 
     def rest(self) -> None:
-        """Leaves all to obstore for a while: the service has trouble, or is of another kind."""
+        """Leave all to obstore for a while: the service has trouble, or is of another kind."""
         self._rests_until = time.monotonic() + REST_S
 
     @property
@@ -135,7 +135,7 @@ class Sockets:
         return time.monotonic() < self._rests_until
 
     def read_into(self, path: str, start: int, buffer: memoryview) -> int:
-        """Fills a buffer with the bytes of an object from `start` on, as far as it goes.
+        """Fill a buffer with the bytes of an object from `start` on, as far as it goes.
 
         Args:
             path: Its key in the bucket.
@@ -177,7 +177,7 @@ class Sockets:
         return whole
 
     def put_many(self, writes: Sequence[Write], width: int, took: Callable[[float], None]) -> Sequence[str | None]:
-        """Writes objects, whatever is there.
+        """Write objects, whatever is there.
 
         Args:
             writes: What to write, each of some 64 KiB at most, or a copy of some MiB.
@@ -203,7 +203,7 @@ class Sockets:
     # For `Crowd`.
 
     def request(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
-        """A signed request, up to where its body begins.
+        """Return a signed request, up to where its body begins.
 
         Args:
             method: Of HTTP.
@@ -232,7 +232,7 @@ class Sockets:
         return f"{method} {encoded} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
 
     def kept(self) -> Connection | None:
-        """A connection that nobody uses and that the service has left as it was."""
+        """Return a connection that nobody uses and that the service has left as it was."""
         while True:
             try:
                 since, connection = self._idle.pop()
@@ -243,7 +243,7 @@ class Sockets:
             connection.close()
 
     def connect(self) -> Connection:
-        """A new connection.
+        """Return a new connection.
 
         Raises:
             OSError: There is none.
@@ -252,7 +252,7 @@ class Sockets:
         return Connection.to(self._address, connect_timeout_s=connect_timeout_s, timeout_s=self._timeout_s)
 
     def keep(self, connection: Connection, answer: Answer) -> None:
-        """Keeps a connection for the next request, as far as it may be kept."""
+        """Keep a connection for the next request, as far as it may be kept."""
         now = time.monotonic()
         if answer.keeps and len(self._idle) < MOST_KEPT and not self._is_closed:
             connection.is_used = True
@@ -280,7 +280,7 @@ class Sockets:
 
 
 def _most_open() -> int:
-    """How many connections may be open at once: a quarter of what this process may have of files."""
+    """Return the largest number of open connections: a quarter of the files that this process may have open."""
     import resource  # noqa: PLC0415 - Unix only
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -86,7 +86,7 @@ class Connection:
 
     @classmethod
     def to(cls, address: tuple[str, int], *, connect_timeout_s: float, timeout_s: float) -> Connection:
-        """A new one to a host and port.
+        """Return a new one to a host and port.
 
         Raises:
             OSError: There is none.
@@ -99,7 +99,7 @@ class Connection:
             raise
 
     def another(self, timeout_s: float) -> Connection:
-        """A new one to the same place, which is not waited for: it is there when its socket can be written to.
+        """Return a new one to the same place, which is not waited for: it is there when its socket can be written to.
 
         Raises:
             OSError: There will be none.
@@ -116,11 +116,11 @@ class Connection:
             raise
 
     def close(self) -> None:
-        """Closes it."""
+        """Close it."""
         self.socket.close()
 
     def is_quiet(self) -> bool:
-        """Whether it is open and nothing came that nobody asked for."""
+        """Return whether it is open and nothing came that nobody asked for."""
         try:
             self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -130,7 +130,7 @@ class Connection:
         return False
 
     def ask(self, request: bytes) -> Answer:
-        """Sends a request and reads the head of its answer.
+        """Send a request and read the head of its answer.
 
         Raises:
             Refused: It is none that can be made use of.
@@ -150,7 +150,7 @@ class Connection:
         return parse_head(received[:end])
 
     def receive(self, received: bytes) -> bytes:
-        """Some more of an answer whose head is not there yet.
+        """Receive more of an answer whose head is incomplete.
 
         Raises:
             Refused: It is too long.
@@ -164,7 +164,7 @@ class Connection:
         return piece
 
     def fill(self, buffer: memoryview) -> None:
-        """Reads the body of an answer.
+        """Read the body of an answer.
 
         Raises:
             Refused: It is longer than the buffer.
@@ -185,12 +185,12 @@ class Connection:
             there += count
 
     def _allow(self) -> Allowance:
-        """What one request may take: the system bounds each call for bytes, but not how many calls bring one byte each."""
+        """Return the bound of one request: the system bounds each call for bytes, but not how many calls bring one byte each."""
         return Allowance(self._timeout_s, PATIENCE * self._timeout_s)
 
 
 def parse_head(head: bytes) -> Answer:
-    """Takes the head of an answer apart.
+    """Take the head of an answer apart.
 
     Raises:
         Refused: It is not HTTP/1.1, or does not say how long the body is.
@@ -210,7 +210,7 @@ def parse_head(head: bytes) -> Answer:
 
 
 def number(text: str) -> int:
-    """A number that the service told.
+    """Return a number that the service told.
 
     Raises:
         Refused: It is none.

@@ -59,7 +59,7 @@ class _Lane:
     watched: int = _READ | _WRITE
 
     def push(self) -> None:
-        """Sends what can be sent now."""
+        """Send what can be sent now."""
         with contextlib.suppress(BlockingIOError):
             while self.unsent:
                 self.unsent = self.unsent[self.connection.socket.send(self.unsent) :]
@@ -114,7 +114,7 @@ class Crowd:
         self._selector.close()
 
     def write(self, width: int, timeout_s: float) -> Sequence[str | None]:
-        """Writes them; see `Sockets.put_many`.
+        """Write them; see `Sockets.put_many`.
 
         Args:
             width: How many at a time.
@@ -142,7 +142,7 @@ class Crowd:
         return self._etags
 
     def _add(self, connection: Connection, *, is_there: bool) -> None:
-        """Begins to use a connection, which may be one that is only being made."""
+        """Begin to use a connection, which may be one that is only being made."""
         connection.socket.setblocking(False)
         lane = _Lane(connection)
         self._selector.register(connection.socket, lane.watched, lane)
@@ -150,7 +150,7 @@ class Crowd:
         self._next(lane, is_there=is_there)
 
     def _next(self, lane: _Lane, *, is_there: bool = True) -> None:
-        """Begins with the next write."""
+        """Begin with the next write."""
         lane.number = self._left.popleft()
         try:
             request = self._writes[lane.number].request(self._sockets.request)
@@ -173,7 +173,7 @@ class Crowd:
             lane.watched = events
 
     def _go_on(self, lane: _Lane, events: int) -> None:
-        """Does what a connection is ready for."""
+        """Do what a connection is ready for."""
         try:
             lane.push()
             whole = lane.pull() if events & _READ else None
@@ -195,7 +195,7 @@ class Crowd:
             self._replace(lane)
 
     def _end_slow(self) -> None:
-        """Gives up what goes on, but too slowly: a byte now and then would keep the others waiting for ever."""
+        """Give up what goes on, but too slowly: a byte now and then would keep the others waiting for ever."""
         now = time.perf_counter()
         for lane in [*self._lanes]:
             if now - lane.since > PATIENCE * self._timeout_s + lane.size / SLOWEST_BYTES_S:
@@ -214,7 +214,7 @@ class Crowd:
                 self._sockets.rest()
 
     def _replace(self, lane: _Lane) -> None:
-        """Opens another connection for one that has ended, if there is more to do."""
+        """Open another connection for one that has ended, if there is more to do."""
         if self._left:
             with contextlib.suppress(OSError):
                 self._add(lane.connection.another(self._timeout_s), is_there=False)

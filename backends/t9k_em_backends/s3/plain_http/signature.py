@@ -18,7 +18,7 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 def encoded_path(path: str) -> str:
-    """A path as it stands in a request and in what is signed: S3 wants each byte escaped that is not unreserved."""
+    """Return a path as it stands in a request and in what is signed: S3 wants each byte escaped that is not unreserved."""
     return quote(path, safe="/-_.~")
 
 
@@ -30,7 +30,7 @@ def sign(
     region: str,
     clock: Callable[[], float] = time.time,
 ) -> dict[str, str]:
-    """The headers of a request to S3 and those that sign it and them; its body is not signed.
+    """Return the headers of a request to S3 and those that sign it and them; its body is not signed.
 
     Args:
         method: Of the request.
@@ -61,7 +61,7 @@ def sign(
 
 @lru_cache(maxsize=8)
 def _key(secret: str, day: str, region: str) -> bytes:
-    """What signs all requests of a day."""
+    """Return the key that signs all requests of a day."""
     key = f"AWS4{secret}".encode()
     for part in (day, region, "s3", "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")

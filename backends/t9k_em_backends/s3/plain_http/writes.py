@@ -27,7 +27,7 @@ class Write(Protocol):
     """One object to be written by one request."""
 
     def request(self, make: MakeRequest) -> bytes:
-        """The request, its body included.
+        """Return the request, its body included.
 
         Raises:
             Refused: It cannot be made.
@@ -36,7 +36,7 @@ class Write(Protocol):
         """
 
     def etag(self, answer: Answer, content: bytes) -> str:
-        """The ETag of what was written.
+        """Return the ETag of what was written.
 
         Args:
             answer: What the service said.

@@ -14,10 +14,10 @@ class Closable:
     """What both ports share: `with` opens and closes."""
 
     def open(self) -> None:
-        """Acquires what the first use would acquire; may be called again."""
+        """Acquire what the first use would acquire; may be called again."""
 
     def close(self) -> None:
-        """Releases connections, pools and threads; may be called again. Use after it opens again."""
+        """Release connections, pools and threads; may be called again. Use after it opens again."""
 
     def __enter__(self) -> Self:
         self.open()

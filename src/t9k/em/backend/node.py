@@ -50,7 +50,7 @@ class Upload(ABC):
 
     @abstractmethod
     def put(self, items: Sequence[tuple[FileSpec, Body]]) -> None:
-        """Sends files; a batch may cost less than one by one. Sending one again is harmless.
+        """Send files; a batch may cost less than one by one. Sending one again is harmless.
 
         Raises:
             SourceChanged: The bytes are not those that were announced.
@@ -59,7 +59,7 @@ class Upload(ABC):
 
     @abstractmethod
     def commit(self) -> Node | None:
-        """Publishes the node as one whole.
+        """Publish the node as one whole.
 
         Returns:
             The node; None when it cannot be published yet, for files are missing, perhaps because somebody else
@@ -77,7 +77,7 @@ class TakesParts(Protocol):
     """An upload that takes a large file in parts, in any order and from several processes that share its op."""
 
     def put_part(self, file: FileSpec, start: int, body: Body) -> None:
-        """Keeps the bytes of a file from `start` on; the same part again is harmless.
+        """Keep the bytes of a file from `start` on; the same part again is harmless.
 
         Args:
             file: One of the request.
@@ -91,10 +91,10 @@ class TakesParts(Protocol):
         """
 
     def parts(self, file: FileSpec) -> Sequence[Part]:
-        """The parts of a file that are there whole, by `start`."""
+        """Return the parts of a file that are there whole, by `start`."""
 
     def join_parts(self, file: FileSpec) -> None:
-        """Makes the file of its parts, so that it is no longer missing.
+        """Make the file of its parts, so that it is no longer missing.
 
         Raises:
             NotFound: Some of its bytes are in no part.
@@ -107,10 +107,10 @@ class SendsDirect(Protocol):
     """An upload whose files somebody else may send straight to where they are kept."""
 
     def sign(self, file: FileSpec, *, lifetime_s: float) -> SignedUpload | None:
-        """Signs the requests that bring a file, or what is missing of it; None when this place signs none."""
+        """Sign the requests that bring a file, or what is missing of it; None when this place signs none."""
 
     def complete_signed(self, file: FileSpec, token: str) -> None:
-        """Takes note that the requests were sent, so that the file is no longer missing.
+        """Take note that the requests were sent, so that the file is no longer missing.
 
         Raises:
             NotFound: Something was not sent.
@@ -140,7 +140,7 @@ class Backend(Closable, ABC):
     @classmethod
     @abstractmethod
     def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
-        """Makes the backend that a URI names, without any I/O.
+        """Make the backend that a URI names, without any I/O.
 
         Args:
             uri: The root and its options.
@@ -153,11 +153,11 @@ class Backend(Closable, ABC):
 
     @abstractmethod
     def whoami(self) -> str:
-        """The name of the current user, the first component of their paths."""
+        """Return the name of the current user, the first component of their paths."""
 
     @abstractmethod
     def stat(self, path: str) -> Node:
-        """Looks up a node.
+        """Look up a node.
 
         Raises:
             NotFound: There is none, it was deleted, or there is no such generation.
@@ -165,7 +165,7 @@ class Backend(Closable, ABC):
 
     @abstractmethod
     def list(self, path: str) -> Sequence[Node]:
-        """The children of a folder, by name. Each is whole; deleted ones are left out.
+        """Return the children of a folder, by name. Each is whole; deleted ones are left out.
 
         One whose record is damaged does not hide the others: it is left out, and `stat` says what is wrong with it.
 
@@ -183,7 +183,7 @@ class Backend(Closable, ABC):
 
     @abstractmethod
     def make_folder(self, path: str) -> Node:
-        """Makes a folder and its parents as needed; one that is there is fine.
+        """Make a folder and its parents as needed; one that is there is fine.
 
         Raises:
             Conflict: A run or artifact has that name.
@@ -191,7 +191,7 @@ class Backend(Closable, ABC):
 
     @abstractmethod
     def begin(self, request: UploadRequest) -> Upload:
-        """Starts or resumes an upload; conflicts that are there already are decided before any byte moves.
+        """Start or resume an upload; conflicts that are there already are decided before any byte moves.
 
         Raises:
             FolderNotFound: The folder is missing and is not to be made.
@@ -203,7 +203,7 @@ class Backend(Closable, ABC):
 
     @abstractmethod
     def files(self, node: Node) -> Sequence[FileEntry]:
-        """The files of a node that `stat`, `list` or `versions` gave.
+        """Return the files of a node that `stat`, `list` or `versions` gave.
 
         Raises:
             CorruptManifest: The list is damaged or hostile.
@@ -211,7 +211,7 @@ class Backend(Closable, ABC):
 
     @abstractmethod
     def read(self, node: Node, file: FileEntry, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Yields the bytes [start, end) of a file of a node; the caller compares size and checksum.
+        """Yield the bytes [start, end) of a file of a node; the caller compares size and checksum.
 
         Raises:
             NotFound: The bytes are gone, because the generation was collected.
@@ -219,7 +219,7 @@ class Backend(Closable, ABC):
 
     @abstractmethod
     def delete(self, path: str, *, recursive: bool = False, generation: int | None = None) -> None:
-        """Deletes a node; its generations stay readable as versions until they are collected.
+        """Delete a node; its generations stay readable as versions until they are collected.
 
         Args:
             path: The node.
@@ -241,7 +241,7 @@ class ServesUsers(Protocol):
     """A backend that one process uses for several users, as a server does."""
 
     def for_user(self, user: str) -> Backend:
-        """The same place as another user sees it; costs nothing, and shares connections, which `close` of either closes.
+        """Return the same place as another user sees it; costs nothing, and shares connections, which `close` of either closes.
 
         Raises:
             InvalidName: Nobody can be called so.
@@ -253,7 +253,7 @@ class SignsReads(Protocol):
     """A backend whose files can be read straight from where they are kept, by who has no credentials for it."""
 
     def sign_read(self, node: Node, file: FileEntry, *, lifetime_s: float) -> SignedRequest | None:
-        """Signs the reading of a file, ranges of it too; None when this place signs nothing."""
+        """Sign the reading of a file, ranges of it too; None when this place signs nothing."""
 
 
 @runtime_checkable
@@ -264,7 +264,7 @@ class Grows(Protocol):
     """
 
     def append(self, node: Node, key: str, start: int, data: bytes) -> int:
-        """Keeps the bytes of a growing file from `start` on; durable on return. The same bytes again are harmless.
+        """Keep the bytes of a growing file from `start` on; durable on return. The same bytes again are harmless.
 
         Args:
             node: The newest generation of a run.
@@ -280,10 +280,10 @@ class Grows(Protocol):
         """
 
     def grown(self, node: Node) -> Sequence[Segment]:
-        """What was appended to a generation, by key and `start`; segments may overlap, and then they agree."""
+        """Return the segments that were appended to a generation, by key and `start`; where segments overlap, they agree."""
 
     def read_grown(self, node: Node, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Yields the bytes [start, end) of a growing file, up to the first gap.
+        """Yield the bytes [start, end) of a growing file, up to the first gap.
 
         Raises:
             NotFound: Nothing was appended to it.
@@ -300,7 +300,7 @@ class ListsPages(Protocol):
     def list_page(
         self, path: str, limit: int, after: str = "", *, damaged: dict[str, str] | None = None
     ) -> tuple[Sequence[Node], str]:
-        """Some of the children of a folder, as by `Backend.list` but in an order of the backend's own.
+        """Return some of the children of a folder, as by `Backend.list` but in an order of the backend's own.
 
         Args:
             path: The folder.
@@ -317,7 +317,7 @@ class ListsPages(Protocol):
         """
 
     def versions_page(self, path: str, limit: int, before: int = 0) -> tuple[Sequence[Node], int]:
-        """Some of the generations under a name, as by `Backend.versions`.
+        """Return some of the generations under a name, as by `Backend.versions`.
 
         Args:
             path: The name.
@@ -352,7 +352,7 @@ class TellsState(Protocol):
     """A backend that may be none yet, or one that its user may not write to, and says so before anything is sent."""
 
     def is_there(self) -> bool:
-        """Whether anything was ever kept there; an empty place, or one that does not exist, is no store yet.
+        """Return whether anything was ever kept there; an empty place, or one that does not exist, is no store yet.
 
         Raises:
             BackendError: It cannot be looked at.
@@ -377,7 +377,7 @@ class MarksStore(Protocol):
     """
 
     def store_id(self) -> str:
-        """The id of the store, of at most 100 printable characters; '' for one that has no mark yet.
+        """Return the id of the store, of at most 100 printable characters; '' for one that has no mark yet.
 
         Raises:
             StoreGone: It is not the one that was seen.
@@ -428,7 +428,7 @@ class KnowsOrigins(Protocol):
     """A backend whose files are objects of a store, which a store of the same service may copy by itself."""
 
     def origin(self, node: Node, file: FileEntry) -> Origin:
-        """The object that holds the bytes of a file of a node."""
+        """Return the object that holds the bytes of a file of a node."""
 
 
 @runtime_checkable
@@ -436,10 +436,10 @@ class NotesDamage(Protocol):
     """A backend that remembers which of its files are damaged, so that the next upload of the node sends them again."""
 
     def lacks(self, node: Node) -> Sequence[FileEntry]:
-        """The files of a node that are missing, of another size or ETag, or were noted; no file is read."""
+        """Return the files of a node that are missing, of another size or ETag, or were noted; no file is read."""
 
     def note_damage(self, node: Node, file: FileEntry) -> None:
-        """Writes down that a file of a node was read, and that its bytes are not those that were uploaded.
+        """Write down that a file of a node was read, and that its bytes are not those that were uploaded.
 
         Only the size and the checksum in the record were compared. One that is right after all is sent again for nothing.
 
@@ -455,7 +455,7 @@ class Collects(Protocol):
     def collect(
         self, path: str = "/", *, grace_s: float = 72 * 3600.0, keep_versions: int = 1, apply: bool = False
     ) -> Garbage:
-        """Finds, and with `apply` deletes, what no kept generation refers to.
+        """Find, and with `apply` delete, what no kept generation refers to.
 
         Args:
             path: Folder or node to look below.
@@ -470,13 +470,13 @@ class ChecksRecords(Protocol):
     """A backend that looks through its own records for damage, and mends some of that."""
 
     def flaws(self, path: str = "/") -> Iterator[Flaw]:
-        """Yields what is wrong with the records below a folder, or of one node, the newest version of each node first.
+        """Yield what is wrong with the records below a folder, or of one node, the newest version of each node first.
 
         Every record is read, and every file that a readable version needs is looked for; no byte of a file is read.
         """
 
     def mend(self, flaw: Flaw) -> str:
-        """Mends a flaw that `flaws` yielded, as far as that can be done; whatever is replaced is kept beside.
+        """Mend a flaw that `flaws` yielded, as far as that can be done; whatever is replaced is kept beside.
 
         Returns:
             What was done; '' where nothing can be.
@@ -486,7 +486,7 @@ class ChecksRecords(Protocol):
         """
 
     def put_back(self, node: Node, file: FileEntry, body: Body) -> None:
-        """Writes the bytes of a file of a node once more, where they belong.
+        """Write the bytes of a file of a node once more, where they belong.
 
         Args:
             node: A generation that needs it.

@@ -35,7 +35,7 @@ class ObjectStore(Closable, ABC):
     @classmethod
     @abstractmethod
     def from_uri(cls, uri: URI) -> Self:
-        """Makes the store that a URI names, without any I/O.
+        """Make the store that a URI names, without any I/O.
 
         Raises:
             InvalidURI: The URI lacks something, or an option is unknown.
@@ -43,7 +43,7 @@ class ObjectStore(Closable, ABC):
 
     @abstractmethod
     def get(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Yields the bytes [start, end) of an object in chunks of at most some megabytes.
+        """Yield the bytes [start, end) of an object in chunks of at most some megabytes.
 
         An end past the object's is its end. The first chunk is fetched before this returns, so that a missing object
         raises here and not in the caller's loop.
@@ -55,14 +55,14 @@ class ObjectStore(Closable, ABC):
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Yields every object below a prefix, each once, in any order.
+        """Yield every object below a prefix, each once, in any order.
 
         An object that is put or deleted meanwhile may be there or not. A prefix without objects is not an error.
         """
 
     @abstractmethod
     def put(self, key: str, body: Body, *, if_absent: bool = False) -> ObjectInfo:
-        """Writes a whole object; readers see the old one or the new one and nothing between. Durable on return.
+        """Write a whole object; readers see the old one or the new one and nothing between. Durable on return.
 
         Args:
             key: Its key.
@@ -79,10 +79,10 @@ class ObjectStore(Closable, ABC):
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
-        """Deletes objects; those that are not there are no error. Not atomic over several keys."""
+        """Delete objects; those that are not there are no error. Not atomic over several keys."""
 
     def put_many(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
-        """Writes many objects, each as by `put`; after an error some may be there.
+        """Write many objects, each as by `put`; after an error some may be there.
 
         The default puts one after the other. Override it where a batch costs less.
         """
@@ -94,7 +94,7 @@ class ListsInOrder(Protocol):
     """A store that lists from any key on, so that a listing that is broken off costs only what was taken of it."""
 
     def list_after(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
-        """Yields the objects below a prefix that come behind a key, in an order of the store's own.
+        """Yield the objects below a prefix that come behind a key, in an order of the store's own.
 
         The objects below a longer prefix that ends with '/' follow one another, and the order is always the same.
 
@@ -109,7 +109,7 @@ class CopiesObjects(Protocol):
     """A store that copies an object without the bytes passing through the client."""
 
     def copy(self, source: str, target: str) -> ObjectInfo:
-        """Copies an object; an existing target is replaced. Durable on return.
+        """Copy an object; an existing target is replaced. Durable on return.
 
         Raises:
             NotFound: There is no source.
@@ -121,7 +121,7 @@ class RecognizesContent(Protocol):
     """A store that tells from a listing what an object holds, although it keeps no SHA-256."""
 
     def recognizes(self, info: ObjectInfo, body: Body) -> bool:
-        """Whether a listed object certainly has the bytes of a body; the body is read, the store is not asked.
+        """Return whether a listed object certainly has the bytes of a body; the body is read, the store is not asked.
 
         Args:
             info: From `list` or `put`.
@@ -144,7 +144,7 @@ class FillsBuffers(Protocol):
     def fills_buffers(self) -> bool: ...  # noqa: D102 - an attribute, see above
 
     def read_into(self, key: str, start: int, buffer: memoryview) -> int:
-        """Fills a buffer with the bytes of an object from `start` on, as far as the object goes.
+        """Fill a buffer with the bytes of an object from `start` on, as far as the object goes.
 
         Args:
             key: Its key.
@@ -168,7 +168,7 @@ class AssemblesParts(Protocol):
     """
 
     def put_part(self, key: str, start: int, body: Body) -> None:
-        """Keeps the bytes from `start` on. The same part again is harmless.
+        """Keep the bytes from `start` on. The same part again is harmless.
 
         A process that is killed after the return loses nothing. A machine that crashes may forget a part, so that it has
         to be sent again; it never claims one that is not there.
@@ -185,10 +185,10 @@ class AssemblesParts(Protocol):
         """
 
     def parts(self, key: str) -> Sequence[Part]:
-        """The parts that are there whole, by `start`; none when nothing was put, or it is assembled already."""
+        """Return the parts that are there whole, by `start`; none when nothing was put, or it is assembled already."""
 
     def assemble(self, key: str, size: int, sha256: str) -> ObjectInfo:
-        """Makes the object of its parts; durable on return, and harmless again.
+        """Make the object of its parts; durable on return, and harmless again.
 
         Raises:
             NotFound: Some bytes of [0, size) are in no part; those that are there stay.
@@ -196,7 +196,7 @@ class AssemblesParts(Protocol):
         """
 
     def drop_parts(self, key: str) -> None:
-        """Forgets the parts of an object that will never be assembled."""
+        """Forget the parts of an object that will never be assembled."""
 
 
 @runtime_checkable
@@ -207,10 +207,10 @@ class SignsRequests(Protocol):
     """
 
     def sign_get(self, key: str, *, lifetime_s: float) -> SignedRequest:
-        """Signs the reading of an object, ranges of it too."""
+        """Sign the reading of an object, ranges of it too."""
 
     def sign_put(self, key: str, size: int, sha256: str, *, lifetime_s: float) -> SignedUpload:
-        """Signs the writing of an object, in as many requests as its size takes; those for parts that are there are left out.
+        """Sign the writing of an object, in as many requests as its size takes; those for parts that are there are left out.
 
         Args:
             key: Its key.
@@ -220,7 +220,7 @@ class SignsRequests(Protocol):
         """
 
     def complete_signed(self, key: str, size: int, token: str) -> ObjectInfo:
-        """Makes the object of what was sent; harmless again.
+        """Make the object of what was sent; harmless again.
 
         Args:
             key: Its key.
@@ -237,7 +237,7 @@ class SweepsTemporary(Protocol):
     """A store whose own interrupted writes leave something behind that no listing shows."""
 
     def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
-        """Yields what interrupted writes left and is older than so many seconds by the store's clock."""
+        """Yield what interrupted writes left and is older than so many seconds by the store's clock."""
 
     def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
-        """Removes what `sweep` yielded."""
+        """Remove what `sweep` yielded."""

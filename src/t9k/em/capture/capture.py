@@ -43,7 +43,7 @@ class Capture:
         self._directory = Path()
 
     def start(self, directory: Path) -> None:
-        """Starts everything.
+        """Start everything.
 
         Args:
             directory: Of the run.
@@ -64,14 +64,14 @@ class Capture:
         self._collectors = [self._machine, repository]
 
     def start_output(self, directory: Path) -> None:
-        """Copies what the process prints to the log of the run, after what is there already."""
+        """Copy what the process prints to the log of the run, after what is there already."""
         if self._through == "off":
             return
         self._output = OutputLog(directory / LOG, self._through)
         self._output.start()
 
     def finished_output(self, size: int) -> int:
-        """How many bytes of the log never change any more.
+        """Return the number of bytes of the log that never change any more.
 
         Args:
             size: How many it has now; all of them, when this process does not write it.
@@ -80,19 +80,19 @@ class Capture:
         return size if output is None else output.finished
 
     def wait(self) -> None:
-        """Waits until platform and git are written, at most 3 s."""
+        """Wait until platform and git are written, at most 3 s."""
         deadline = time.monotonic() + WAIT_S
         for collector in self._collectors:
             collector.result(max(0.0, deadline - time.monotonic()))
 
     def wait_for_all(self) -> None:
-        """Waits until all that is collected is written, at most 3 s."""
+        """Wait until all that is collected is written, at most 3 s."""
         deadline = time.monotonic() + WAIT_S
         for collector in self._collectors:
             collector.join(max(0.0, deadline - time.monotonic()))
 
     def stop(self) -> None:
-        """Ends the copy of the output; packages that were imported since the start are written too."""
+        """End the copy of the output; packages that were imported since the start are written too."""
         if self._output is not None:
             self._output.stop()
             self._output = None

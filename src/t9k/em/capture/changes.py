@@ -88,6 +88,6 @@ def patch(git: dict[str, Any], timeout_s: float = 10.0) -> bytes:
 
 
 def _whole_files(cut: bytes) -> bytes:
-    """The files that are whole in a patch that was cut off; whole lines where there is none."""
+    """Return the files that are whole in a patch that was cut off; whole lines where there is none."""
     end = cut.rfind(_PART)
     return cut[: end + 1] if end >= 0 else cut[: cut.rfind(b"\n") + 1]

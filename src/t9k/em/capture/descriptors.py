@@ -109,7 +109,7 @@ class Descriptors:
         return cls(saved, reads, alive, ours, helper)
 
     def finished(self) -> int:
-        """How many bytes of the file stay as they are, as far as the helper says so."""
+        """Return the number of bytes of the file that will not change, as the helper reports."""
         answer = self._ask(b"f", 8)
         if answer:
             self._finished = int.from_bytes(answer, "big")
@@ -150,7 +150,7 @@ class Descriptors:
             )
 
     def _ask(self, what: bytes, size: int) -> bytes:
-        """What the helper answers; nothing when it is gone or busy."""
+        """Return the answer of the helper; nothing when the helper is gone or busy."""
         if not self._asking.acquire(timeout=ANSWER_S):
             return b""
         try:
@@ -164,7 +164,7 @@ class Descriptors:
 
 
 def _prints_there() -> bool:
-    """Whether Python's streams write to the descriptors."""
+    """Return whether Python's streams write to the descriptors."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             if stream.fileno() != number:
@@ -217,7 +217,7 @@ def _start(path: Path, channels: list[tuple[int, str, int]], control: socket.soc
 
 
 def _helper_that_answers(control: socket.socket) -> int:
-    """The process id of the helper once it reads; 0 when there is none."""
+    """Return the process id of the helper once it reads; 0 when there is none."""
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
         return int.from_bytes(control.recv(8), "big") if selector.select(READY_S) else 0

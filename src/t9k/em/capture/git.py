@@ -49,7 +49,7 @@ def collect(timeout_s: float = 2.0) -> dict[str, Any]:
 
 
 def _script() -> Path | None:
-    """The script that was started; not the launcher of an installed program, which may lie in a repository by chance."""
+    """Return the script that was started; not the launcher of an installed program, which may lie in a repository by chance."""
     script = sys.argv[0] if sys.argv else ""
     if not script.endswith(".py"):
         return None

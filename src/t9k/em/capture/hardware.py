@@ -97,7 +97,7 @@ def _by_program() -> dict[str, Any]:
 
 
 def _output(*command: str) -> str | None:
-    """What a program says; None if it is not there, fails, or takes longer than 5 s."""
+    """Return the output of a program; None for one that is missing, fails, or takes longer than 5 s."""
     try:
         answer = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROGRAM_TIMEOUT_S, check=True

@@ -85,7 +85,7 @@ class LogFile:
         self._rewrite(committed, pending)
 
     def finished(self) -> int:
-        """How many bytes of the file stay as they are, from now on."""
+        """Return the number of bytes of the file that will not change any more."""
         self._past.clear()
         return self._committed
 

@@ -241,7 +241,7 @@ def _remove(log: OutputLog) -> None:
 
 
 def _receiver() -> OutputLog | None:
-    """The log to which the text belongs that this context writes."""
+    """Return the log to which the text belongs that this context writes."""
     for log in _mine.get():
         if log.is_going:
             return log

@@ -96,7 +96,7 @@ def shortened(words: Sequence[str]) -> list[str]:
 
 
 def _readable(text: str) -> str:
-    """A text of the system, which may hold bytes that are no UTF-8."""
+    """Return a text of the system, which may hold bytes that are no UTF-8."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 

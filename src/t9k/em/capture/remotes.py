@@ -44,7 +44,7 @@ def _of_url(scheme: str, rest: str) -> str:
 
 
 def _split(rest: str) -> tuple[str, str]:
-    """What stands before the host, and what follows. A password may hold a bare `/`, `?` or `@`; what looks like a port is none then."""
+    """Return the text before the host, and the text behind it. A password may hold a bare `/`, `?` or `@`; then nothing is taken for a port."""
     authority = rest.partition("/")[0]
     if "@" in authority:
         login, _, host = authority.rpartition("@")

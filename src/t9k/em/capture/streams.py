@@ -80,7 +80,7 @@ def listen(listener: Listener) -> Callable[[], None]:
 
 
 def _streams(name: str) -> list[Any]:
-    """The streams that one name stands for: the one in its place, and the first one, where that writes to the same descriptor."""
+    """Return the streams that one name stands for: the one in its place, and the first one, where that writes to the same descriptor."""
     current, first = getattr(sys, name), getattr(sys, f"__{name}__")
     if current is None:
         current = _Nowhere()
@@ -98,7 +98,7 @@ def _descriptor(stream: Any) -> object:
 
 
 def _tap(name: str, stream: Any) -> _Tap | None:
-    """The tap of a stream; None for one that takes no text, or lets nobody listen, which is told."""
+    """Return the tap of a stream; None for one that takes no text, or lets nobody listen, which is told."""
     known = _taps.get(id(stream))
     if known is None:
         known = _installed(name, stream)
@@ -175,7 +175,7 @@ class _Tap:
 
 
 def _busy() -> dict[str, _Tap]:
-    """The streams that this thread is writing to, and whose text will be told, by name."""
+    """Return the streams that this thread is writing to, and whose text will be told, by name."""
     try:
         found: dict[str, _Tap] = _inside.busy
     except AttributeError:
@@ -246,7 +246,7 @@ class _BytesTap(_Tap):
 
 
 def _decoder(encoding: str) -> codecs.IncrementalDecoder:
-    """A decoder that can begin in the middle of a stream, where no mark of the byte order comes any more."""
+    """Return a decoder that can begin in the middle of a stream, where no mark of the byte order comes any more."""
     name = codecs.lookup(encoding).name
     if name in ("utf-16", "utf-32"):
         encoding = f"{name}-{sys.byteorder[0]}e"
@@ -304,7 +304,7 @@ _subclasses: dict[type, type] = {}
 
 
 def _tapped(kind: type) -> type:
-    """A subclass with the same name, so that what looks at the type still finds it; one for each class."""
+    """Return a subclass with the same name, so that what looks at the type still finds it; one for each class."""
     if kind not in _subclasses:
         _subclasses[kind] = _make_tapped(kind)
     return _subclasses[kind]
@@ -344,7 +344,7 @@ def _make_tapped(kind: type) -> type:
 
 
 def _attributes(stream: Any) -> dict[str, Any]:
-    """The attributes of a stream itself; an empty dict for one that can have none."""
+    """Return the attributes of a stream itself; an empty dict for one that can have none."""
     found: dict[str, Any] = getattr(stream, "__dict__", {})
     return found
 

@@ -46,7 +46,7 @@ class SystemMetrics:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begins; again is fine."""
+        """Begin; again is fine."""
         if self._thread is not None:
             return
         if find_spec("psutil") is None:
@@ -61,7 +61,7 @@ class SystemMetrics:
             _warn(f"system metrics are not recorded: {error}")
 
     def stop(self) -> None:
-        """Ends; again is fine. No sample is logged after this, unless one takes longer than 2 s."""
+        """End; again is fine. No sample is logged after this, unless one takes longer than 2 s."""
         self._stop.set()
         self._stop = threading.Event()
         thread, self._thread = self._thread, None
@@ -164,7 +164,7 @@ class _Rates:
 
 
 def _gpus() -> Iterator[Source]:
-    """The GPUs that NVIDIA's library tells about; none where it is missing or has no driver."""
+    """Return the GPUs that NVIDIA's library tells about; none where it is missing or has no driver."""
     try:
         import pynvml  # noqa: PLC0415 - the extra `system`
 

@@ -16,7 +16,7 @@ _LIBRARIES = ("click", "plotext", "rich")
 
 
 def main() -> None:
-    """Runs the command line of this process and exits.
+    """Run the command line of this process and exit.
 
     Raises:
         SystemExit: Always; 0 for success, 1 for an error, 2 for wrong usage, 3 when some of several failed, 4 when

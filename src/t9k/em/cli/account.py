@@ -41,7 +41,7 @@ _SHOWN_OF_KEY = 4
 @click.argument("uri", required=False)
 @click.option("--api-key", is_flag=True, help="Ask for an API key; where there is no terminal, read it from stdin.")
 def login(uri: str | None, *, api_key: bool) -> None:
-    """Chooses the backend for paths without a URI, and keeps it in the T9k config file.
+    """Choose the backend for paths without a URI, and keep it in the T9k config file.
 
     URI is for example file:///data/em, or https://host/t9k/aistore/server for an AIStore server; a plain path is a local
     directory. Without it, the backend in the config file is logged in to again. A server's API key is asked for, or
@@ -104,7 +104,7 @@ def _try(backend: Backend) -> tuple[bool, str]:
 
 @click.command(short_help="Forget the backend or its API key.")
 def logout() -> None:
-    """Removes the API key, or the backend where it needs none, from the T9k config file."""
+    """Remove the API key, or the backend where it needs none, from the T9k config file."""
     there_was = remove_login()
     CONFIG.reload()
     say(f"logged out; changed {clean(config_path())}" if there_was else "there was no login")
@@ -113,7 +113,7 @@ def logout() -> None:
 @click.command(short_help="Show the settings.")
 @json_option
 def config(*, as_json: bool) -> None:
-    """Shows the settings and the environment variables that are set; the API key is masked."""
+    """Show the settings and the environment variables that are set; the API key is masked."""
     path = config_path()
     key = CONFIG["api_key"]
     settings = {
@@ -157,7 +157,7 @@ _VARIABLES = (
 
 
 def masked(key: str) -> str:
-    """An API key that can be recognized and not used."""
+    """Return an API key that can be recognized and not used."""
     return "****" + (key[-_SHOWN_OF_KEY:] if len(key) >= 4 * _SHOWN_OF_KEY else "")
 
 
@@ -166,7 +166,7 @@ def _is_server(host: str) -> bool:
 
 
 def _ask_for_key(host: str, *, asked: bool) -> str | None:
-    """The key that somebody types, or that comes from a file; None for a backend without one."""
+    """Return the key that somebody types, or that comes from a file; None for a backend without one."""
     on_terminal = sys.stdin.isatty()
     if on_terminal and (asked or _is_server(host)):
         typed: str = click.prompt("API key", hide_input=True, default="", show_default=False, err=True)

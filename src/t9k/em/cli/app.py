@@ -72,12 +72,12 @@ class App(Guessing):
     """All commands of `em`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order of the help."""
+        """Return the commands in the order of the help."""
         del ctx
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports the command that was called."""
+        """Import the command that was called."""
         del ctx
         if cmd_name not in _COMMANDS:
             return None
@@ -86,12 +86,12 @@ class App(Guessing):
         return command
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
-        """Parses a command line, and prints the help where that is asked for; see `invoke`."""
+        """Parse a command line, and print the help where that is asked for; see `invoke`."""
         with _telling_nobody_reads():
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; click would end the program with its own code when nobody reads the output."""
+        """Run the command; click would end the program with its own code when nobody reads the output."""
         with _telling_nobody_reads():
             return super().invoke(ctx)
 
@@ -103,7 +103,7 @@ class App(Guessing):
         standalone_mode: bool = True,  # noqa: ARG002 - the signature is click's; here it is always the whole program
         **extra: Any,
     ) -> NoReturn:
-        """Runs a command line and exits; see `t9k.em.cli.main` for the codes."""
+        """Run a command line and exit; see `t9k.em.cli.main` for the codes."""
         arguments = sys.argv[1:] if args is None else list(args)
         with standing_in() as lost, _plain_warnings():
             for stream in (sys.stdout, sys.stderr):
@@ -144,7 +144,7 @@ class App(Guessing):
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
 @click.pass_context
 def app(ctx: click.Context, *, backend: str | None, debug: bool) -> None:
-    """Keeps machine-learning experiments: runs and artifacts, here and in a backend.
+    """Keep machine-learning experiments: runs and artifacts, here and in a backend.
 
     A PLACE is a local directory of a run or artifact, a path in the backend that `em login` chose, such as mnist/cnn or
     /alice/mnist/cnn@3, or a URI with a path behind '#': file:///data/em#/alice/mnist.
@@ -154,7 +154,7 @@ def app(ctx: click.Context, *, backend: str | None, debug: bool) -> None:
 
 
 def explain(error: Exception) -> str:
-    """What an error says, in the words of the command line, on one line."""
+    """Return the text of an error in the words of the command line, on one line."""
     if isinstance(error, OSError) and not isinstance(error, EMError) and error.strerror:
         return clean(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
     message = str(error)
@@ -169,7 +169,7 @@ def _complain(message: str) -> None:
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Lets warnings of the library look like messages of the command."""
+    """Let warnings of the library look like messages of the command."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         _complain(f"warning: {clean(message)}")
@@ -182,6 +182,6 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _never_fail_to_encode(stream: TextIO) -> None:
-    """What the terminal's encoding lacks is shown as an escape."""
+    """Show characters that the terminal's encoding lacks as escapes."""
     with contextlib.suppress(AttributeError, ValueError):  # streams that somebody put in their place
         stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]  # the usual TextIOWrapper

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def sample(_: click.Context, __: click.Parameter, value: str | None) -> Sample:
-    """Which files are read."""
+    """Return the choice of the files to read."""
     try:
         return Sample.of(value)
     except InvalidInput as error:
@@ -57,7 +57,7 @@ def sample(_: click.Context, __: click.Parameter, value: str | None) -> Sample:
 def check(
     ctx: click.Context, place: str | None, *, of_files: Sample, older_than: float, repair: bool, as_json: bool
 ) -> None:
-    """Reads records, lists of files and bytes again, and reports what is not as it was uploaded.
+    """Read records, lists of files and bytes again, and report what is not as it was uploaded.
 
     PLACE is a folder, a node with its versions, or one version, as path or URI; without it, all of the backend. Records
     and lists are always read, and every file is looked for; --sample and --older-than say of which files the bytes are
@@ -86,7 +86,7 @@ def check(
 
 @contextlib.contextmanager
 def _told_once() -> Iterator[None]:
-    """Keeps backends from warning of what the report tells."""
+    """Keep backends from warning of what the report tells."""
     log = logging.getLogger("t9k_em_backends.tree")
     before = log.level
     log.setLevel(logging.ERROR)
@@ -105,7 +105,7 @@ def _code(report: Report) -> int:
 
 
 def _print(report: Report) -> None:
-    """What is wrong, and the sums."""
+    """Print the findings and the sums."""
     rows = list(_rows(report))
     if rows:
         print_rows(("Flaw", "Path", "File", "Problem"), rows)
@@ -138,7 +138,7 @@ def _rows(report: Report) -> Iterator[tuple[Text, ...]]:
 
 
 def _counts(report: Report) -> str:
-    """How much there is of each kind: '3: 1 missing, 2 rot; 1 repaired'."""
+    """Return the number of findings of each kind: '3: 1 missing, 2 rot; 1 repaired'."""
     if not report.damage:
         return "none"
     kinds = Counter(found.flaw.kind for found in report.damage)

@@ -17,7 +17,7 @@ _HOW = {
 @click.command(short_help="Print the completion for a shell.")
 @click.argument("shell", type=Word(list(_HOW)))
 def completion(shell: str) -> None:
-    """Prints the completion of em for a shell.
+    """Print the completion of em for a shell.
 
     Into the shell's startup file: eval "$(em completion bash)", the same for zsh; em completion fish | source
     """

@@ -19,7 +19,7 @@ from t9k.em.transfer.copying import copy_node
 @json_option
 @targets.backend_option
 def cp(source: str, target: str, *, make_folder: bool, conflict_strategy: str, as_json: bool) -> None:
-    """Copies a run or artifact from SOURCE into the folder TARGET, in the same backend or another.
+    """Copy a run or artifact from SOURCE into the folder TARGET, in the same backend or another.
 
     Both are paths in the backend or URIs: em cp mnist/cnn file:///backup/em#/alice/mnist --make-folder
     """

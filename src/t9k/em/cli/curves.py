@@ -42,7 +42,7 @@ class Curve:
         return sum(1 for _, value in self.points if not _is_drawable(value))
 
     def segments(self, most: int) -> Iterator[list[Pair]]:
-        """The parts of the curve between values that cannot be drawn.
+        """Return the parts of the curve between values that cannot be drawn.
 
         Args:
             most: About how many points the whole may have; of more, the extremes of each stretch are kept.
@@ -62,7 +62,7 @@ class Curve:
 
 
 def curves_of(views: Iterable[View], *, types: Collection[str] = (), x: str = "step") -> list[Curve]:
-    """The curves of runs.
+    """Return the curves of runs.
 
     Args:
         views: The runs.

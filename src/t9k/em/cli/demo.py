@@ -45,7 +45,7 @@ _PARTS = {
 )
 @click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True, help="How long to train.")
 def demo(directory: Path, *, epochs: int) -> None:
-    """Trains a small model on scikit-learn's digits, uploads it to a local store, loads it back and shows it.
+    """Train a small model on scikit-learn's digits, upload it to a local store, load it back and show it.
 
     Takes some seconds, and needs t9k-em[demo].
     """
@@ -96,7 +96,7 @@ def _show(result: Result, directory: Path) -> None:
 
 
 def _program() -> str:
-    """How this program is called here: `make demo` uses one that is not on the PATH."""
+    """Return the name of this program as the user called it: `make demo` uses one that is not on the PATH."""
     called = Path(sys.argv[0])
     return os.path.relpath(called) if called.name == "em" and shutil.which("em") is None else "em"
 
@@ -116,12 +116,12 @@ def _print_runs(views: list[View]) -> None:
 
 
 def _changed(directory: Path) -> float:
-    """When something directly in a directory was changed last."""
+    """Return the time of the last change directly in a directory."""
     return max((path.stat().st_mtime for path in directory.iterdir()), default=directory.stat().st_mtime)
 
 
 def _grow(branch: Tree, directory: Path, most: int | None = None) -> None:
-    """Adds what is in a directory to a tree; hidden directories are only named.
+    """Add what is in a directory to a tree; hidden directories are only named.
 
     Args:
         branch: Where to add.

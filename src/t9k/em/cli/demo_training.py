@@ -56,7 +56,7 @@ class Result:
 
 
 def demonstrate(directory: Path, *, epochs: int = 30, progress: Progress | None = None) -> Result:
-    """Trains a model, uploads the run with its data and model, and loads them back.
+    """Train a model, upload the run with its data and model, and load them back.
 
     Args:
         directory: Where everything goes: local runs and artifacts to `.em/`, the store to `store/`, and what is loaded
@@ -99,7 +99,7 @@ def demonstrate(directory: Path, *, epochs: int = 30, progress: Progress | None 
 
 
 def _train(data: Artifact, *, epochs: int, seed: int) -> Run:
-    """What a training script does with a run."""
+    """Train with a run, as a training script does."""
     import numpy as np
     from sklearn.metrics import log_loss
     from sklearn.neural_network import MLPClassifier
@@ -141,7 +141,7 @@ def _train(data: Artifact, *, epochs: int, seed: int) -> Run:
 
 
 def _data(place: str) -> Artifact:
-    """The artifact with the data: that of an earlier demo, else a new one."""
+    """Return the artifact with the data: that of an earlier demo, else a new one."""
     with contextlib.suppress(NotFound):
         return em.load_artifact(place)
 
@@ -184,7 +184,7 @@ def _accuracy(model: Path, data: Path) -> float:
 
 
 def _place(record: dict[str, str]) -> str:
-    """Where an input or output of a run lies, as the URI that `load_artifact` takes."""
+    """Return the URI of an input or output of a run, as `load_artifact` takes it."""
     return f"{record['uri']}#{record['path']}@{record['generation']}"
 
 
@@ -197,7 +197,7 @@ def _require_sklearn() -> None:
 
 @contextlib.contextmanager
 def _local_files_in(directory: Path) -> Iterator[None]:
-    """Lets new runs and artifacts of the block lie in a directory instead of the working directory, and be kept in any case."""
+    """Let new runs and artifacts of the block lie in a directory instead of the working directory, and be kept in any case."""
     wanted = {f"EM_{kind}_PARENT_DIR": str(directory / ".em" / f"{kind.lower()}s") for kind in ("RUN", "ARTIFACT")}
     wanted["EM_MODE"] = settings.ENABLED
     before = {name: os.environ.get(name) for name in wanted}

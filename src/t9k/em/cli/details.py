@@ -180,7 +180,7 @@ def _tail(path: Below) -> bytes:
 
 
 def _last_values(tail: bytes) -> dict[str, Any]:
-    """The last value of each metric in the end of a metrics file; the first line of it may be cut."""
+    """Return the last value of each metric in the end of a metrics file; the first line of it may be cut."""
     found: dict[str, Any] = {}
     for line in tail.split(b"\n"):
         if not line.startswith(b"- {"):

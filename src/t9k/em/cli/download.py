@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def download(
     ctx: click.Context, place_list: tuple[str, ...], *, into: Path | None, keys: tuple[str, ...], as_json: bool
 ) -> None:
-    """Downloads runs or artifacts, and prints the local directories.
+    """Download runs or artifacts, and print the local directories.
 
     One becomes DIR, which must not exist; several go --into a directory. Without these they go where em.load_run and
     em.load_artifact put them, under .em/runs or .em/artifacts. PLACE may be a pattern in quotes: 'mnist/cnn_*'. Every
@@ -59,7 +59,7 @@ def download(
 
 
 def _directory(place_list: Sequence[str]) -> Path | None:
-    """The last of two arguments, where that is no node in the backend.
+    """Return the last of two arguments, where that is no node in the backend.
 
     Raises:
         UsageError: It may be meant as either.

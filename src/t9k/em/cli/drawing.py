@@ -24,7 +24,7 @@ _ASCII = str.maketrans("─│┌┐└┘├┤┬┴┼•", "-|++++||---*")
 
 
 def draw(curves: Sequence[Curve], labels: Mapping[str, str] | None = None, *, x: str = "step") -> None:
-    """Prints curves of one metric in one diagram, with a line below it that says what each of them is.
+    """Print curves of one metric in one diagram, with a line below it that says what each of them is.
 
     Args:
         curves: At least one.
@@ -76,7 +76,7 @@ def _diagram(curves: Sequence[Curve], to: Console, *, colored: bool, x: str) -> 
 
 
 def _sign(index: int, curves: int, to: Console, *, colored: bool) -> str:
-    """What a curve is drawn with: without color a sign of its own, with color a line and, once all colors are used, signs."""
+    """Return the sign that draws a curve: without color a sign of its own, with color a line and, once all colors are used, signs."""
     if _is_unicode(to) and (curves == 1 or (colored and index < len(_COLORS))):
         return _LINE
     return _SIGNS[(index // len(_COLORS) - _is_unicode(to) if colored else index) % len(_SIGNS)]

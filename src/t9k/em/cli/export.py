@@ -38,7 +38,7 @@ CSV, PARQUET = "csv", "parquet"
 @click.option("--type", "kind", metavar="TYPE", help="Only metrics of this type, such as train.")
 @targets.backend_option
 def export(place_list: tuple[str, ...], *, form: str | None, output: str | None, kind: str | None) -> None:
-    """Writes the metrics of runs as one table: type, step, epoch, timestamp, and a column for each metric.
+    """Write the metrics of runs as one table: type, step, epoch, timestamp, and a column for each metric.
 
     PLACE is a local directory, a path in the backend, or a URI; it may be a pattern in quotes: 'mnist/cnn_*'. Several
     runs are told apart by one more column, run. Parquet needs: pip install 't9k-em[arrow]'.
@@ -128,7 +128,7 @@ def _number(value: object) -> object:
 
 
 def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Writes a file beside its place and moves it there, so that a half one is never found."""
+    """Write a file beside its place and move it there, so that a half one is never found."""
     try:
         fd, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
         os.close(fd)
@@ -148,7 +148,7 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
 
 @contextlib.contextmanager
 def _telling_damage() -> Iterator[None]:
-    """Tells what was left out after everything else."""
+    """Report what was left out after everything else."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RecoveredDataWarning)
         yield

@@ -19,7 +19,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
 def seconds(_: click.Context, __: click.Parameter, value: str) -> float:
-    """A time such as 90s, 30m, 72h or 7d, in seconds."""
+    """Return a time such as 90s, 30m, 72h or 7d, in seconds."""
     match = _DURATION.fullmatch(value)
     if match is None:
         raise click.BadParameter(f"{value!r} is no time; write it like 90s, 30m, 72h or 7d")
@@ -43,7 +43,7 @@ def seconds(_: click.Context, __: click.Parameter, value: str) -> float:
 @json_option
 @targets.backend_option
 def gc(place: str | None, *, apply: bool, older_than: float, keep_versions: int, as_json: bool) -> None:
-    """Lists files that no kept version refers to: of old versions, deleted nodes and broken uploads.
+    """List files that no kept version refers to: of old versions, deleted nodes and broken uploads.
 
     PLACE is a folder or node, as path or URI; without it, all of the backend. Uploads that are under way are safe as
     long as they take less than --older-than.
@@ -79,7 +79,7 @@ def gc(place: str | None, *, apply: bool, older_than: float, keep_versions: int,
 
 
 def _require(backend: Backend, path: str) -> None:
-    """Makes sure that a place where nothing was found is, or was, a place.
+    """Make sure that a place where nothing was found is, or was, a place.
 
     Raises:
         NotFound: The name was never used.
@@ -94,6 +94,6 @@ def _require(backend: Backend, path: str) -> None:
 
 
 def _time(seconds: float) -> str:
-    """The reverse of `seconds`, in hours where they are whole."""
+    """Return the reverse of `seconds`, in hours where they are whole."""
     unit = next((unit for unit in "hm" if seconds % _SECONDS[unit] == 0), "s")
     return f"{seconds / _SECONDS[unit]:g} {unit}"

@@ -102,7 +102,7 @@ def neighbours(message: str) -> str:
 
 
 def _nearest_path(uri: str, path: str) -> str | None:
-    """What is most like a path in a backend, or that the backend is none; None when nothing is."""
+    """Return the most similar path in a backend, or a hint that the backend has none; None without a similar one."""
     from t9k.em import session
     from t9k.em.backend import TellsState
     from t9k.em.cli.targets import uri_of

@@ -48,7 +48,7 @@ HOW_TO_END = "log to it again after em.load_run(DIRECTORY), or end it: em.load_r
 @json_option
 @targets.backend_option
 def ls(place: str | None, *, long: bool, as_tree: bool, versions: bool, as_json: bool) -> None:
-    """Lists runs, artifacts and folders.
+    """List runs, artifacts and folders.
 
     Without PLACE: those of the working directory. PLACE is a local directory, a path in the backend, or a URI;
     em ls file:///data/em lists the root of a store, em ls / that of the backend you are logged in to.
@@ -85,7 +85,7 @@ class Entry:
 
     @classmethod
     def read(cls, directory: Path) -> Entry:
-        """Reads the metadata of a directory."""
+        """Read the metadata of a directory."""
         try:
             metadata = layout.read_mapping(Below(directory, layout.METADATA), "metadata")
         except (CorruptLocalData, NodeSymlinkError) as error:
@@ -128,7 +128,7 @@ def disk_usage(directory: Path) -> int:
 
 
 def _files(directory: Path) -> list[tuple[str, int]]:
-    """The files of a local node by key, with their sizes; links are left out, for they are never uploaded."""
+    """Return the files of a local node by key, with their sizes; links are left out, for they are never uploaded."""
     return [
         (path.key, status.st_size)
         for path, status in below.walk(directory)
@@ -180,7 +180,7 @@ def _print_local(entries: Sequence[Entry], *, long: bool, as_tree: bool) -> None
 
 
 def node_dict(uri: str, node: Node) -> dict[str, Any]:
-    """A node for `--json`.
+    """Return a node for `--json`.
 
     Args:
         uri: Of the backend.
@@ -230,7 +230,7 @@ def _print_long(
     found: Sequence[Details | None],
     labels: Sequence[Text],
 ) -> None:
-    """Prints a table of nodes.
+    """Print a table of nodes.
 
     Args:
         titles: Of the columns of the time and of the name.
@@ -260,7 +260,7 @@ def _list_versions(place: str, *, as_json: bool) -> None:
 
 
 def print_versions(nodes: Sequence[Node]) -> None:
-    """Prints all versions of a node as a table."""
+    """Print all versions of a node as a table."""
     rows = []
     for node in nodes:
         state = "deleted" if node.deleted else node.metadata.get("status") or "ready"

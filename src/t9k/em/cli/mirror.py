@@ -63,7 +63,7 @@ def mirror(
     verify: bool,
     as_json: bool,
 ) -> None:
-    """Makes the folder TARGET like the folder SOURCE; a run or artifact SOURCE goes into the folder TARGET.
+    """Make the folder TARGET like the folder SOURCE; a run or artifact SOURCE goes into the folder TARGET.
 
     Both are paths in the backend or URIs; a URI alone and '/' mean a whole store, with the folders of all users. Run the
     same command again to send what has changed since, or what an interruption left out: nothing is sent twice.
@@ -107,7 +107,7 @@ def mirror(
 
 
 def _print(report: Report) -> None:
-    """What was done, path by path, and the sums."""
+    """Print the actions, path by path, and the sums."""
     rows = list(_rows(report))
     if rows:
         print_rows(("Action", "Kind", "Versions", "Moved", "Path"), rows, right=["Versions", "Moved"])
@@ -151,6 +151,6 @@ def _path(entry: Entry) -> str:
 
 
 def _counts(report: Report) -> str:
-    """How many runs and artifacts there are of each action: '2 added, 1 updated'."""
+    """Return the number of runs and artifacts of each action: '2 added, 1 updated'."""
     counts = Counter(entry.action for entry in report.entries if entry.kind != FOLDER)
     return ", ".join(f"{counts[action]:,} {done}" for action, done in _DONE.items() if counts[action]) or "none"

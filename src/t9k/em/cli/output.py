@@ -26,12 +26,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def may_be_terminal(stream: TextIO) -> bool:
-    """Whether rich may take a stream for a terminal, which it decides by the environment too; importing it takes time."""
+    """Return whether rich may take a stream for a terminal, which it decides by the environment too; importing it takes time."""
     return stream.isatty() or not os.environ.keys().isdisjoint(("FORCE_COLOR", "TTY_COMPATIBLE"))
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console for stdout or stderr that interprets nothing in what it prints."""
+    """Return a console for stdout or stderr that interprets nothing in what it prints."""
     from rich.console import Console
 
     class Plain(Console):
@@ -45,29 +45,29 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(message: str) -> None:
-    """Prints a line that was cleaned where needed."""
+    """Print a line that was cleaned where needed."""
     print(message)
 
 
 def note(message: str) -> None:
-    """Prints a line that is not the result, to stderr."""
+    """Print a line that is not the result, to stderr."""
     print(message, file=sys.stderr)
 
 
 def print_json(data: Any) -> None:
-    """Prints one JSON document."""
+    """Print one JSON document."""
     print(to_json(data))
 
 
 def text(value: object, style: str = "") -> Text:
-    """A value as it may be printed."""
+    """Return a value as it may be printed."""
     from rich.text import Text
 
     return Text(clean(value), style=style, overflow="fold")
 
 
 def print_rows(headers: Sequence[str], rows: Iterable[Sequence[Text]], *, right: Collection[str] = ()) -> None:
-    """Prints a table without lines; the last column is never padded, cut or wrapped, so that it can be copied.
+    """Print a table without lines; the last column is never padded, cut or wrapped, so that it can be copied.
 
     Args:
         headers: Titles of the columns.
@@ -88,7 +88,7 @@ def print_rows(headers: Sequence[str], rows: Iterable[Sequence[Text]], *, right:
 
 
 def print_pairs(rows: Sequence[tuple[Text, Text]], to: Console) -> None:
-    """Prints labels and values in two columns; long values are wrapped between words.
+    """Print labels and values in two columns; long values are wrapped between words.
 
     A word that is longer than a line, such as a URI, is left to the terminal, so that it can be copied.
 
@@ -111,7 +111,7 @@ def print_pairs(rows: Sequence[tuple[Text, Text]], to: Console) -> None:
 
 
 def _wrap(line: Text, width: int) -> Iterator[Text]:
-    """Breaks a line before words only; rich would break a long word, or nothing."""
+    """Break a line before words only; rich would break a long word, or nothing."""
     if line.cell_len <= width:
         line.rstrip()
         yield line
@@ -128,7 +128,7 @@ def _wrap(line: Text, width: int) -> Iterator[Text]:
 
 
 def tree(title: object) -> Tree:
-    """A tree with a title."""
+    """Return a tree with a title."""
     from rich.tree import Tree
 
     return Tree(text(title, "bold"), guide_style="dim")

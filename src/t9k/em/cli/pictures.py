@@ -167,7 +167,7 @@ def _page(svg: str, curves: Sequence[Curve], labels: Mapping[str, str]) -> str:
 
 
 def _last(curve: Curve | None) -> str:
-    """The last and the best value of a curve."""
+    """Return the last and the best value of a curve."""
     if curve is None:
         return ""
     finite = [value for segment in curve.segments(len(curve.points) * 4) for _, value in segment]

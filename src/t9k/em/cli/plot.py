@@ -44,7 +44,7 @@ def plot(
     output: str | None,
     as_json: bool,
 ) -> None:
-    """Draws metrics of one run, or of several on top of each other.
+    """Draw metrics of one run, or of several on top of each other.
 
     PLACE is a local directory, a path in the backend, or a URI; it may be a pattern in quotes: 'mnist/cnn_*'. Where a
     value is not finite the curve has a gap. Several runs are told apart by what differs: names, hyperparameters, starts.
@@ -97,7 +97,7 @@ def _form_of(output: str) -> str:
 
 
 def _views(place_list: Sequence[str]) -> list[View]:
-    """The runs; artifacts are left out where a pattern found them."""
+    """Return the runs; artifacts are left out where a pattern found them."""
     from t9k.em.cli.views import look_at
 
     views = []
@@ -138,7 +138,7 @@ def _nothing(
 
 
 def _labels(views: Sequence[View], curves: Sequence[Curve]) -> dict[str, str]:
-    """What each run that is drawn is called, by its place."""
+    """Return the label of each run that is drawn, by its location."""
     from t9k.em.cli.differences import Told, labels
 
     drawn = {curve.place for curve in curves}

@@ -62,7 +62,7 @@ class Bars:
 
 
 def columns() -> tuple[rich.progress.ProgressColumn, ...]:
-    """What a bar shows: what is moved, how many files and bytes of how many, how fast, and how long it will take."""
+    """Return the columns of a bar: what is moved, how many files and bytes of how many, how fast, and the remaining time."""
     import rich.progress as rich
 
     return (
@@ -77,7 +77,7 @@ def columns() -> tuple[rich.progress.ProgressColumn, ...]:
 
 @contextlib.contextmanager
 def progress(verb: str | None = None) -> Iterator[Progress]:
-    """Shows how far the transfers in the block are; the bars go when it ends.
+    """Show how far the transfers in the block are; the bars go when it ends.
 
     Args:
         verb: What the work is called, where it is not what the transfer itself calls it.
@@ -97,7 +97,7 @@ def progress(verb: str | None = None) -> Iterator[Progress]:
 
 @contextlib.contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Shows that work goes on whose end nobody knows."""
+    """Show that work goes on whose end nobody knows."""
     if not may_be_terminal(sys.stderr) or not (to := console(stderr=True)).is_terminal:
         yield
         return

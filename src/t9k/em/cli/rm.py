@@ -31,7 +31,7 @@ DAMAGED = "damaged"
 @targets.backend_option
 @click.pass_context
 def rm(ctx: click.Context, place_list: tuple[str, ...], *, recursive: bool, yes: bool) -> None:
-    """Deletes runs, artifacts or folders in a backend.
+    """Delete runs, artifacts or folders in a backend.
 
     A PLACE may be a pattern in quotes: em rm 'mnist/cnn_*'. Nothing is deleted unless all that are named are there. Their
     versions stay readable (em ls PLACE --versions) until em gc collects them.
@@ -58,7 +58,7 @@ def rm(ctx: click.Context, place_list: tuple[str, ...], *, recursive: bool, yes:
 
 
 def _find(place: str) -> tuple[Backend, Node]:
-    """What is to be deleted.
+    """Return the nodes to delete.
 
     Raises:
         NotFound: It is not there.

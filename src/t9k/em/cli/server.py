@@ -71,7 +71,7 @@ _WEEK_S = 7 * 86_400
     help="How long an upload can be gone on with.",
 )
 def server(root: str | None, *, database: str | None, upload_lifetime: int, **options: Any) -> None:
-    """Serves a backend over HTTP; with a command, manages its accounts.
+    """Serve a backend over HTTP; with a command, manage its accounts.
 
     To begin: em server init USER makes the database and prints the first key, then em server --root URI serves. A URL
     of a database with a password belongs into the environment, for others can see the arguments of a process.
@@ -92,7 +92,7 @@ def server(root: str | None, *, database: str | None, upload_lifetime: int, **op
 
 @server.command(short_help="Make the tables of the database, or bring them to this version.")
 def migrate() -> None:
-    """Makes the database and its tables, or brings them to this version; can be run again, and by several at once."""
+    """Make the database and its tables, or bring them to this version; can be run again, and by several at once."""
     with accounts(check=False) as found:
         found.migrate()
         say(f"{clean(found.url)} has the tables of this version")
@@ -102,7 +102,7 @@ def migrate() -> None:
 @click.argument("name", metavar="USER")
 @click.pass_context
 def init(ctx: click.Context, name: str) -> None:
-    """Makes the database, and USER as its first user, who may do everything; prints the user's API key, once.
+    """Make the database, and USER as its first user, who may do everything; print the user's API key, once.
 
     With --root it makes the store too, and a directory with all above it.
     """
@@ -132,7 +132,7 @@ def init(ctx: click.Context, name: str) -> None:
 @server.command(short_help="Take what is at the root now for the store of the server.")
 @click.pass_context
 def accept(ctx: click.Context) -> None:
-    """Takes what is at the root now for the store of the server, as after a restore into a new place.
+    """Take what is at the root now for the store of the server, as after a restore into a new place.
 
     A server refuses to write where its store is missing or another one is. This says that the new one is right; a root that is
     empty becomes a new store.

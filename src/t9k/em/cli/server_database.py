@@ -24,7 +24,7 @@ _ROOT = f"{__name__}.root"
 
 
 def choose(ctx: click.Context, database: str | None, root: str | None = None) -> str:
-    """Sets the database and the root for a command and its subcommands.
+    """Set the database and the root for a command and its subcommands.
 
     Args:
         ctx: Of the group.
@@ -55,7 +55,7 @@ def default_database() -> str:
 
 
 def require_extra() -> None:
-    """Makes sure that what a server needs is installed.
+    """Make sure that what a server needs is installed.
 
     Raises:
         MissingExtra: Something is missing.
@@ -66,7 +66,7 @@ def require_extra() -> None:
 
 @contextlib.contextmanager
 def accounts(*, check: bool = True) -> Iterator[Accounts]:
-    """The accounts in the database that was chosen.
+    """Provide the accounts in the database that was chosen.
 
     Args:
         check: Whether it has to have its tables already.
@@ -88,7 +88,7 @@ def accounts(*, check: bool = True) -> Iterator[Accounts]:
 
 
 def plain(record: Any) -> dict[str, Any]:
-    """A record as JSON has it."""
+    """Return a record as JSON has it."""
     from attrs import asdict
 
     return {name: utc_text(value) if isinstance(value, datetime) else value for name, value in asdict(record).items()}

@@ -23,7 +23,7 @@ _PAGE = 1000
 
 
 def all_of(page: Callable[[str, int], list[Named]]) -> Iterator[Named]:
-    """The records of all pages."""
+    """Return the records of all pages."""
     after = ""
     while found := page(after, _PAGE):
         yield from found
@@ -31,20 +31,20 @@ def all_of(page: Callable[[str, int], list[Named]]) -> Iterator[Named]:
 
 
 def time_text(moment: datetime | None) -> str:
-    """A time, or '-' for none."""
+    """Return a time, or '-' for none."""
     return "-" if moment is None else when(utc_text(moment))
 
 
 @click.group(cls=Guessing, short_help="Add, list, disable and enable users.")
 def user() -> None:
-    """Manages users."""
+    """Manage users."""
 
 
 @user.command("add", short_help="Add a user.")
 @click.argument("name", metavar="USER")
 @click.option("--admin", is_flag=True, help="Who may do everything.")
 def add_user(name: str, *, admin: bool) -> None:
-    """Adds USER, whose runs and artifacts will lie under /USER."""
+    """Add USER, whose runs and artifacts will lie under /USER."""
     with accounts() as found:
         found.add_user(name, is_admin=admin)
     say(f"added user {clean(name)}")
@@ -54,7 +54,7 @@ def add_user(name: str, *, admin: bool) -> None:
 @user.command("list", short_help="List the users.")
 @json_option
 def list_users(*, as_json: bool) -> None:
-    """Lists all users."""
+    """List all users."""
     with accounts() as found:
         users = list(all_of(found.users))
     if as_json:
@@ -75,7 +75,7 @@ def list_users(*, as_json: bool) -> None:
 @user.command("disable", short_help="Accept no key of a user.")
 @click.argument("name", metavar="USER")
 def disable_user(name: str) -> None:
-    """Lets no key of USER be accepted from now on; what is theirs stays."""
+    """Let no key of USER be accepted from now on; what is theirs stays."""
     with accounts() as found:
         found.set_disabled(name, True)
     say(f"disabled user {clean(name)}")
@@ -84,7 +84,7 @@ def disable_user(name: str) -> None:
 @user.command("enable", short_help="Accept the keys of a user again.")
 @click.argument("name", metavar="USER")
 def enable_user(name: str) -> None:
-    """Lets the keys of USER be accepted again, but for those that were revoked or have expired."""
+    """Let the keys of USER be accepted again, but for those that were revoked or have expired."""
     with accounts() as found:
         found.set_disabled(name, False)
     say(f"enabled user {clean(name)}")
@@ -92,7 +92,7 @@ def enable_user(name: str) -> None:
 
 @click.group(cls=Guessing, short_help="Add, list and revoke API keys.")
 def key() -> None:
-    """Manages API keys. Only hashes are stored: a key that was lost is revoked, and another one made."""
+    """Manage API keys. Only hashes are stored: a key that was lost is revoked, and another one made."""
 
 
 @key.command("add", short_help="Make an API key and print it.")
@@ -108,7 +108,7 @@ def key() -> None:
 )
 @click.option("--folder", metavar="PATH", help="Bind it to a folder: /alice/mnist.")
 def add_key(name: str, *, what_for: str, days: int | None, scope: Scope, folder: str | None) -> None:
-    """Makes an API key for USER and prints it, once."""
+    """Make an API key for USER and print it, once."""
     expires = None if days is None else datetime.now(timezone.utc) + timedelta(days=days)
     with accounts() as found:
         info, made = found.add_key(name, note=what_for, expires=expires, scope=scope, folder=folder)
@@ -120,7 +120,7 @@ def add_key(name: str, *, what_for: str, days: int | None, scope: Scope, folder:
 @click.argument("name", metavar="USER")
 @json_option
 def list_keys(name: str, *, as_json: bool) -> None:
-    """Lists the API keys of USER, without their text."""
+    """List the API keys of USER, without their text."""
     with accounts() as found:
         keys = found.keys(name)
     if as_json:
@@ -161,13 +161,13 @@ def _state(key: KeyInfo) -> str:
 
 @click.group(cls=Guessing, short_help="Add, list and remove groups, and their members.")
 def group() -> None:
-    """Manages groups of users, with whom something can be shared."""
+    """Manage groups of users, with whom something can be shared."""
 
 
 @group.command("add", short_help="Add a group.")
 @click.argument("name", metavar="GROUP")
 def add_group(name: str) -> None:
-    """Adds GROUP, without members."""
+    """Add GROUP, without members."""
     with accounts() as found:
         found.add_group(name)
     say(f"added group {clean(name)}")
@@ -176,7 +176,7 @@ def add_group(name: str) -> None:
 @group.command("list", short_help="List the groups and their members.")
 @json_option
 def list_groups(*, as_json: bool) -> None:
-    """Lists all groups."""
+    """List all groups."""
     with accounts() as found:
         groups = list(all_of(found.groups))
     if as_json:
@@ -188,7 +188,7 @@ def list_groups(*, as_json: bool) -> None:
 @group.command("remove", short_help="Remove a group.")
 @click.argument("name", metavar="GROUP")
 def remove_group(name: str) -> None:
-    """Removes GROUP, and takes back what was shared with it; its members stay users."""
+    """Remove GROUP, and take back what was shared with it; its members stay users."""
     with accounts() as found:
         found.remove_group(name)
     say(f"removed group {clean(name)}")
@@ -198,7 +198,7 @@ def remove_group(name: str) -> None:
 @click.argument("name", metavar="GROUP")
 @click.argument("member", metavar="USER")
 def join_group(name: str, member: str) -> None:
-    """Makes USER a member of GROUP."""
+    """Make USER a member of GROUP."""
     with accounts() as found:
         found.add_member(name, member)
     say(f"user {clean(member)} is a member of {clean(name)}")
@@ -208,7 +208,7 @@ def join_group(name: str, member: str) -> None:
 @click.argument("name", metavar="GROUP")
 @click.argument("member", metavar="USER")
 def leave_group(name: str, member: str) -> None:
-    """Lets USER be a member of GROUP no more."""
+    """Let USER be a member of GROUP no more."""
     with accounts() as found:
         found.remove_member(name, member)
     say(f"user {clean(member)} is no longer a member of {clean(name)}")

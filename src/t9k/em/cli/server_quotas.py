@@ -39,7 +39,7 @@ def _parse_bytes(value: str | int) -> int | str:
 @click.option("--shares", type=_parse_count, metavar="N", help="Shares of what lies in USER's folders.")
 @click.option("--keys", type=_parse_count, metavar="N", help="Valid API keys.")
 def set_quota(name: str, *, size_bytes: _Given, uploads: _Given, shares: _Given, keys: _Given) -> None:
-    """Shows what USER may have, and changes what is given: 0 is for any number, 'default' for what the server was started with."""
+    """Show what USER may have, and change what is given: 0 is for any number, 'default' for what the server was started with."""
     given = {"bytes": size_bytes, "uploads": uploads, "shares": shares, "keys": keys}
     changes: dict[str, Any] = {
         what: None if value == _DEFAULT else value for what, value in given.items() if value is not None
@@ -65,7 +65,7 @@ def _shown(what: str, value: int | None) -> str:
 @click.option("--recount", is_flag=True, help="Count the bytes in the store, after em gc; needs em server --root.")
 @json_option
 def usage(names: tuple[str, ...], *, recount: bool, as_json: bool) -> None:
-    """Shows what all users, or some, have of what they may have.
+    """Show what all users, or some, have of what they may have.
 
     Bytes are those of all files in the folders of a user, whoever uploaded them: of old and deleted versions, until em gc has collected
     them and they were counted anew, and of uploads under way.

@@ -30,7 +30,7 @@ def _with_whom(command: _F) -> _F:
 
 
 def _whom(user: str | None, group: str | None, *, public: bool) -> tuple[Kind, str]:
-    """The one that was named.
+    """Return the one that was named.
 
     Raises:
         UsageError: None was, or several.
@@ -48,7 +48,7 @@ def _called(kind: str, name: str) -> str:
 
 @click.group(cls=Guessing, short_help="Add, list and remove shares.")
 def share() -> None:
-    """Manages shares: each lets others view or edit a PATH such as /alice/mnist, and all below it."""
+    """Manage shares: each lets others view or edit a PATH such as /alice/mnist, and all below it."""
 
 
 @share.command("add", short_help="Share a path.")
@@ -73,7 +73,7 @@ def add_share(path: str, *, user: str | None, group: str | None, public: bool, e
 @click.argument("path")
 @json_option
 def list_shares(path: str, *, as_json: bool) -> None:
-    """Lists the shares of PATH itself; those of folders above it hold as well."""
+    """List the shares of PATH itself; those of folders above it hold as well."""
     with accounts() as found:
         shares = found.shares(path)
     if as_json:
@@ -90,7 +90,7 @@ def list_shares(path: str, *, as_json: bool) -> None:
 @click.argument("path")
 @_with_whom
 def remove_share(path: str, *, user: str | None, group: str | None, public: bool) -> None:
-    """Takes a share of PATH back; those of folders above it stay."""
+    """Take a share of PATH back; those of folders above it stay."""
     kind, name = _whom(user, group, public=public)
     with accounts() as found:
         found.unshare(path, kind, name)

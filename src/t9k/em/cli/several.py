@@ -88,7 +88,7 @@ def _expand(place: str, *, local: bool, folders: bool) -> list[str]:
 
 
 def _matching(backend: Backend, pattern: str, *, folders: bool) -> list[str]:
-    """The paths that a pattern stands for, by name; at least one."""
+    """Return the paths that a pattern stands for, by name; at least one."""
     level = ["/"]
     kinds: dict[str, str] = {}
     names = pattern.strip("/").split("/")

@@ -38,7 +38,7 @@ _SIDES = {"input": "Inputs", "output": "Outputs"}
 @targets.backend_option
 @click.pass_context
 def show(ctx: click.Context, place_list: tuple[str, ...], *, show_all: bool, as_json: bool) -> None:
-    """Shows runs or artifacts: metadata, hyperparameters, metrics, objects, lineage and history.
+    """Show runs or artifacts: metadata, hyperparameters, metrics, objects, lineage and history.
 
     PLACE is a local directory, a path in the backend, or a URI; it may be a pattern in quotes: 'mnist/cnn_*'. Of a
     damaged one, what can be read is shown; the exit code is 1 then. JSON is a list where there are several.
@@ -62,7 +62,7 @@ def show(ctx: click.Context, place_list: tuple[str, ...], *, show_all: bool, as_
 
 
 def view_dict(view: View) -> dict[str, Any]:
-    """A run or artifact for `--json`."""
+    """Return a run or artifact for `--json`."""
     common: dict[str, Any] = {"place": view.place, "kind": view.kind, "metadata": view.metadata}
     if view.kind == RUN:
         common |= {
@@ -84,7 +84,7 @@ def view_dict(view: View) -> dict[str, Any]:
 
 
 def render(view: View, to: Console, *, show_all: bool = False) -> None:
-    """Prints a run or artifact.
+    """Print a run or artifact.
 
     Args:
         view: What is known of it.
@@ -110,7 +110,7 @@ def render(view: View, to: Console, *, show_all: bool = False) -> None:
 
 
 def _facts(view: View) -> dict[str, object]:
-    """What there is to say in one line each; empty ones are left out."""
+    """Return the facts that take one line each; empty ones are left out."""
     metadata = view.metadata
     labels = metadata.get("labels")
     start = metadata.get("start_timestamp") or metadata.get("created_timestamp")
@@ -132,7 +132,7 @@ def _facts(view: View) -> dict[str, object]:
 
 
 def _status(view: View) -> object:
-    """The status, and what speaks against it."""
+    """Return the status, and what speaks against it."""
     status = view.metadata.get("status")
     if status != RUNNING:
         return status
@@ -154,13 +154,13 @@ def _pairs(to: Console, title: str, values: Mapping[str, object]) -> None:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, object]:
-    """What was found out about a machine or repository, without what could not be."""
+    """Return the facts about a machine or repository that could be found out."""
     said = {name: value for name, value in flatten(values).items() if value not in (None, "", [], {})}
     return {name: ("no", "yes")[value] if isinstance(value, bool) else value for name, value in said.items()}
 
 
 def _platform(view: View) -> dict[str, object]:
-    """A line for the command as a shell takes it, and one for the GPUs of each kind."""
+    """Return a line for the command as a shell takes it, and one for the GPUs of each kind."""
     said = dict(view.platform)
     command, gpus = said.get("command"), said.get("gpus")
     if isinstance(command, list):
@@ -179,7 +179,7 @@ def _gpu(gpu: Mapping[str, Any]) -> str:
 
 
 def _git(view: View) -> dict[str, object]:
-    """The names of untracked files on one line."""
+    """Return the names of untracked files on one line."""
     said = dict(view.git)
     if isinstance(said.get("untracked"), list):
         said["untracked"] = ", ".join(map(str, said["untracked"]))
@@ -187,7 +187,7 @@ def _git(view: View) -> dict[str, object]:
 
 
 def _file(view: View, name: str, what: str) -> dict[str, object]:
-    """A line about a file that is too long to be shown."""
+    """Return a line about a file that is too long to be shown."""
     return {what: f"{name}, {size(view.sizes[name])}"} if name in view.sizes else {}
 
 
@@ -228,7 +228,7 @@ def _lineage(to: Console, view: View) -> None:
 
 
 def _place(record: Mapping[str, Any]) -> str:
-    """Where something is that a record of lineage or history speaks of; '' when it does not say."""
+    """Return the location in a record of lineage or history; '' in a record without one."""
     if not record.get("uri") or not record.get("path"):
         return ""
     generation = record.get("generation")

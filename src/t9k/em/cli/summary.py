@@ -68,13 +68,13 @@ class Summary:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a metric is, by its name, one that training makes smaller."""
+    """Return whether a metric is, by its name, one that training makes smaller."""
     name = metric.casefold()
     return any(part in name for part in _LOWER) or not _LOWER_WORDS.isdisjoint(re.split(r"[^a-z]+", name))
 
 
 def points(entries: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, list[Point]]:
-    """The values of each metric of one type, in the order of logging."""
+    """Return the values of each metric of one type, in the order of logging."""
     found: dict[str, list[Point]] = {}
     for entry in entries:
         place = entry["sequence"]
@@ -99,7 +99,7 @@ def summarize(metrics: Mapping[str, Sequence[Mapping[str, Mapping[str, Any]]]]) 
 
 
 def is_finite(value: float) -> bool:
-    """Whether a value is finite as a float: the largest integers are not."""
+    """Return whether a value is finite as a float: the largest integers are not."""
     try:
         return math.isfinite(value)
     except OverflowError:

@@ -51,7 +51,7 @@ backend_option = click.option(
 
 
 def target_options(command: _Command) -> _Command:
-    """Adds the options of what puts nodes into a folder: `make_folder` and `conflict_strategy`."""
+    """Add the options of what puts nodes into a folder: `make_folder` and `conflict_strategy`."""
     for option in (
         click.option(
             "--conflict-strategy",
@@ -67,7 +67,7 @@ def target_options(command: _Command) -> _Command:
 
 
 def connect() -> Backend:
-    """The backend that paths without a URI mean; it is opened when it is asked for first.
+    """Return the backend that paths without a URI mean; it is opened when it is asked for first.
 
     Raises:
         NotLoggedIn: Neither the command line, the environment nor the T9k config names one.
@@ -95,7 +95,7 @@ def connect() -> Backend:
 
 
 def remote(place: str) -> tuple[Backend, str]:
-    """The backend and absolute path of a place that is not local; a URI without a fragment means its root.
+    """Return the backend and absolute path of a place that is not local; a URI without a fragment means its root.
 
     Raises:
         NotLoggedIn: See `connect`.
@@ -114,7 +114,7 @@ def _expanded(place: str) -> Path:
 
 
 def local_node(place: str) -> Path | None:
-    """The directory of a local run or artifact, damaged ones included; None when a place is something else."""
+    """Return the directory of a local run or artifact, damaged ones included; None when a place is something else."""
     if is_uri(place):
         return None
     directory = _expanded(place)
@@ -122,7 +122,7 @@ def local_node(place: str) -> Path | None:
 
 
 def local_nodes(place: str) -> list[Path]:
-    """The local runs and artifacts that a place means: the one, those in it, or those of a working directory.
+    """Return the local runs and artifacts that a place means: the one, those in it, or those of a working directory.
 
     Returns:
         Their directories; empty when the place is no local directory, or has none.
@@ -139,7 +139,7 @@ def local_nodes(place: str) -> list[Path]:
 
 
 def node_called(name: str) -> Path | None:
-    """The local run or artifact whose directory has a name, where new ones are made; None when there is none."""
+    """Return the local run or artifact whose directory has a name, where new ones are made; None when there is none."""
     if is_uri(name) or Path(name).name != name:
         return None
     found = (layout.parent_directory(kind) / name for kind in (RUN, ARTIFACT))
@@ -147,7 +147,7 @@ def node_called(name: str) -> Path | None:
 
 
 def kind_of(directory: Path) -> str | None:
-    """Whether a local directory is a run or an artifact; None for a damaged one."""
+    """Return whether a local directory is a run or an artifact; None for a damaged one."""
     try:
         return layout.kind_of(directory)
     except (CorruptLocalData, NodeSymlinkError):
@@ -155,13 +155,13 @@ def kind_of(directory: Path) -> str | None:
 
 
 def counted(directories: Sequence[Path]) -> str:
-    """How many local runs and artifacts there are: '2 runs and 1 artifact'."""
+    """Return the number of local runs and artifacts: '2 runs and 1 artifact'."""
     kinds = Counter((kind_of(directory) or "damaged one").lower() for directory in directories)
     return " and ".join(count(number, kind) for kind, number in kinds.items())
 
 
 def refuse_nested(uri: str) -> None:
-    """Keeps a command that writes from making a store inside another one, where '#' was forgotten.
+    """Keep a command that writes from making a store inside another one, where '#' was forgotten.
 
     Args:
         uri: Of the root of a store.
@@ -233,7 +233,7 @@ def located(place: str) -> tuple[Backend, str]:
 
 
 def node_at(backend: Backend, path: str, instead: str) -> Node:
-    """The run or artifact at a path in a backend.
+    """Return the run or artifact at a path in a backend.
 
     Args:
         backend: Where it is.
@@ -254,18 +254,18 @@ def node_at(backend: Backend, path: str, instead: str) -> Node:
 
 
 def uri_of(uri: str, path: str, generation: int | None = None) -> str:
-    """The URI of a node in a store, as every command takes it."""
+    """Return the URI of a node in a store, as every command takes it."""
     version = f"@{generation}" if generation else ""
     return f"{uri}#{quote(path, safe='/@')}{version}"
 
 
 def node_uri(backend: Backend, node: Node) -> str:
-    """The URI of a node, with its generation."""
+    """Return the URI of a node, with its generation."""
     return uri_of(backend.uri, node.path, node.generation)
 
 
 def _near_here(place: str) -> str:
-    """The local run or artifact that was probably meant, for a message; '' where none is alike."""
+    """Return the local run or artifact that was probably meant, for a message; '' where none is alike."""
     if is_uri(place):
         return ""
     nodes = {node.name: node for node in (*layout.nodes(_expanded(place).parent), *local_nodes("."))}

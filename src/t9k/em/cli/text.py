@@ -18,14 +18,14 @@ _LONGEST_INT = 12
 
 
 def _is_unsafe(character: str) -> bool:
-    """Whether a terminal may obey a character, or a reader be misled by it, instead of it being shown."""
+    """Return whether a terminal may obey a character, or a reader be misled by it, instead of it being shown."""
     if character.isascii():
         return not character.isprintable()
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
 
 
 def clean(value: object) -> str:
-    r"""A value on one line, with escapes such as ``\x1b`` for what a terminal would obey.
+    r"""Return a value on one line, with escapes such as ``\x1b`` for what a terminal would obey.
 
     Args:
         value: Anything; its `str` is shown.
@@ -53,7 +53,7 @@ _LENGTHS = {"day": 86_400, "hour": 3600, "minute": 60}
 
 
 def number(value: float) -> str:
-    """A metric in about five digits."""
+    """Return a metric in about five digits."""
     try:
         if isinstance(value, int) and len(text := str(value)) <= _LONGEST_INT:
             return text
@@ -63,7 +63,7 @@ def number(value: float) -> str:
 
 
 def size(size_bytes: int) -> str:
-    """A size in decimal units: 1.5 kB is 1,500 bytes."""
+    """Return a size in decimal units: 1.5 kB is 1,500 bytes."""
     if size_bytes < 1000:  # noqa: PLR2004 - the base of the units
         return f"{size_bytes} B"
     value, units = size_bytes / 1000, list(_UNITS)
@@ -74,12 +74,12 @@ def size(size_bytes: int) -> str:
 
 
 def count(number: int, what: str) -> str:
-    """A number of things: '1 file', '1,200 files'."""
+    """Return a number of things: '1 file', '1,200 files'."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def when(timestamp: object, *, seconds: bool = False) -> str:
-    """A timestamp of a record (UTC) in local time, to the minute or second; as it is when it is none."""
+    """Return a timestamp of a record (UTC) in local time, to the minute or second; as it is when it is none."""
     try:
         return f"{parse_utc(str(timestamp)).astimezone():{'%Y-%m-%d %H:%M:%S' if seconds else '%Y-%m-%d %H:%M'}}"
     except (ValueError, OverflowError):
@@ -87,7 +87,7 @@ def when(timestamp: object, *, seconds: bool = False) -> str:
 
 
 def since(moment: float) -> str:
-    """How long ago something was, by this machine's clock: '12 seconds ago'.
+    """Return the time since a moment, by this machine's clock: '12 seconds ago'.
 
     Args:
         moment: POSIX time in seconds.
@@ -100,7 +100,7 @@ def since(moment: float) -> str:
 
 
 def near(path: str) -> str:
-    """A path as one would type it here: relative where it lies below the working directory."""
+    """Return a path as one would type it here: relative where it lies below the working directory."""
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative
 

@@ -40,7 +40,7 @@ def upload(
     conflict_strategy: str,
     as_json: bool,
 ) -> None:
-    """Uploads local runs and artifacts.
+    """Upload local runs and artifacts.
 
     PATH is the directory of one, or one that holds several, such as .em/runs; '.' means all that em ls lists. The
     artifacts of a run go with it. One that fails does not stop the others; run the same command again, and what was
@@ -85,7 +85,7 @@ def upload(
 
 
 def outcome_dict(backend: Backend, outcome: Outcome, node: Node, *, local: Path | str) -> dict[str, Any]:
-    """What became of an upload or copy, for `--json`."""
+    """Return the outcome of an upload or copy, for `--json`."""
     return {"local": str(local), "outcome": outcome.value, "uri": targets.node_uri(backend, node)}
 
 
@@ -94,7 +94,7 @@ def _say(result: dict[str, Any]) -> None:
 
 
 def _complain(failures: Mapping[str, Sequence[Path]]) -> None:
-    """Says every error once, with how many directories it is about."""
+    """Return every error once, with how many directories it is about."""
     for message, directories in failures.items():
         more = f" and {len(directories) - 1:,} more" if len(directories) > 1 else ""
         note(f"em: {clean(directories[0])}{more}: {message}")

@@ -77,7 +77,7 @@ class View:
         return str(self.metadata.get("name") or Path(self.place).name)
 
     def read(self, read: Callable[[], _T], default: _T) -> _T:
-        """What a function reads; when it cannot, the reason is kept and the default used."""
+        """Return the result of a function; on an error, keep the reason and return the default."""
         try:
             return read()
         except (EMError, OSError) as error:
@@ -86,7 +86,7 @@ class View:
 
 
 def look_at(place: str, *, only_metrics: bool = False) -> View:
-    """Reads a run or artifact.
+    """Read a run or artifact.
 
     Args:
         place: Local directory, path in the backend, or URI.
@@ -113,7 +113,7 @@ def _local_directory(place: str, *, hint: bool = False) -> Path | None:
 
 @contextmanager
 def metric_paths(place: str) -> Iterator[dict[str, Below]]:
-    """The metrics files of a run by type, 'train', 'val' and 'test' first; fetched, they stay as long as the context.
+    """Provide the metrics files of a run by type, 'train', 'val' and 'test' first; fetched, they stay as long as the context.
 
     Args:
         place: Local directory, path in the backend, or URI.
@@ -140,7 +140,7 @@ def metric_paths(place: str) -> Iterator[dict[str, Below]]:
 
 
 def look_at_local(directory: Path) -> View:
-    """Reads a local run or artifact; nothing is changed there.
+    """Read a local run or artifact; nothing is changed there.
 
     Args:
         directory: Its directory.
@@ -160,7 +160,7 @@ def look_at_local(directory: Path) -> View:
 
 
 def look_at_remote(backend: Backend, path: str, *, only_metrics: bool = False) -> View:
-    """Reads a run or artifact in a backend; its objects and its output are not fetched.
+    """Read a run or artifact in a backend; its objects and its output are not fetched.
 
     Args:
         backend: Where it is.
@@ -235,7 +235,7 @@ def _metric_files(directory: Path) -> dict[str, str]:
 
 
 def _fetch(backend: Backend, node: Node, target: Path, *, only_metrics: bool) -> list[str]:
-    """Downloads what is to be shown of a node.
+    """Download what is to be shown of a node.
 
     Returns:
         What could not be downloaded, and why.
@@ -250,7 +250,7 @@ def _fetch(backend: Backend, node: Node, target: Path, *, only_metrics: bool) ->
 
 
 def _fetch_each(backend: Backend, node: Node, target: Path, is_shown: Callable[[str], bool]) -> Iterator[str]:
-    """Downloads what can be downloaded after the whole could not; yields why the rest cannot."""
+    """Download what can be downloaded after the whole could not; yield why the rest cannot."""
     try:
         keys = [file.key for file in backend.files(node) if is_shown(file.key)]
     except EMError as error:
@@ -272,7 +272,7 @@ def _is_shown(key: str, *, only_metrics: bool) -> bool:
 
 @contextmanager
 def _noting_recovery(view: View) -> Iterator[None]:
-    """Keeps warnings about damaged tails for the view instead of printing them."""
+    """Keep warnings about damaged tails for the view instead of printing them."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RecoveredDataWarning)
         yield

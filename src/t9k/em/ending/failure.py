@@ -21,7 +21,7 @@ _TERMINATED_CODE = 128 + signal.SIGTERM  # what a shell makes of that signal, an
 
 
 def status_of(error: BaseException | None) -> str:
-    """The status of a run that an exception ended; None for a normal end.
+    """Return the status of a run that an exception ended; None for a normal end.
 
     `TrialPruned` of Optuna is told by its name. `sys.exit()` without an error is a normal end, and so is that of a generator.
     """
@@ -37,7 +37,7 @@ def status_of(error: BaseException | None) -> str:
 
 
 def described(error: BaseException) -> dict[str, Any]:
-    """What `error.yaml` holds: `type`, `message` and `traceback`, as Python prints it, without the values of variables.
+    """Return the content of `error.yaml`: `type`, `message` and `traceback`, as Python prints it, without the values of variables.
 
     Secrets are masked, see `t9k.em.masking`.
 

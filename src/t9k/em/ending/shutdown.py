@@ -36,10 +36,10 @@ class GoesOn(Protocol):
     """A run that has not ended."""
 
     def leave(self, status: str, error: BaseException | None) -> None:
-        """Ends here; no upload is waited for, and nothing raised."""
+        """End here; no upload is waited for, and nothing raised."""
 
     def leave_backend(self, timeout_s: float) -> None:
-        """Ends in the backend; nothing is raised.
+        """End in the backend; nothing is raised.
 
         Args:
             timeout_s: How long to wait, in seconds; 0 only asks for it.
@@ -53,7 +53,7 @@ _uncaught: BaseException | None = None
 
 
 def timeout_s() -> float | None:
-    """The seconds that the environment allows; None when it says nothing usable."""
+    """Return the seconds that the environment allows; None when it says nothing usable."""
     try:
         seconds = float(os.environ.get(VARIABLE, ""))
     except ValueError:
@@ -62,7 +62,7 @@ def timeout_s() -> float | None:
 
 
 def check_timeout(value: object) -> float:
-    """Returns how many seconds to wait, if it is a number.
+    """Return how many seconds to wait, if it is a number.
 
     Raises:
         InvalidInput: It is none.
@@ -83,7 +83,7 @@ def expect(run: GoesOn) -> None:
 
 
 def done(run: GoesOn) -> None:
-    """A run has ended; again is fine."""
+    """Note that a run has ended; may be called again."""
     _going_on.pop(id(run), None)
 
 
@@ -134,7 +134,7 @@ def _register_early() -> None:
 
 
 def _forget_parent() -> None:
-    """A child ends no run of its parent, and must end at once even where it never comes back to the interpreter."""
+    """Forget the runs of the parent in a child, which must end at once even where it never comes back to the interpreter."""
     global _uncaught  # noqa: PLW0603 - the reason of this process
     _going_on.clear()
     _flushes.clear()
@@ -147,7 +147,7 @@ def _forget_parent() -> None:
 
 
 def _is_interactive() -> bool:
-    """Whether this is a prompt or notebook, where an exception or `sys.exit` ends what was typed and nothing else."""
+    """Return whether this is a prompt or notebook, where an exception or `sys.exit` ends what was typed and nothing else."""
     return hasattr(sys, "ps1") or hasattr(builtins, "__IPYTHON__") or bool(sys.flags.interactive)
 
 
@@ -218,7 +218,7 @@ class _noting:  # noqa: N801 - a frame less in tracebacks than by a generator
 
 
 def _reason() -> tuple[str, BaseException | None]:
-    """The status that unfinished runs get, and the exception that made it."""
+    """Return the status that unfinished runs get, and the exception that made it."""
     if _terminated:
         return PREEMPTED, None
     if _is_interactive():
@@ -245,7 +245,7 @@ def _leave_early() -> None:
 
 
 def _others_go_on() -> bool:
-    """Whether the interpreter will wait for threads of the program; those of its own pools wait to be told."""
+    """Return whether the interpreter will wait for threads of the program; those of its own pools wait to be told."""
     pools = [sys.modules.get(f"concurrent.futures.{name}") for name in ("thread", "process")]
     told = {
         thread
@@ -290,7 +290,7 @@ def _flush(end: float) -> None:
 
 
 def _terminate(number: int, _: FrameType | None) -> None:
-    """Ends all runs in a thread, then lets the signal do what it does; the next one does it at once.
+    """End all runs in a thread, then let the signal do what it does; the next one does it at once.
 
     Not here, where something may be half done: the handler runs between two steps of any code. A handler that was set later and
     calls this one has taken over: whether the process ends is decided there.

@@ -75,15 +75,15 @@ class Follower:
         self._writes = 0
 
     def pending(self, files: Sequence[GrowingFile]) -> int:
-        """How many bytes are to be sent."""
+        """Return the number of bytes to send."""
         return sum(max(0, file.end - self._of(file).end) for file in files)
 
     def is_replaced(self, files: Sequence[GrowingFile]) -> bool:
-        """Whether a file is shorter than what was sent of it, so that it is another one."""
+        """Return whether a file is shorter than what was sent of it, so that it is another one."""
         return any(file.end < self._of(file).end for file in files)
 
     def send(self, files: Sequence[GrowingFile], most: int | None = None) -> int:
-        """Appends what is new, whole lines only.
+        """Append what is new, whole lines only.
 
         Args:
             files: As they are now.
@@ -102,7 +102,7 @@ class Follower:
         return self._writes - before
 
     def show_life(self) -> int:
-        """Lets readers see that the run is alive although nothing is new; returns how many objects that wrote."""
+        """Let readers see that the run is alive although nothing is new; return how many objects that wrote."""
         self._backend.append(self._node, HEARTBEAT, 0, b"\n")
         return 1
 
@@ -128,7 +128,7 @@ class Follower:
 
 
 def _lines(path: AnyPath, start: int, end: int) -> bytes:
-    """The bytes of a file from `start` up to the end of the last line that ends before `end`; of a longer line a part."""
+    """Return the bytes of a file from `start` up to the end of the last line that ends before `end`; of a longer line a part."""
     with stream(path) as file:
         file.seek(start)
         data = b""

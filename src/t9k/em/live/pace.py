@@ -21,7 +21,7 @@ FIRST_HOUR, EACH_HOUR = 360, 54
 
 
 def interval_s(age_s: float) -> float:
-    """How long one write has to last.
+    """Return the time between two writes in seconds.
 
     A second for a run of a minute, about a minute for a run of an hour, and in between a sixtieth of its age: about 300 writes
     in the first hour, and 54 in each hour after it.
@@ -33,7 +33,7 @@ def interval_s(age_s: float) -> float:
 
 
 def allowance(age_s: float) -> float:
-    """How many writes the intervals up to an age of at most an hour allow, and some to spare for what is urgent."""
+    """Return the number of writes that the intervals up to an age of at most an hour allow, and some to spare for what is urgent."""
     return SPARE + min(age_s, SLOW_FROM_S * (1 + math.log(max(1.0, age_s / SLOW_FROM_S))))
 
 
@@ -53,7 +53,7 @@ class Pace:
     _later: deque[tuple[float, int]] = field(factory=deque, init=False)
 
     def wrote(self, now: float, writes: int) -> None:
-        """Takes note of a round; where there is nothing to spare any more, more writes make a longer pause.
+        """Take note of a round; where there is nothing to spare any more, more writes make a longer pause.
 
         Args:
             now: The present, in seconds of the clock.
@@ -65,11 +65,11 @@ class Pace:
         self.next = now + (1 if self.may_hurry(now) else max(1, writes)) * interval_s(now - self.began)
 
     def may_hurry(self, now: float) -> bool:
-        """Whether there is something to spare; never after the first hour."""
+        """Return whether there is something to spare; never after the first hour."""
         return now - self.began < HOUR_S and self.writes < allowance(now - self.began)
 
     def room(self, now: float) -> int:
-        """How many objects may be written now, whatever the pace says.
+        """Return the number of objects that may be written now, whatever the pace.
 
         Args:
             now: The present, in seconds of the clock.

@@ -26,19 +26,19 @@ class Source(Protocol):
     """A run that is uploaded while it goes on."""
 
     def publish(self) -> tuple[Backend, Node] | None:
-        """Uploads all of it as it is now, its artifacts first; None when the strategy leaves it out."""
+        """Upload all of it as it is now, its artifacts first; None when the strategy leaves it out."""
 
     def state(self) -> Any:
         """All but what grows, to be compared with what it was."""
 
     def growing(self) -> Sequence[GrowingFile]:
-        """The files that grow, as they are now."""
+        """Return the files that grow, as they are now."""
 
     def sent(self, size: int) -> None:
         """Told how many bytes were sent of what grows."""
 
     def sync(self) -> None:
-        """Carries what was logged to the disk, so that no backend has what a power cut takes here."""
+        """Carry what was logged to the disk, so that no backend has what a power cut takes here."""
 
 
 class Rounds:
@@ -66,7 +66,7 @@ class Rounds:
         return self._pace.writes
 
     def wait_s(self) -> float:
-        """How long there is nothing to do; 0 when it is time, or when much was logged."""
+        """Return the seconds without anything to do; 0 when a round is due, or when much was logged."""
         now = self._clock()
         if now >= self._pace.next or not self._is_published:
             return 0.0
@@ -79,7 +79,7 @@ class Rounds:
         return self._pace.next - now
 
     def round(self, *, is_urgent: bool = False) -> None:
-        """Does what is to be done now.
+        """Do what is to be done now.
 
         Args:
             is_urgent: Whether to do all of it, however much was written already.
@@ -96,7 +96,7 @@ class Rounds:
             self._follow(self._follower, is_urgent)
 
     def publish(self) -> None:
-        """Uploads all of the run as it is now.
+        """Upload all of the run as it is now.
 
         Raises:
             EMError, OSError: It could not be uploaded.
@@ -118,7 +118,7 @@ class Rounds:
         self._wrote(0 if self._is_left_out else len(growing) + _OTHER_FILES)
 
     def _repeat(self, is_urgent: bool) -> None:
-        """Sends all of the run once more, where the backend knows no growing files."""
+        """Send all of the run once more, where the backend knows no growing files."""
         if self._is_left_out or _ends(self._source.growing()) == self._ends or not self._has_room(is_urgent):
             self._wrote(0)
         else:
@@ -141,7 +141,7 @@ class Rounds:
             self._wrote(writes)
 
     def _has_room(self, is_urgent: bool) -> bool:
-        """Whether a new version of the run may be written now."""
+        """Return whether a new version of the run may be written now."""
         needed = len(self._source.growing()) + _OTHER_FILES
         return is_urgent or self._pace.room(self._clock()) >= min(needed, EACH_HOUR)
 

@@ -31,7 +31,7 @@ class Destination:
     conflict_strategy: str
 
     def command(self, directory: Path) -> str:
-        """The command that uploads a run from anywhere, for a shell.
+        """Return the command that uploads a run from anywhere, for a shell.
 
         Args:
             directory: Of the run.
@@ -47,7 +47,7 @@ class Destination:
         return shlex.join(words)
 
     def describe(self) -> str:
-        """Where it goes, for the line that is printed when a run is created."""
+        """Return the destination, for the line that is printed when a run is created."""
         folder = self._shown_folder()
         if is_uri(self.folder):
             return folder
@@ -57,7 +57,7 @@ class Destination:
             return f"{folder}, as soon as em.login was called"
 
     def _shown_folder(self) -> str:
-        """The folder as a warning may repeat it: one that cannot be used may hold a secret."""
+        """Return the folder as a warning may repeat it: one that cannot be used may hold a secret."""
         try:
             if is_uri(self.folder):
                 parse(self.folder)

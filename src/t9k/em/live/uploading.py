@@ -69,7 +69,7 @@ class LiveUpload:
         self._thread = threading.Thread(target=self._run, name="em-live", daemon=True)
 
     def start(self) -> None:
-        """Begins; what is there already is uploaded at once."""
+        """Begin; what is there already is uploaded at once."""
         _remember(self)
         try:
             self._thread.start()
@@ -82,7 +82,7 @@ class LiveUpload:
         return os.getpid() == self._pid and (self._has_ended or not self._thread.is_alive())
 
     def flush(self, timeout_s: float) -> bool:
-        """Sends what was logged until now, without ending; says whether all of it was sent in time.
+        """Send what was logged until now, without ending; say whether all of it was sent in time.
 
         Args:
             timeout_s: How long to wait, in seconds.
@@ -90,7 +90,7 @@ class LiveUpload:
         return self._ask(time.monotonic() + timeout_s)
 
     def finish(self, timeout_s: float | None = None) -> Exception | None:
-        """Uploads the run as it is now, whole, and ends.
+        """Upload the run as it is now, whole, and end.
 
         Args:
             timeout_s: How long to wait, in seconds; None to wait as long as something is sent, and `STALLED_S` more.
@@ -106,7 +106,7 @@ class LiveUpload:
         return self._fault or TimeoutError("it takes longer than there is time")
 
     def abandon(self, timeout_s: float) -> None:
-        """Ends without sending anything more; `em upload` sends the rest.
+        """End without sending anything more; `em upload` sends the rest.
 
         Args:
             timeout_s: How long to wait for a request that is under way, in seconds.
@@ -118,7 +118,7 @@ class LiveUpload:
             self._thread.join(timeout_s)
 
     def _ask(self, deadline: float | None, *, is_end: bool = False) -> bool:
-        """Lets the thread do a round now and waits for it."""
+        """Let the thread do a round now and wait for it."""
         if os.getpid() != self._pid or not self._thread.is_alive() or threading.current_thread() is self._thread:
             return False
         self._steps.last = time.monotonic()
@@ -166,7 +166,7 @@ class LiveUpload:
             self._rounds.round(is_urgent=is_asked)
 
     def _wait(self, failures: int) -> int:
-        """Waits until there is something to do; returns the number of the last request to do it at once."""
+        """Wait until there is something to do; return the number of the last request to do it at once."""
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (failures - 1)) if failures else 0.0
         until = time.monotonic() + pause
         with self._changed:
@@ -228,7 +228,7 @@ def _remember(upload: LiveUpload) -> None:
 
 
 def flush_all(timeout_s: float) -> None:
-    """Sends what all runs of the process have logged, in at most so many seconds together."""
+    """Send what all runs of the process have logged, in at most so many seconds together."""
     end = time.monotonic() + timeout_s
     uploads = list(_all)
     for upload in uploads:
@@ -238,7 +238,7 @@ def flush_all(timeout_s: float) -> None:
 
 
 def abandon_all(timeout_s: float) -> None:
-    """Ends the uploads of all runs of the process without sending anything more.
+    """End the uploads of all runs of the process without sending anything more.
 
     Args:
         timeout_s: How long to wait for the requests of each that are under way, in seconds.

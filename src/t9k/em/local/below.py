@@ -46,11 +46,11 @@ class Below:
         self.key = key
 
     def __str__(self) -> str:
-        """The path, for messages."""
+        """Return the path, for messages."""
         return f"{self.root}/{self.key}"
 
     def __truediv__(self, name: str) -> Below:
-        """What lies in it."""
+        """Return a path in the directory."""
         return Below(self.root, f"{self.key}/{name}")
 
     @property
@@ -215,7 +215,7 @@ def status(path: AnyPath) -> os.stat_result | None:
 
 
 def is_file(path: AnyPath) -> bool:
-    """Whether there is a regular file.
+    """Return whether there is a regular file.
 
     Raises:
         NodeSymlinkError: See `status`.
@@ -225,7 +225,7 @@ def is_file(path: AnyPath) -> bool:
 
 
 def is_dir(path: AnyPath) -> bool:
-    """Whether there is a directory.
+    """Return whether there is a directory.
 
     Raises:
         NodeSymlinkError: See `status`.

@@ -47,7 +47,7 @@ class Descent:
         self._path = self._private / "ancestors"
 
     def is_kept_for(self, target: str) -> bool:
-        """Whether anything was noted of a place.
+        """Return whether anything was noted of a place.
 
         Args:
             target: See `note`.

@@ -11,7 +11,7 @@ class Forgets(Protocol):
     """Something with threads, locks or descriptors that a child must not share."""
 
     def forget_parent(self) -> None:
-        """Called in a child before anything else runs there; must not raise."""
+        """Forget the state of the parent; called in a child before anything else runs there, and must not raise."""
 
 
 _known: weakref.WeakSet[Forgets] = weakref.WeakSet()

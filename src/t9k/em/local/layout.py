@@ -51,7 +51,7 @@ _GITIGNORE = b"# What t9k.em keeps here is no business of git.\n*\n"
 
 
 def parent_directory(kind: str) -> Path:
-    """Where the directories of runs or artifacts are made; relative to the working directory unless told otherwise.
+    """Return the directory in which directories of runs or artifacts are made; relative to the working directory unless configured otherwise.
 
     Args:
         kind: 'Run' or 'Artifact'.
@@ -88,7 +88,7 @@ def check_local(path: str | os.PathLike[str], what: str) -> None:
 
 @contextlib.contextmanager
 def new_directory(kind: str, name: str, wanted: str | None = None) -> Iterator[Path]:
-    """Makes the directory of a new run or artifact, never one that is there already; an error in the block removes it.
+    """Make the directory of a new run or artifact, never one that is there already; an error in the block removes it.
 
     Args:
         kind: 'Run' or 'Artifact'.
@@ -107,7 +107,7 @@ def new_directory(kind: str, name: str, wanted: str | None = None) -> Iterator[P
 
 
 def make_parent(kind: str) -> Path:
-    """Makes the directory in which those of runs or artifacts are made, and gives it.
+    """Make the directory in which those of runs or artifacts are made, and give it.
 
     A `.em` that this makes has a `.gitignore`, so that a repository around it stays clean. Where a directory was chosen by the environment,
     the user decides about git, and where `.em` is there already somebody may have decided.
@@ -172,7 +172,7 @@ def _make_directory(parent: Path, name: str, wanted: str | None) -> Path:
 
 
 def read_mapping(path: Below, what: str) -> dict[str, Any]:
-    """Reads a YAML file that holds a mapping; an empty one for a file that is missing.
+    """Read a YAML file that holds a mapping; an empty one for a file that is missing.
 
     Raises:
         CorruptLocalData: It holds something else.
@@ -189,7 +189,7 @@ def read_mapping(path: Below, what: str) -> dict[str, Any]:
 
 
 def write_mapping(path: Below, data: dict[str, Any]) -> bytes:
-    """Replaces a YAML file with a mapping, whole and durably.
+    """Replace a YAML file with a mapping, whole and durably.
 
     Returns:
         What the file holds now.
@@ -206,7 +206,7 @@ def write_mapping(path: Below, data: dict[str, Any]) -> bytes:
 
 
 def write_text(path: AnyPath, data: bytes) -> None:
-    """Replaces a file of text, whole; what can be collected again need not survive a power cut.
+    """Replace a file of text, whole; what can be collected again need not survive a power cut.
 
     Raises:
         LocalError: The disk is full or refuses; the file is as it was.
@@ -216,7 +216,7 @@ def write_text(path: AnyPath, data: bytes) -> None:
 
 
 def kind_of(directory: Path) -> str | None:
-    """Whether a directory is that of a run or an artifact; None for neither.
+    """Return whether a directory is that of a run or an artifact; None for neither.
 
     Raises:
         CorruptLocalData: Its metadata cannot be understood.
@@ -230,7 +230,7 @@ def kind_of(directory: Path) -> str | None:
 
 
 def read_metadata(directory: Path, kind: str) -> dict[str, Any]:
-    """Reads the metadata of a run or artifact.
+    """Read the metadata of a run or artifact.
 
     Raises:
         NotALocalNode: The directory is not that of such a node.
@@ -259,13 +259,13 @@ def understanding(directory: Path) -> Iterator[None]:
 
 
 def nodes(parent: Path) -> list[Path]:
-    """The directories in a directory that look like runs or artifacts, damaged ones included, by name."""
+    """Return the directories in a directory that look like runs or artifacts, damaged ones included, by name."""
     found = [path for path in sorted(parent.glob("*")) if not path.name.startswith(FETCHING)]
     return [path for path in found if is_node(path)]
 
 
 def is_node(directory: Path) -> bool:
-    """Whether a directory looks like that of a run or artifact, damaged ones and such with a link for metadata included."""
+    """Return whether a directory looks like that of a run or artifact, damaged ones and such with a link for metadata included."""
     path = Below(directory, METADATA)
     try:
         return "\0" not in path.root and is_file(path)

@@ -71,7 +71,7 @@ class Losses:
         tell(f"{self._directory}: metrics are written again; lost were {_counted(lost)}", 6)
 
     def ended(self) -> None:
-        """The run ends, or goes on later: tells all that was lost since the last end."""
+        """Report all that was lost since the last end, when the run ends or is continued later."""
         with self._lock:
             self.is_faulty = False
             self._in_fault = Counter()

@@ -54,7 +54,7 @@ class MetricFiles:
         self._losses.forget_parent()
 
     def append(self, type: str, line: bytes) -> None:
-        """Adds a line; it survives the end of the process when this returns.
+        """Add a line; it survives the end of the process when this returns.
 
         What the disk refuses is lost, with a warning; see `Losses`.
 
@@ -112,13 +112,13 @@ class MetricFiles:
                 appender.rest()
 
     def append_all(self, lines: Mapping[str, list[bytes]]) -> None:
-        """Adds lines to several types."""
+        """Add lines to several types."""
         for kind, encoded in lines.items():
             for line in encoded:
                 self.append(kind, line)
 
     def replace_all(self, lines: Mapping[str, list[bytes]]) -> None:
-        """Replaces all there was."""
+        """Replace all there was."""
         self.close()
         for name in self.names().values():
             below.remove(self._directory / name)
@@ -126,7 +126,7 @@ class MetricFiles:
         self._on_new_type()
 
     def names(self) -> dict[str, str]:
-        """The names of the files, by type."""
+        """Return the names of the files, by type."""
         try:  # not by a pattern of pathlib, which costs each new run more than its first file
             found = sorted(name for name in below.names(self._directory) if name.endswith(".yaml"))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -134,7 +134,7 @@ class MetricFiles:
         return {self._types.get(name) or type_of(name) or os.path.splitext(name)[0]: name for name in found}
 
     def has_unknown(self) -> bool:
-        """Whether there is a file whose type is too long for its name, and not known here."""
+        """Return whether there is a file whose type is too long for its name, and not known here."""
         return any(type_of(name) is None and name not in self._types for name in self.names().values())
 
     def learn(self, types: Iterable[str]) -> None:
@@ -146,11 +146,11 @@ class MetricFiles:
         return {kind: metrics.read(self._directory / name) for kind, name in self.names().items()}
 
     def count(self, type: str) -> int:
-        """How many lines there are of a type."""
+        """Return the number of lines of a type."""
         return sum(block.count(b"\n") for path in self.paths(type).values() for block in Reader(path).blocks(1 << 20))
 
     def sync(self) -> None:
-        """Waits until everything appended so far would survive a power cut.
+        """Wait until everything appended so far would survive a power cut.
 
         Raises:
             LocalError: The disk is full or refuses.
@@ -159,13 +159,13 @@ class MetricFiles:
             appender.sync()
 
     def paths(self, type: str | None = None) -> dict[str, Below]:
-        """The files, by type; with an alias of a type only its file, if there is one."""
+        """Return the files, by type; with an alias of a type only its file, if there is one."""
         wanted = None if type is None else canonical_type(type)
         names = self.names()
         return {kind: self._directory / name for kind, name in names.items() if wanted in (None, kind)}
 
     def close(self) -> None:
-        """Syncs and closes the files, and tells what was lost; appending opens them again."""
+        """Sync and close the files, and tell what was lost; appending opens them again."""
         reentry.alone(self._close_alone)
 
     def _close_alone(self) -> None:
@@ -204,7 +204,7 @@ class MetricFiles:
 
 
 def encode_all(given: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[bytes]]:
-    """Makes the lines of metrics files.
+    """Make the lines of metrics files.
 
     Args:
         given: Metrics as `Run.to_dict` gives them.

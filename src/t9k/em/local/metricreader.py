@@ -215,7 +215,7 @@ def _parse_usual(block: bytes) -> list[Entry] | None:
 
 
 def _is_usual(data: Any) -> bool:
-    """Whether an entry is as `metrics.encode` writes it; its NaN and infinities become numbers."""
+    """Return whether an entry is as `metrics.encode` writes it; its NaN and infinities become numbers."""
     try:
         value, sequence = data["value"], data["sequence"]
         if len(data) != 2 or type(sequence["step"]) is not int or type(sequence["timestamp"]) is not str:  # noqa: PLR2004 - these two

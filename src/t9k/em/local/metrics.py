@@ -134,7 +134,7 @@ def _encode(
 
 
 def _remember(names: tuple[str, ...]) -> None:
-    """Takes note of names that are written in JSON as they are, in YAML too."""
+    """Take note of names that are written in JSON as they are, in YAML too."""
     if all(type(name) is str and _quoted(name) == f'"{name}"' for name in names):
         if len(_plain_names) >= _MOST_NAMES:
             _plain_names.clear()

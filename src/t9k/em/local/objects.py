@@ -36,30 +36,30 @@ Objects = dict[str, dict[str, Any]]
 
 
 def encode(objects: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """Writes an index."""
+    """Write an index."""
     return HEADER + b"".join(line(key, data) for key, data in objects.items())
 
 
 def line(key: str, data: Mapping[str, Any]) -> bytes:
-    """Writes one line of an index."""
+    """Write one line of an index."""
     text = _JSON.encode({"key": key, **data})
     return b"- " + _NOT_YAML.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode() + b"\n"
 
 
 def append(path: AnyPath, objects: Mapping[str, Mapping[str, Any]]) -> None:
-    """Adds lines to an index, durably."""
+    """Add lines to an index, durably."""
     with LineAppender(path) as appender:
         for key, data in objects.items():
             appender.append(line(key, data))
 
 
 def write(path: AnyPath, objects: Mapping[str, Mapping[str, Any]]) -> None:
-    """Replaces an index, durably."""
+    """Replace an index, durably."""
     write_atomic(path, encode(objects))
 
 
 def decode(data: bytes, what: str) -> Objects:
-    """Reads an index, ours or one that another YAML tool wrote; believes nothing.
+    """Read an index, ours or one that another YAML tool wrote; believe nothing.
 
     A torn last line is that of an object that was never completely added, and left out.
 
@@ -95,7 +95,7 @@ def checked(records: Iterable[Any]) -> Objects:
 
 
 def _fast(data: bytes) -> list[Any] | None:
-    """Reads the form that `encode` and `append` write; None for any other."""
+    """Read the form that `encode` and `append` write; None for any other."""
     if not data.startswith(HEADER):
         return None
     body = data[len(HEADER) : data.rfind(b"\n") + 1].rstrip(b"\n")

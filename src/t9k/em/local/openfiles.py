@@ -20,7 +20,7 @@ class Closable(Protocol):
         """Close the file unless it is being used; says whether that was done. Must not wait."""
 
     def is_in_use_here(self) -> bool:
-        """Whether this thread is in the middle of using the file."""
+        """Return whether this thread is in the middle of using the file."""
 
 
 _open: dict[int, weakref.ref[Closable]] = {}  # by descriptor, in the order of opening
@@ -54,5 +54,5 @@ def make_room() -> None:
 
 
 def is_one_in_use_here() -> bool:
-    """Whether this thread is in the middle of using one of them."""
+    """Return whether this thread is in the middle of using one of them."""
     return any(file.is_in_use_here() for reference in list(_open.values()) if (file := reference()) is not None)

@@ -55,7 +55,7 @@ def original_of(directory: Path) -> Path | None:
 
 
 def is_alive(directory: Path) -> bool | None:
-    """Whether the process that records a run is still there; None where that cannot be known, as from another machine."""
+    """Return whether the process that records a run is still there; None where that cannot be known, as from another machine."""
     known = _known(directory)
     if known is None:
         return None
@@ -77,14 +77,14 @@ def is_alive(directory: Path) -> bool | None:
 
 
 def is_this_process(directory: Path) -> bool:
-    """Whether this process records the run in a directory, as far as is noted."""
+    """Return whether this process records the run in a directory, as far as is noted."""
     known = _known(directory)
     process = {**_machine(), "pid": os.getpid(), "started": _started(os.getpid())}
     return known is not None and {**known, **process} == known
 
 
 def _known(directory: Path) -> dict[str, Any] | None:
-    """What is noted; None where that cannot be understood."""
+    """Return the note about the recording process; None for one that cannot be understood."""
     try:
         return read_mapping(Below(directory, PRIVATE) / NAME, "record of the process")
     except (LocalError, OSError):
@@ -104,7 +104,7 @@ def _namespace() -> str | None:
 
 
 def _started(pid: int) -> int | None:
-    """When a process was started, in ticks since the machine was: a number that was used again has another one."""
+    """Return the start of a process, in ticks since the machine started: a process number that was used again has another start."""
     stat = _read(f"/proc/{pid}/stat")
     if stat is None:
         return None

@@ -25,7 +25,7 @@ _inside: set[int] = set()
 
 
 def is_inside() -> bool:
-    """Whether this thread is in the middle of work, so that this is a handler or finalizer."""
+    """Return whether this thread is in the middle of work, so that this is a handler or finalizer."""
     return get_ident() in _inside or openfiles.is_one_in_use_here()
 
 

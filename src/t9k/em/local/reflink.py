@@ -9,7 +9,7 @@ _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 
 
 def reflink(source_fd: int, target_fd: int) -> bool:
-    """Makes an empty file share all blocks of another; False, with the target empty, where that cannot be done.
+    """Make an empty file share all blocks of another; False, with the target empty, where that cannot be done.
 
     btrfs, XFS and some others can, within one file system.
     """

@@ -50,7 +50,7 @@ class SharedMapping:
         self._unknown = {}
 
     def is_changed(self, mine: Mapping[str, Any]) -> bool:
-        """Whether an object holds something else than the file did when it read or wrote it last."""
+        """Return whether an object holds something else than the file did when it read or wrote it last."""
         return self.base is None or not same(mine, self.base)
 
     def look(self, path: Below, mine: dict[str, Any], own: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class SharedMapping:
             self._unknown = {key: value for key, value in found.items() if key not in mine}
 
     def _changed_there(self, path: Below) -> dict[str, Any] | None:
-        """What somebody else has made of the file; None when nobody has changed it.
+        """Return the mapping that another process has made of the file; None for an unchanged file.
 
         Raises:
             CorruptLocalData: It cannot be understood.

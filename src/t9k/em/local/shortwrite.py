@@ -16,7 +16,7 @@ LONGEST_BYTES = 1 << 14
 
 @functools.cache
 def short_write() -> Callable[[int, bytes, int], int]:
-    """A function that takes a descriptor, at most `LONGEST_BYTES` and how many they are, and returns how many it wrote.
+    """Return a function that takes a descriptor, at most `LONGEST_BYTES` and how many they are, and returns how many it wrote.
 
     It returns a negative number where it could not write; `os.write` then says why. Where the C library is not to be
     had, it is `os.write` itself, which raises.

@@ -46,22 +46,22 @@ class LocalState:
         self.lock = locking.lock_of(directory, PRIVATE)
 
     def get(self, name: str, default: Any) -> Any:
-        """A part of the state, by its name in `state.yaml`."""
+        """Return a part of the state, by its name in `state.yaml`."""
         return self._read().get(name, default)
 
     def set(self, name: str, value: Any) -> None:
-        """Replaces a part of the state, durably."""
+        """Replace a part of the state, durably."""
         self.change(name, lambda _: value)
 
     def change(self, name: str, make: Callable[[Any], Any]) -> None:
-        """Makes a part of the state anew from what it is, None when it is missing; durable on return.
+        """Make a part of the state anew from what it is, None when it is missing; durable on return.
 
         In a signal handler or finalizer it may be done later, see `t9k.em.local.reentry`.
         """
         reentry.alone(partial(self.change_here, name, make))
 
     def change_here(self, name: str, make: Callable[[Any], Any]) -> None:
-        """The same, for what is done `alone` already."""
+        """Return the same, for what is done `alone` already."""
         with self.lock.held():
             state = self._read()
             state[name] = make(state.get(name))
@@ -69,7 +69,7 @@ class LocalState:
             write_mapping(self._private / "state.yaml", state)
 
     def add_remote(self, record: dict[str, str]) -> None:
-        """Adds a record to the upload and download history, of which the last ones are kept."""
+        """Add a record to the upload and download history, of which the last ones are kept."""
         self.change("remote", lambda known: [*(known or ()), record][-MOST_REMOTE:])
 
     def op_for(self, target: str, digest: str) -> tuple[str, bool]:

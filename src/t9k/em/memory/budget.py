@@ -25,14 +25,14 @@ class Budget:
         self._mine = threading.local()
 
     def take(self, size_bytes: int) -> None:
-        """Waits for room, unless this thread is `holding` some, and takes it; `give` it back from any thread."""
+        """Wait for room, unless this thread is `holding` some, and take it; `give` it back from any thread."""
         with self._changed:
             if not getattr(self._mine, "holds", False):
                 self._changed.wait_for(lambda: self._has_room(size_bytes))
             self._taken += size_bytes
 
     def try_take(self, size_bytes: int) -> bool:
-        """Takes room if half of it stays free: who reads ahead must not keep others waiting."""
+        """Take room if half of it stays free: who reads ahead must not keep others waiting."""
         with self._changed:
             if self._taken + size_bytes > self._size_bytes // 2:
                 return False
@@ -45,14 +45,14 @@ class Budget:
         return self._taken
 
     def give(self, size_bytes: int) -> None:
-        """Gives room back."""
+        """Give room back."""
         with self._changed:
             self._taken -= size_bytes
             self._changed.notify_all()
 
     @contextlib.contextmanager
     def holding(self, size_bytes: int) -> Iterator[None]:
-        """Holds room for the block; what the same thread holds within is not counted."""
+        """Hold room for the block; what the same thread holds within is not counted."""
         if getattr(self._mine, "holds", False):
             yield
             return

@@ -42,7 +42,7 @@ def take() -> memoryview:
 
 
 def starts_page(view: memoryview) -> bool:
-    """Whether memory begins where a page does; not known of memory that cannot be written to."""
+    """Return whether memory begins where a page does; not known of memory that cannot be written to."""
     return bool(view) and not view.readonly and ctypes.addressof(ctypes.c_char.from_buffer(view)) % PAGE_BYTES == 0
 
 

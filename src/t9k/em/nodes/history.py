@@ -37,7 +37,7 @@ def record(action: str, uri: str, node: Node) -> dict[str, str]:
 
 
 def add(state: LocalState, outcome: Outcome, uri: str, node: Node) -> None:
-    """Remembers where an upload went, unless it went nowhere or is known."""
+    """Remember where an upload went, unless it went nowhere or is known."""
     known = {(old["uri"], old["path"], old["generation"]) for old in state.get("remote", [])}
     if outcome is not Outcome.SKIPPED and (uri, node.path, str(node.generation)) not in known:
         state.add_remote(record(UPLOAD, uri, node))
@@ -65,13 +65,13 @@ def note_store(state: LocalState, backend: Backend) -> None:
 
 
 def _stores(value: object) -> dict[str, str]:
-    """The stores by URI, as far as what was read is that."""
+    """Return the stores by URI, as far as what was read is that."""
     known = value.items() if isinstance(value, dict) else ()
     return {uri: store for uri, store in known if isinstance(uri, str) and isinstance(store, str)}
 
 
 def is_at_alternative(remote: Sequence[dict[str, str]], uri: str, folder: str, alternative_name: str) -> bool:
-    """Whether the last upload to a folder went there under the alternative name."""
+    """Return whether the last upload to a folder went there under the alternative name."""
     there = [
         old["path"] for old in remote if old["uri"] == uri and old["path"].rpartition("/")[0] == folder.rstrip("/")
     ]
@@ -79,10 +79,10 @@ def is_at_alternative(remote: Sequence[dict[str, str]], uri: str, folder: str, a
 
 
 def place_in(remote: Sequence[dict[str, str]], uri: str) -> dict[str, str] | None:
-    """The last upload to, or download from, a backend: that it is there, and where; None if it never was."""
+    """Return the last upload to, or download from, a backend: that it is there, and where; None if it never was."""
     return next((old for old in reversed(remote) if old["uri"] == uri), None)
 
 
 def was_uploaded(remote: Sequence[dict[str, str]], uri: str) -> bool:
-    """Whether there was an upload to a backend, and not only a download from it."""
+    """Return whether there was an upload to a backend, and not only a download from it."""
     return any(old["uri"] == uri and old["action"] == UPLOAD for old in remote)

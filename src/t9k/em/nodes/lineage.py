@@ -30,7 +30,7 @@ class Asset(Protocol):
 
 
 def artifact_record(artifact: LocalNode, uri: str | None = None) -> dict[str, str]:
-    """Describes an artifact; where it is, as far as known, is part of it.
+    """Describe an artifact; where it is, as far as known, is part of it.
 
     Args:
         artifact: The artifact.
@@ -50,14 +50,14 @@ def artifact_record(artifact: LocalNode, uri: str | None = None) -> dict[str, st
 
 
 def asset_record(asset: Asset) -> dict[str, str]:
-    """Describes an asset of Asset Hub."""
+    """Describe an asset of Asset Hub."""
     fields = {name: value for name, value in asset.to_dict().items() if isinstance(value, str) and value}
     fields.pop("kind", None)
     return {**fields, "type": type(asset).__name__, "path": asset.path, "reference": asset.reference}
 
 
 def refuse(resource: object) -> InvalidInput:
-    """The error for something that cannot be a run's input or output."""
+    """Return the error for something that cannot be a run's input or output."""
     return InvalidInput(
         f"{type(resource).__name__} cannot be an input or output of a run; mark an Artifact, or a Model, Dataset, Branch, "
         "Tag or Commit of t9k.ah.core"
@@ -65,7 +65,7 @@ def refuse(resource: object) -> InvalidInput:
 
 
 def with_record(records: list[dict[str, str]], record: dict[str, str]) -> list[dict[str, str]]:
-    """The records with one added, or renewed in its place if it is there already."""
+    """Return the records with one added, or renewed in its place if it is there already."""
     wanted = identity(record)
     known = [identity(other) for other in records]
     if wanted not in known:

@@ -91,7 +91,7 @@ class LocalNode(ABC):
     _is_cut_told = False
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
-        """Gives one that is kept, or where nothing is to be recorded its stand-in."""
+        """Give one that is kept, or where nothing is to be recorded its stand-in."""
         # Without arguments it is one that is read from a directory, as the commands do.
         instead = LocalNode._stand_in if (args or kwargs) and is_disabled() else None
         made: type[Any] = cls if instead is None else instead(cls)
@@ -131,7 +131,7 @@ class LocalNode(ABC):
         return remote
 
     def save(self) -> None:
-        """Writes attributes that were set, such as `labels`, to the local directory.
+        """Write attributes that were set, such as `labels`, to the local directory.
 
         Raises:
             InvalidInput: One was set to something that it cannot be.
@@ -149,7 +149,7 @@ class LocalNode(ABC):
         strategy: str = "new",
         progress: Progress | None = None,
     ) -> tuple[Outcome, Node]:
-        """Uploads this to a backend; see `upload`.
+        """Upload this to a backend; see `upload`.
 
         Args:
             backend: Where to.
@@ -206,7 +206,7 @@ class LocalNode(ABC):
             )
 
     def _join(self, backend: Backend, folder: str, error: Diverged) -> Node | None:
-        """Takes over what the newest version has and this copy lacks, after which it comes from that one.
+        """Take over what the newest version has and this copy lacks, after which it comes from that one.
 
         Returns:
             The version that this copy is, if nothing was changed in it; then it stays as it is.
@@ -237,11 +237,11 @@ class LocalNode(ABC):
         return None
 
     def _hparams_now(self) -> dict[str, Any]:
-        """The hyperparameters, of what has some."""
+        """Return the hyperparameters, of what has some."""
         return {}
 
     def _adopt(self, merge: merging.Merge) -> None:
-        """Takes over what another copy has changed; durable on return.
+        """Take over what another copy has changed; durable on return.
 
         Raises:
             merging.CannotMerge: It cannot be taken over now.
@@ -310,7 +310,7 @@ class LocalNode(ABC):
         )
 
     def _upload(self, folder: str, *, make_folder: bool, strategy: str) -> None:
-        """What `upload` does, after the reference's arguments."""
+        """Upload the node, as `upload` does, with the arguments of the reference checked."""
         check_strategy(strategy)
         backend, path = session.resolve(folder)
         self.send(backend, path, make_folder=make_folder, strategy=strategy)
@@ -319,14 +319,14 @@ class LocalNode(ABC):
     def _prepare(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> None:
-        """Does what has to be done before an upload: fetches what is missing here, uploads what this refers to."""
+        """Do what has to be done before an upload: fetch what is missing here, upload what this refers to."""
 
     @abstractmethod
     def _bodies(self) -> dict[str, Body]:
-        """The files to upload, by key, as they are now."""
+        """Return the files to upload, by key, as they are now."""
 
     def _take(self, metadata: Mapping[str, Any]) -> None:
-        """Takes over metadata.
+        """Take over metadata.
 
         Raises:
             InvalidName, InvalidInput: Something in it has a wrong form; nothing was changed.
@@ -342,7 +342,7 @@ class LocalNode(ABC):
         )
 
     def _take_new(self, metadata: Mapping[str, Any]) -> None:
-        """Takes over metadata that is to be written; what was written before may be larger.
+        """Take over metadata that is to be written; what was written before may be larger.
 
         Raises:
             InvalidName, InvalidInput: Something in it has a wrong form, or no backend takes so much; nothing was changed.
@@ -357,11 +357,11 @@ class LocalNode(ABC):
         return self._place
 
     def _at(self, key: str) -> Below:
-        """A file in the local directory, which is made if there is none yet."""
+        """Return a file in the local directory, which is made if there is none yet."""
         return Below(self._directory, key)
 
     def _seen_at(self, key: str) -> Below:
-        """A file to be read, from where it can be read now."""
+        """Return a file to be read, from where it can be read now."""
         return Below(self._place, key)
 
     def _settle(self, wanted: Path | None = None) -> None:
@@ -381,12 +381,12 @@ class LocalNode(ABC):
                 self._keep = None
 
     def _move_to(self, directory: Path) -> None:
-        """Reads and writes in another directory with the same files from now on."""
+        """Read and write in another directory with the same files from now on."""
         self._place = Path(os.path.abspath(directory))  # noqa: PTH100 - `resolve` would follow links
         self._state = LocalState(self._place)
 
     def _where(self) -> str:
-        """Where it is, for `repr`, which makes nothing."""
+        """Return the location for `repr`, which makes no directory."""
         if self._keep is None:
             return f"local={str(self._place)!r}"
         last = self.remote[-1]
@@ -401,7 +401,7 @@ class LocalNode(ABC):
         self.alternative_name = self.alternative_name or directory.name
 
     def _metadata(self) -> dict[str, Any]:
-        """The metadata as it is now; description and labels that were set since are cut where no backend takes all.
+        """Return the metadata as it is now; description and labels that were set since are cut where no backend takes all.
 
         Raises:
             InvalidName, InvalidInput: An attribute was set to something that it cannot be.
@@ -430,11 +430,11 @@ class LocalNode(ABC):
         }
 
     def _writing(self) -> AbstractContextManager[object]:
-        """Keeps all others, of this process and of others, from changing the local files; no lock of ours is waited for within."""
+        """Keep all others, of this process and of others, from changing the local files; no lock of ours is waited for within."""
         return contextlib.nullcontext() if self._is_new else self._state.lock.held()
 
     def _save_metadata(self, *, is_look: bool = False) -> None:
-        """Writes what this object has changed in the metadata since it read or wrote it, and takes over what others have.
+        """Write what this object has changed in the metadata since it read or wrote it, and take over what others have.
 
         In what a handler may call it is done `alone`.
 
@@ -462,12 +462,12 @@ class LocalNode(ABC):
         return True
 
     def _own_fields(self, mine: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of the metadata that nobody else has a say in."""
+        """Return the fields of the metadata that nobody else has a say in."""
         del mine
         return {}
 
     def _understood(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        """The metadata that somebody else wrote, as this object would write it; what it does not know stays.
+        """Return the metadata that somebody else wrote, as this object would write it; what it does not know stays.
 
         Raises:
             InvalidName, InvalidInput: Something in it has a wrong form.
@@ -479,7 +479,7 @@ class LocalNode(ABC):
         return {**metadata, **checked._metadata()}  # noqa: SLF001 - of this class
 
     def _take_over(self, mine: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-        """Takes over what others have changed in the metadata; what was set since `mine` was read stays."""
+        """Take over what others have changed in the metadata; what was set since `mine` was read stays."""
         for name in mine.keys() - {"type", "labels"}:
             if not same(mine[name], found[name]) and getattr(self, name) == mine[name]:
                 setattr(self, name, found[name])

@@ -72,7 +72,7 @@ class Merge:
 def find_versions(
     backend: Backend, folder: str, names: Iterable[str], identity: str, ancestors: Iterable[str]
 ) -> Versions | None:
-    """The newest version of a node and the one that a copy comes from.
+    """Return the newest version of a node and the one that a copy comes from.
 
     Args:
         backend: Where it is.
@@ -100,7 +100,7 @@ def plan(
     hparams: Mapping[str, Any],
     bodies: Mapping[str, Body],
 ) -> Merge:
-    """Finds out what a copy has to take over.
+    """Find out what a copy has to take over.
 
     Args:
         backend: Where the versions are.
@@ -149,7 +149,7 @@ class _Planner:
         )
 
     def _merge_file(self, key: str, tails: dict[str, BinaryIO], files: dict[str, bytes | None]) -> None:
-        """Adds what is to be taken over of one file."""
+        """Add what is to be taken over of one file."""
         kind = self._versions.theirs.kind
         if key in (METADATA, HPARAMS) or key.startswith(f"{OBJECTS}/") or (key == INDEX and kind == RUN):
             return  # metadata and hyperparameters by field, objects by their index; that of a run says what else is there
@@ -165,7 +165,7 @@ class _Planner:
             files[key] = self._read(self._theirs[key]) if key in self._theirs else None
 
     def _files_of_base(self) -> dict[str, FileEntry] | None:
-        """The files of the base by key; None when it is not known."""
+        """Return the files of the base by key; None when it is not known."""
         if self._versions.base is None:
             return None
         try:
@@ -176,7 +176,7 @@ class _Planner:
     def _choose(
         self, mine: Mapping[str, Any], theirs: Mapping[str, Any], base: Mapping[str, Any] | None, named: Any
     ) -> dict[str, Any]:
-        """The values that are to be taken over, `MISSING` for those to be removed."""
+        """Return the values that are to be taken over, `MISSING` for those to be removed."""
         taken: dict[str, Any] = {}
         for key in sorted({*mine, *theirs}):
             own, other = mine.get(key, MISSING), theirs.get(key, MISSING)
@@ -201,7 +201,7 @@ class _Planner:
         return self._choose(hparams, self._mapping(self._backend_file(HPARAMS)), base, "hyperparameter {}".format)
 
     def _grow(self, key: str) -> BinaryIO | None:
-        """What a file that grows has to get at its end; None for nothing."""
+        """Return the bytes to append to a growing file; None for nothing."""
         mine, theirs = self._mine.get(key), self._theirs.get(key)
         if theirs is None:
             if self._base is not None:  # it was removed there
@@ -216,7 +216,7 @@ class _Planner:
 
     @staticmethod
     def _begins(body: Body, file: FileEntry) -> bool:
-        """Whether what is here begins with a file there."""
+        """Return whether what is here begins with a file there."""
         if body.size < file.size:
             return False
         digest, left = hashlib.sha256(), file.size
@@ -227,7 +227,7 @@ class _Planner:
         return not left and digest.hexdigest() == file.sha256
 
     def _tail(self, file: FileEntry, mine: Body | None) -> BinaryIO | None:
-        """What follows in a file there after what is here; None where it begins with something else."""
+        """Return the bytes of the other file behind the bytes here; None for a file that begins with something else."""
         size = 0 if mine is None else mine.size
         if file.size < size:
             return None
@@ -250,7 +250,7 @@ class _Planner:
         return stream
 
     def _is_theirs(self, key: str) -> bool:
-        """Whether a file that differs is to be taken over as a whole; of a copy without base what only one has is kept."""
+        """Return whether a file that differs is to be taken over as a whole; of a copy without base what only one has is kept."""
         if self._base is None and (key not in self._mine or key not in self._theirs):
             return key in self._theirs
         if self._base is None or self._changed_here(key):

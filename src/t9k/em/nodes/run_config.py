@@ -35,7 +35,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def read_run_config(path: Path) -> dict[str, Any]:
-    """Reads a run config file.
+    """Read a run config file.
 
     Args:
         path: The file.

@@ -28,7 +28,7 @@ _PAUSE_S = 0.02
 
 
 def object_path(path: str, obj_path: str | None) -> str:
-    """The key, or the start of the keys, that something gets: `obj_path`, or below it if that ends with a slash.
+    """Return the key, or the start of the keys, that something gets: `obj_path`, or below it if that ends with a slash.
 
     Args:
         path: Of the file or directory; its last component counts.
@@ -41,7 +41,7 @@ def object_path(path: str, obj_path: str | None) -> str:
 
 
 def import_file(source: Path, key: str, directory: Path, add: Add | None = None, *, within: str = "") -> dict[str, Any]:
-    """Copies one file into an artifact, durably.
+    """Copy one file into an artifact, durably.
 
     Args:
         source: The file; it may be a symbolic link to one.
@@ -66,7 +66,7 @@ def import_file(source: Path, key: str, directory: Path, add: Add | None = None,
 
 
 def find_files(source: Path, prefix: str, *, follow_symlinks: bool = False) -> dict[str, Path]:
-    """Finds all files below a directory, without directories `.em` of this library.
+    """Find all files below a directory, without directories `.em` of this library.
 
     Args:
         source: The directory.
@@ -91,7 +91,7 @@ def import_dir(
     follow_symlinks: bool = False,
     reserve: Callable[[Iterable[str]], object] = list,
 ) -> dict[str, dict[str, Any]]:
-    """Copies a directory into an artifact, durably; after an error it is as it was.
+    """Copy a directory into an artifact, durably; after an error it is as it was.
 
     The directory may be written to meanwhile. When a file went before it was copied, the directory is looked at again: what
     came is copied too, and what is there no longer is left out. After some rounds of that, the copies are what they are.
@@ -150,7 +150,7 @@ def _find_settled(source: Path, prefix: str, *, follow_symlinks: bool) -> dict[s
 
 
 def _import_if_there(source: Path, key: str, staging: Below) -> dict[str, Any] | None:
-    """Copies one file; None if it went meanwhile."""
+    """Copy one file; None if it went meanwhile."""
     try:
         return import_file(source, key, Path(staging.root), within=f"{staging.key}/")
     except (LocalError, SymlinkError) as error:
@@ -160,7 +160,7 @@ def _import_if_there(source: Path, key: str, staging: Below) -> dict[str, Any] |
 
 
 def _make_way(directory: Path, key: str, within: str = "") -> Below:
-    """The path of an object in an artifact, in a directory that exists."""
+    """Return the path of an object in an artifact, in a directory that exists."""
     target = Below(directory, f"{within}{OBJECTS}/{key}")
     try:
         below.make_dirs(Below(directory, target.key.rpartition("/")[0]))
@@ -172,7 +172,7 @@ def _make_way(directory: Path, key: str, within: str = "") -> Below:
 
 
 def _is_dir(target: Below) -> bool:
-    """Whether a directory is in the place of an object; a link there is replaced."""
+    """Return whether a directory is in the place of an object; a link there is replaced."""
     try:
         return below.is_dir(target)
     except NodeSymlinkError:
@@ -222,7 +222,7 @@ def _holds_runs_or_artifacts(path: Path) -> bool:
 
 
 def _followed(link: Path, chain: tuple[Path, ...], *, anywhere: bool) -> int:
-    """The mode of what a link leads to, if that may be followed.
+    """Return the mode of what a link leads to, if that may be followed.
 
     Args:
         link: The link.

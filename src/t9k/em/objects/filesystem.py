@@ -47,10 +47,10 @@ class Source(Protocol):
         """
 
     def open(self, key: str) -> BinaryIO:
-        """Opens an object or a reference."""
+        """Open an object or a reference."""
 
     def ranges(self, key: str) -> Ranges:
-        """An object that is no reference."""
+        """Return an object that is no reference."""
 
 
 class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -83,7 +83,7 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
         return type(self), self._source.address
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """Where the artifact is, for `from_dict`; there is no password in it."""
+        """Return the location of the artifact, for `from_dict`; no password is in it."""
         del include_password
         uri, path = self._source.address
         cls = type(self)
@@ -126,7 +126,7 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
         )
 
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
-        """What is in a directory, by name; for a file, that file."""
+        """Return the content of a directory, by name; for a file, that file."""
         del kwargs
         found = self.info(path)
         infos = [found]
@@ -135,15 +135,15 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
         return infos if detail else [info["name"] for info in infos]
 
     def exists(self, path: str, **kwargs: Any) -> bool:
-        """Whether there is such a file or directory."""
+        """Return whether there is such a file or directory."""
         return self._type(path, **kwargs) is not None
 
     def isfile(self, path: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file."""
         return self._type(path) == _FILE
 
     def isdir(self, path: str) -> bool:
-        """Whether there is such a directory."""
+        """Return whether there is such a directory."""
         return self._type(path) == _DIRECTORY
 
     def _type(self, path: str, **kwargs: Any) -> str | None:
@@ -184,7 +184,7 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
         return str(found["name"])
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
-        """The bytes [start, end) of a file, and no others are fetched; a whole file is checked.
+        """Return the bytes [start, end) of a file, and no others are fetched; a whole file is checked.
 
         Args:
             path: The file.
@@ -219,7 +219,7 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
         on_error: str = "return",
         **kwargs: Any,
     ) -> list[Any]:
-        """The bytes of several ranges, several at a time; see `cat_file`.
+        """Return the bytes of several ranges, several at a time; see `cat_file`.
 
         Args:
             paths: The file of each range.
@@ -245,7 +245,7 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
     def get_file(
         self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **kwargs: Any
     ) -> None:
-        """Copies a file, checked, to the local disk, where it appears when it is whole; of a directory, only itself.
+        """Copy a file, checked, to the local disk, where it appears when it is whole; of a directory, only itself.
 
         Args:
             rpath: The file.

@@ -56,7 +56,7 @@ class PublishedArtifact:
         return self.uri, self.path
 
     def find(self) -> tuple[Backend, Node]:
-        """The backend and the node.
+        """Return the backend and the node.
 
         Raises:
             NotFound: There is none, or it is no artifact.
@@ -91,7 +91,7 @@ class PublishedArtifact:
         return self._objects
 
     def ranges(self, key: str, data: Mapping[str, Any] | None = None, what: str | None = None) -> Ranges:
-        """An object that is no reference.
+        """Return an object that is no reference.
 
         Args:
             key: Its key.
@@ -118,7 +118,7 @@ class PublishedArtifact:
         )
 
     def open(self, key: str) -> BinaryIO:
-        """Opens an object, or what a reference refers to; see `Artifact.open`."""
+        """Open an object, or what a reference refers to; see `Artifact.open`."""
         data = self.objects[key]
         if "uri" not in data:
             return open_ranges(self.ranges(key))

@@ -56,7 +56,7 @@ _log = logging.getLogger(__name__)
 
 
 def default_key(uri: str) -> str:
-    """The key of a reference whose user gave none: the last component of the URI's path, percent-decoded.
+    """Return the key of a reference whose user gave none: the last component of the URI's path, percent-decoded.
 
     Args:
         uri: A URI that `uris.check_reference` accepts.
@@ -74,7 +74,7 @@ def default_key(uri: str) -> str:
 
 
 def describe(uri: str) -> dict[str, Any]:
-    """Finds out what is cheap to know about what a URI refers to; never an error, and at most about 3 seconds.
+    """Find out what is cheap to know about what a URI refers to; never an error, and at most about 3 seconds.
 
     Args:
         uri: A URI that `uris.check_reference` accepts.
@@ -100,7 +100,7 @@ def describe(uri: str) -> dict[str, Any]:
 
 
 def fetch_reference(key: str, data: Mapping[str, Any], directory: Path) -> Path | Below:
-    """Gives a local file with what a reference refers to.
+    """Give a local file with what a reference refers to.
 
     A file is given where it is; what a web server has is downloaded once, in the version that was recorded.
 
@@ -140,7 +140,7 @@ def open_reference(path: Path | Below) -> BinaryIO:
 
 
 def _is_downloaded(target: Below) -> bool:
-    """Whether a file is there; a link in its place is replaced."""
+    """Return whether a file is there; a link in its place is replaced."""
     try:
         return below.is_file(target)
     except NodeSymlinkError:
@@ -206,7 +206,7 @@ def _describe_answer(response: requests.Response) -> dict[str, Any]:
 
 
 def _announced_size(response: requests.Response) -> int | None:
-    """How many bytes there are, when the server says so."""
+    """Return the number of bytes that the server announces; None without an announcement."""
     text = response.headers.get("Content-Length", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_SIZE_DIGITS else None
 
@@ -282,5 +282,5 @@ def _check_status(key: str, response: requests.Response) -> None:
 
 
 def _host(uri: str) -> str:
-    """What errors may say of an address: not its query, which may be signed."""
+    """Return the part of an address that errors may repeat: not its query, which may be signed."""
     return urlsplit(uri).hostname or "the server"

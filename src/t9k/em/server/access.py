@@ -33,11 +33,11 @@ class Access:
     principal: Principal
 
     def permission(self, path: str) -> str | None:
-        """What the person may do with a path by this key, whether or not there is a node; None when they may not even see it."""
+        """Return the permission of the person for a path by this key, whether or not a node exists; None when the path must stay hidden."""
         return self._narrowed(path, self._held(path))
 
     def _held(self, path: str) -> str | None:
-        """What the person may do with a path, by whatever key."""
+        """Return the permission of the person for a path, by whatever key."""
         if path == "/":
             return PASS
         if owner_of(path) == self.principal.user:
@@ -48,7 +48,7 @@ class Access:
         return PASS if self.accounts.shared_below(self.principal, path) else None
 
     def _narrowed(self, path: str, held: str | None) -> str | None:
-        """What the key leaves of a permission: its scope bounds it, and outside of its folder one may only pass on the way there."""
+        """Return a permission as the key narrows it: its scope bounds it, and outside of its folder one may only pass on the way there."""
         folder = self.principal.folder
         if folder is not None and not is_within(path, folder):
             return PASS if held is not None and is_within(folder, path) else None
@@ -68,7 +68,7 @@ class Access:
             raise Forbidden("this API key may only read; use one with the scope 'write' or 'all'")
 
     def require(self, path: str, wanted: str) -> str:
-        """Returns the permission, if it is enough.
+        """Return the permission, if it is enough.
 
         Args:
             path: Without a generation.
@@ -92,7 +92,7 @@ class Access:
         return permission
 
     def require_removal(self, path: str) -> None:
-        """Refuses who may not take a node out of its folder.
+        """Refuse who may not take a node out of its folder.
 
         Raises:
             NotFound, Forbidden: See `require`.
@@ -101,7 +101,7 @@ class Access:
         self.require(parent_and_name(path)[0], EDIT)
 
     def names_within(self, folder: str, permission: str) -> Sequence[str] | None:
-        """The only names in a folder that the person may see if they are there, in order; None for all.
+        """Return the only names in a folder that the person may see if they are there, in order; None for all.
 
         Args:
             folder: The folder.
@@ -161,7 +161,7 @@ class Access:
 
 
 def owner_of(path: str) -> str:
-    """The user whose home a path lies in; '' for the root."""
+    """Return the user whose home a path lies in; '' for the root."""
     return path[1:].partition("/")[0]
 
 

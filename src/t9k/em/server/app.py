@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def make_app(settings: Settings) -> ASGIApp:
-    """Makes the application; backend and database are opened when it starts.
+    """Make the application; backend and database are opened when it starts.
 
     Args:
         settings: How the server was started.
@@ -60,7 +60,7 @@ def make_app(settings: Settings) -> ASGIApp:
 
 
 def bare_app(**options: Any) -> FastAPI:
-    """The routes without what they share, which is enough to describe them.
+    """Return the routes without what they share, which is enough to describe them.
 
     Args:
         **options: Of `FastAPI`.
@@ -75,7 +75,7 @@ def bare_app(**options: Any) -> FastAPI:
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document; wrong fields are 400 here and not 422."""
+    """Return the OpenAPI document; wrong fields are 400 here and not 422."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -94,7 +94,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 async def _tidy(service: Service) -> None:
-    """Forgets from time to time the uploads whose time is over."""
+    """Forget from time to time the uploads whose time is over."""
     while True:
         await asyncio.sleep(TIDY_PERIOD_S)
         try:
@@ -104,7 +104,7 @@ async def _tidy(service: Service) -> None:
 
 
 def from_environment() -> ASGIApp:
-    """The application of a process that `em server` started."""
+    """Return the application of a process that `em server` started."""
     from t9k.em.server import logs  # noqa: PLC0415 - only a process of its own has its own log
     from t9k.em.server.http.connections import BoundedConnection  # noqa: PLC0415 - likewise its connections
 

@@ -8,7 +8,7 @@ from t9k.em.wire import ASSET_HUB
 
 
 def check_place(kind: str, path: str) -> None:
-    """Keeps assets where Asset Hub has them, and everything else out of there.
+    """Keep assets where Asset Hub has them, and everything else out of there.
 
     Args:
         kind: Of the node; a folder of Asset Hub is made, and neither uploaded nor moved.

@@ -61,7 +61,7 @@ class Caller:
         return self.service.tree(self.user)
 
     def make_home(self, path: str) -> None:
-        """Makes the home or default folder of another user, which exist for that user even when nobody made them.
+        """Make the home or default folder of another user, which exist for that user even when nobody made them.
 
         Args:
             path: Where something is about to be written; nothing happens for any other.
@@ -71,7 +71,7 @@ class Caller:
             self.service.tree(owner).make_folder(path)
 
     def reading(self, path: str, wanted: str = VIEW) -> Backend:
-        """The backend for a path that they may see.
+        """Return the backend for a path that they may see.
 
         Args:
             path: Absolute, perhaps with a generation.
@@ -87,7 +87,7 @@ class Caller:
 
 
 async def authenticate(request: Request) -> Caller:
-    """Finds out who makes a request, once.
+    """Find out who makes a request, once.
 
     Raises:
         NotAuthenticated: See `t9k.em.server.accounts.keys.Keys.authenticate`.

@@ -28,7 +28,7 @@ class JSONLines(logging.Formatter):
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Sends the logs of this library and of uvicorn to standard error; those of drivers only from warnings on."""
+    """Send the logs of this library and of uvicorn to standard error; those of drivers only from warnings on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

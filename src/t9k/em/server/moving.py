@@ -13,7 +13,7 @@ TRIES = 3
 
 
 def move_node(tree: Backend, path: str, folder: str) -> Node:
-    """Moves a node with all its versions, or a folder with all below it; repeated after a failure, it goes on.
+    """Move a node with all its versions, or a folder with all below it; repeated after a failure, it goes on.
 
     Args:
         tree: Where both are, as who moves it writes to it.

@@ -81,7 +81,7 @@ class OpenUploads:
         self._lock = threading.Lock()
 
     def begin(self, user: str, request: UploadRequest) -> OpenUpload:
-        """Begins or resumes an upload; see `t9k.em.backend.Backend.begin`.
+        """Begin or resume an upload; see `t9k.em.backend.Backend.begin`.
 
         Raises:
             Conflict: The op is another user's, or stands for something else.
@@ -115,7 +115,7 @@ class OpenUploads:
         return begun
 
     def find(self, user: str, op: str, round_: int, check: Callable[[UploadRequest], None]) -> OpenUpload:
-        """An upload that was begun, through this process or another.
+        """Return an upload that was begun, through this process or another.
 
         Args:
             user: Who asks.
@@ -150,7 +150,7 @@ class OpenUploads:
             return begun
 
     def commit(self, open_: OpenUpload) -> None:
-        """Publishes, or tells by a new round that more has to be sent."""
+        """Publish, or tell by a new round that more has to be sent."""
         with open_.lock:
             open_.upload.commit()
             if open_.upload.outcome is None and open_.upload.missing:
@@ -165,7 +165,7 @@ class OpenUploads:
             self._settle(open_)
 
     def _settle(self, open_: OpenUpload) -> None:
-        """Forgets an upload that has ended, and counts what it brought."""
+        """Forget an upload that has ended, and count what it brought."""
         upload, op = open_.upload, open_.request.op
         brought = None
         if upload.outcome is Outcome.PUBLISHED and upload.node is not None and open_.is_planned_anew:
@@ -174,7 +174,7 @@ class OpenUploads:
         self._accounts.drop_upload(op, open_.user, brought)
 
     def drop(self, user: str, op: str) -> None:
-        """Forgets an upload; what was sent is collected later. One that is not known is forgotten already."""
+        """Forget an upload; what was sent is collected later. One that is not known is forgotten already."""
         self._accounts.drop_upload(op, user)
         with self._lock:
             known = self._open.get(op)
@@ -183,7 +183,7 @@ class OpenUploads:
 
     @contextlib.contextmanager
     def _resuming(self, op: str) -> Iterator[None]:
-        """Lets one thread at a time resume an upload."""
+        """Let one thread at a time resume an upload."""
         with self._lock:
             lock, waiting = self._resumed.get(op, (threading.Lock(), 0))
             self._resumed[op] = lock, waiting + 1
@@ -207,7 +207,7 @@ class OpenUploads:
         )
 
     def _begin(self, user: str, request: UploadRequest) -> Upload:
-        """Begins as if the op was used before, whatever the client says.
+        """Begin as if the op was used before, whatever the client says.
 
         One that was published brings no file any more, which would replace bytes that others have seen.
         """
@@ -231,7 +231,7 @@ class OpenUploads:
 
 
 def _document(request: UploadRequest) -> bytes:
-    """What begins an upload as JSON, written piece by piece: others are not to wait for a list of very many files."""
+    """Yield the request of an upload as JSON, piece by piece: other requests are not to wait for a list of very many files."""
     record = request_json(request)
     files = record.pop("files")
     pieces = [_dumped(record)[:-1], ',"files":[']
@@ -249,7 +249,7 @@ def _dumped(value: object) -> str:
 
 
 def _alike(one: UploadRequest, other: UploadRequest) -> bool:
-    """Whether two requests publish the same: an op stands for one content, and every process relies on that."""
+    """Return whether two requests publish the same: an op stands for one content, and every process relies on that."""
     mine, others = one.draft, other.draft
     return (one.folder, mine.kind, mine.name, mine.id, one.files) == (
         other.folder,

@@ -9,7 +9,7 @@ from t9k.em.server.app import bare_app
 
 
 def document() -> str:
-    """The document as JSON with a line feed at the end."""
+    """Return the document as JSON with a line feed at the end."""
     return json.dumps(bare_app().openapi(), indent=1, sort_keys=True) + "\n"
 
 

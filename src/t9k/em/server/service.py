@@ -80,7 +80,7 @@ class Service:
 
     @classmethod
     def of(cls, settings: Settings, metrics: Metrics) -> Service:
-        """Makes what the settings name, without any I/O.
+        """Make what the settings name, without any I/O.
 
         Args:
             settings: How the server was started.
@@ -107,12 +107,12 @@ class Service:
         )
 
     def tree(self, user: str) -> Backend:
-        """The backend as one user writes to it."""
+        """Return the backend as one user writes to it."""
         assert isinstance(self.backend, ServesUsers)  # noqa: S101 - `of` looked
         return self.backend.for_user(user)
 
     def tree_at(self, path: str, user: str) -> Backend:
-        """The backend as the owner of a path sees it, for whom home and default folder always exist.
+        """Return the backend as the owner of a path sees it, for whom home and default folder always exist.
 
         Args:
             path: Absolute.
@@ -132,7 +132,7 @@ class Service:
         return [self.backend.uri, root.text, self.accounts.url, *([root.path] if root.scheme == "file" else [])]
 
     def abilities(self) -> list[str]:
-        """What this deployment can do beyond what every one can."""
+        """Return the abilities of this deployment beyond those that every deployment has."""
         found = {
             "parts": True,
             "ancestors": True,
@@ -144,7 +144,7 @@ class Service:
         return [name for name, has in found.items() if has]
 
     def open(self) -> None:
-        """Opens backend and database, and forgets uploads whose time is over.
+        """Open backend and database, and forget uploads whose time is over.
 
         Raises:
             BackendError: One of them cannot be used.
@@ -162,7 +162,7 @@ class Service:
         self.accounts.expire_uploads()
 
     def _expect_store(self) -> str:
-        """Lets the backend refuse every other store than the one that the database names; '' where it names none."""
+        """Let the backend refuse every other store than the one that the database names; '' where it names none."""
         known = self.accounts.store_at(self.backend.uri)
         if known and isinstance(self.backend, MarksStore):
             self.backend.expect_store(known, instead=accepting(self.backend.uri), is_accepted=True)
@@ -181,7 +181,7 @@ class Service:
             self._expect_store()  # perhaps another process was faster, in another place of that name
 
     def check(self) -> None:
-        """Asks backend and database whether they answer; once in some seconds, for anybody may ask.
+        """Ask backend and database whether they answer; once in some seconds, for anybody may ask.
 
         Raises:
             BackendError: One of them does not.
@@ -199,7 +199,7 @@ class Service:
         self._checked = time.monotonic()
 
     def look_again(self) -> None:
-        """Finds out, after a request was told that the store is gone, whether another one was accepted; once in some seconds."""
+        """Find out, after a request was told that the store is gone, whether another one was accepted; once in some seconds."""
         if time.monotonic() - self._looked_again < CHECKED_FOR_S:
             return
         self._looked_again = time.monotonic()
@@ -209,13 +209,13 @@ class Service:
             _log.warning("which store is the right one cannot be looked up: %s", error)
 
     def close(self) -> None:
-        """Gives back what was opened."""
+        """Give back what was opened."""
         self.backend.close()
         self.accounts.close()
 
 
 def accepting(root: str) -> str:
-    """The command that lets a server take what is at a root now for its store."""
+    """Return the command that lets a server take what is at a root now for its store."""
     return f"em server --root {root} accept (with the --database of the server)"
 
 
@@ -233,7 +233,7 @@ class Published:
         self._lock = threading.Lock()
 
     def find(self, tree: Backend, path: str, generation: int) -> tuple[Node, Sequence[FileEntry]]:
-        """A generation of a node and its files, in the order of their keys.
+        """Return a generation of a node and its files, in the order of their keys.
 
         Raises:
             NotFound: There is no such generation.

@@ -20,7 +20,7 @@ KEEP_ALIVE_S = 75
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT; requests that were accepted are answered first.
+    """Serve until SIGTERM or SIGINT; requests that were accepted are answered first.
 
     Args:
         settings: What to serve.
@@ -56,7 +56,7 @@ def run(settings: Settings) -> None:
 
 
 def _check_root(root: str, accounts: Accounts) -> None:
-    """Says here what is wrong with a root, and not in each process; one that is known may be gone for a while."""
+    """Return here what is wrong with a root, and not in each process; one that is known may be gone for a while."""
     backend = open_backend(root)
     if not accounts.store_at(backend.uri):
         with backend:
@@ -64,7 +64,7 @@ def _check_root(root: str, accounts: Accounts) -> None:
 
 
 def _check_address(host: str, port: int) -> None:
-    """Looks whether one can listen there; uvicorn would end with a line in its log."""
+    """Look whether one can listen there; uvicorn would end with a line in its log."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()

@@ -82,12 +82,12 @@ class Settings:
         return Quotas(keys=MOST_KEYS, shares=self.max_shares, uploads=self.max_uploads, bytes=self.max_bytes)
 
     def to_environment(self) -> None:
-        """Leaves the settings to the processes that this one starts."""
+        """Leave the settings to the processes that this one starts."""
         os.environ[ENVIRONMENT] = json.dumps(attrs.asdict(self))
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """The settings that the process has which started this one.
+        """Return the settings that the process has which started this one.
 
         Raises:
             InvalidInput: It left none.

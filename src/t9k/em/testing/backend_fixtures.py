@@ -15,22 +15,22 @@ class BackendFixtures:
 
     @pytest.fixture
     def backend(self) -> Backend:
-        """A backend over an empty tree; override this."""
+        """Provide a backend over an empty tree; override this."""
         raise NotImplementedError("override the fixture `backend`")
 
     @pytest.fixture
     def new_backend(self, backend: Backend) -> Callable[[], Backend]:
-        """Makes another client of the tree that `backend` uses; override it where clients have a state of their own."""
+        """Make another client of the tree that `backend` uses; override it where clients have a state of their own."""
         return lambda: backend
 
     @pytest.fixture
     def folder(self, backend: Backend) -> str:
-        """An absolute path that the user may make."""
+        """Provide an absolute path that the user may make."""
         return f"/{backend.whoami()}/team/experiments"
 
     @pytest.fixture
     def take_away(self, backend: Backend) -> Callable[[], Callable[[], None]]:
-        """Empties the place that `backend` uses, as a mount that fails does, and returns what puts all back.
+        """Empty the place that `backend` uses, as a mount that fails does, and return what puts all back.
 
         Override it for a backend that is no tree over a store.
         """

@@ -661,7 +661,7 @@ class CollectsSuite(BackendFixtures):
 
     @pytest.fixture
     def store(self, backend: Backend) -> ObjectStore:
-        """The store that the backend keeps everything in, where it can be looked at."""
+        """Provide the store that the backend keeps everything in, where it can be looked at."""
         pytest.skip(f"what lies in {backend.uri} beside its nodes cannot be looked at")
 
     def test_what_the_backend_did_not_write_stays(self, backend: Backend, store: ObjectStore, folder: str) -> None:
@@ -802,5 +802,5 @@ class CollectsSuite(BackendFixtures):
 
 
 def _files_size(garbage: Garbage) -> int:
-    """The size of the files among what was collected, without that of records about them, in bytes."""
+    """Return the size of the files among what was collected, without that of records about them, in bytes."""
     return sum(found.size for found in garbage.objects if "/.em/" not in found.key)

@@ -26,7 +26,7 @@ class DamageSuite(BackendFixtures):
 
     @pytest.fixture
     def kept_in(self, backend: Backend) -> ObjectStore:
-        """The store in which the backend keeps its files, each as an object of its own; the tests harm them there."""
+        """Provide the store in which the backend keeps its files, each as an object of its own; the tests harm them there."""
         store = getattr(backend, "store", None)
         if not isinstance(store, ObjectStore):
             pytest.skip("its bytes cannot be reached")
@@ -34,7 +34,7 @@ class DamageSuite(BackendFixtures):
 
     @pytest.fixture
     def there(self, backend: Backend, folder: str) -> UploadRequest:
-        """What was uploaded, and is harmed then."""
+        """Provide the node that was uploaded, and is harmed then."""
         request = make_request(folder, "m", CONTENTS)
         upload(backend, request, CONTENTS)
         return request
@@ -174,14 +174,14 @@ class DamageSuite(BackendFixtures):
 
 
 def notes(backend: Backend) -> NotesDamage:
-    """The backend, which takes note of damage; skips the test where it does not."""
+    """Return the backend, which takes note of damage; skips the test where it does not."""
     if not isinstance(backend, NotesDamage):
         pytest.skip("it takes no note of damage")
     return backend
 
 
 def entry(backend: Backend, node: Node, key: str) -> FileEntry:
-    """The record of one file."""
+    """Return the record of one file."""
     return next(file for file in backend.files(node) if file.key == key)
 
 

@@ -25,7 +25,7 @@ class DescentSuite(BackendFixtures):
 
     @pytest.fixture
     def first(self, backend: Backend, folder: str) -> UploadRequest:
-        """The first version, which is there."""
+        """Provide the first version, which is there."""
         request = make_request(folder, "m", FILES, ancestors=())
         upload(backend, request, FILES)
         return request

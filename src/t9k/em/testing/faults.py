@@ -55,11 +55,11 @@ class Faults:
         self._lock = threading.Lock()
 
     def restart(self) -> None:
-        """Starts a new process after a crash; calls are counted on."""
+        """Start a new process after a crash; the count of calls goes on."""
         self.crashed = False
 
     def around(self, what: str, call: Callable[[], T]) -> T:
-        """Makes one call, or not.
+        """Make one call, or not.
 
         Raises:
             SimulatedCrash: The process has died.
@@ -97,7 +97,7 @@ class FaultyStore(StoreWrapper):
         self.faults = faults
 
     def around(self, what: str, call: Callable[[], T]) -> T:
-        """Makes one call, or not."""
+        """Make one call, or not."""
         return self.faults.around(what, call)
 
 
@@ -114,5 +114,5 @@ class FaultyBackend(BackendWrapper):
         self.faults = faults
 
     def around(self, what: str, call: Callable[[], T]) -> T:
-        """Makes one call, or not."""
+        """Make one call, or not."""
         return self.faults.around(what, call)

@@ -26,7 +26,7 @@ class GrowsSuite(BackendFixtures):
 
     @pytest.fixture
     def run(self, backend: Backend, folder: str) -> Node:
-        """A run that was published."""
+        """Provide a run that was published."""
         return upload(backend, make_request(folder, "m", FILES), FILES)
 
     def test_what_was_appended_is_read(self, backend: Backend, run: Node) -> None:
@@ -184,11 +184,11 @@ class GrowsSuite(BackendFixtures):
 
 
 def grows(backend: Backend) -> Grows:
-    """The backend; as a type checker wants it."""
+    """Return the backend; as a type checker wants it."""
     assert isinstance(backend, Grows)
     return backend
 
 
 def read(backend: Backend, node: Node, key: str = KEY, start: int = 0, end: int | None = None) -> bytes:
-    """The bytes of a growing file."""
+    """Return the bytes of a growing file."""
     return b"".join(grows(backend).read_grown(node, key, start, end))

@@ -37,7 +37,7 @@ _METADATA = st.sampled_from([{}, {"n": 1}, {"n": {"é": [None, 1.5]}}])
 
 
 def object_store_machine(make_store: Callable[[], ObjectStore]) -> type[RuleBasedStateMachine]:
-    """Makes a state machine that compares an object store with a dict.
+    """Make a state machine that compares an object store with a dict.
 
     Args:
         make_store: Makes a store that is new and empty. It is closed in the end.
@@ -49,7 +49,7 @@ def object_store_machine(make_store: Callable[[], ObjectStore]) -> type[RuleBase
 
 
 def backend_machine(make_clients: Callable[[], Sequence[Backend]]) -> type[RuleBasedStateMachine]:
-    """Makes a state machine that compares a backend with `ReferenceBackend`.
+    """Make a state machine that compares a backend with `ReferenceBackend`.
 
     Args:
         make_clients: Makes one or more clients of one place, for one user; the place may hold something, for each history
@@ -282,12 +282,12 @@ class _BackendMachine(RuleBasedStateMachine):
             self._compare_uploads(again)
 
     def _ancestors(self, which: str, node: Draft) -> Sequence[str] | None:
-        """What a copy of a node comes from: not said, nothing, its first upload, or all of them."""
+        """Return the ancestors of a copy of a node: unknown, none, its first upload, or all of them."""
         ops = self._uploads[node.id]
         return None if which == "not said" else ops[: {"nothing": 0, "the first": 1, "all": len(ops)}[which]]
 
     def _begin(self, number: int, request: UploadRequest, contents: Mapping[str, bytes]) -> Any:
-        """Begins at both; what it returns goes into a bundle: nothing when both refuse."""
+        """Begin at both; what it returns goes into a bundle: nothing when both refuse."""
         expected, error = _attempt(lambda: self._reference.begin(request))
         subject, subject_error = _attempt(lambda: self._client(number).begin(request))
         if self._is_fenced(subject_error, request):
@@ -300,7 +300,7 @@ class _BackendMachine(RuleBasedStateMachine):
         return _Pair(request=request, contents=contents, subject=subject, reference=expected)
 
     def _finish(self, pair: _Pair) -> Any:
-        """Finishes at both; what it returns goes into a bundle: the upload, if it was published."""
+        """Finish at both; what it returns goes into a bundle: the upload, if it was published."""
         _, error = _attempt(lambda: finish(pair.subject, pair.contents))
         if self._is_fenced(error, pair.request):
             return multiple()
@@ -311,7 +311,7 @@ class _BackendMachine(RuleBasedStateMachine):
         return pair if pair.subject.outcome is Outcome.PUBLISHED else multiple()
 
     def _is_fenced(self, error: EMError | None, request: UploadRequest) -> bool:
-        """Whether the subject refuses to go on because files were collected, which the reference never does."""
+        """Return whether the subject refuses to go on because files were collected, which the reference never does."""
         fenced = isinstance(error, UploadFenced)
         assert not fenced or request.op in self._ops_at_collect, "fenced without a collection"
         return fenced
@@ -364,7 +364,7 @@ class _BackendMachine(RuleBasedStateMachine):
         self._compare_node(join(f"{self._base}/{folder}".rstrip("/"), name))
 
     def _compare_folder(self, path: str) -> None:
-        """Compares a folder with all below it."""
+        """Compare a folder with all below it."""
         for client in self._clients:
             pair = _both(lambda client=client: client.list(path), lambda: self._reference.list(path))  # type: ignore[misc]
             if pair is None:
@@ -416,13 +416,13 @@ class _BackendMachine(RuleBasedStateMachine):
 
 
 def _essence(node: Node) -> tuple[object, ...]:
-    """What has to be the same; the number of a generation and its time are each backend's own, as is a folder's id."""
+    """Return the fields that have to be equal; generation, time and the id of a folder are each backend's own."""
     own_id = None if node.kind == FOLDER else node.id
     return node.path, node.kind, own_id, node.metadata, node.file_count, node.size, node.deleted, node.generation > 0
 
 
 def _group(path: str) -> tuple[str, str]:
-    """Names that are alike but for case or Unicode form are generations of one another."""
+    """Return the names that are alike but for case or Unicode form are generations of one another."""
     folder, name = parent_and_name(path)
     return folder, fold(name)
 
@@ -441,7 +441,7 @@ def _compare_errors(subject: EMError | None, expected: EMError | None) -> None:
 
 
 def _both(subject: Callable[[], T], reference: Callable[[], T]) -> tuple[T, T] | None:
-    """Asks both; None when both refuse for the same reason."""
+    """Ask both; None when both refuse for the same reason."""
     expected, error = _attempt(reference)
     found, found_error = _attempt(subject)
     _compare_errors(found_error, error)

@@ -32,7 +32,7 @@ STARTS = range(0, len(DATA), PART_BYTES)
 
 
 def part(start: int, *, announced: bool = True, data: bytes = DATA) -> Body:
-    """The body of one part of some bytes, with or without its checksum."""
+    """Return the body of one part of some bytes, with or without its checksum."""
     body = Body.of(data[start : start + PART_BYTES])
     return body if announced else evolve(body, sha256="")
 
@@ -56,7 +56,7 @@ class AssemblesPartsSuite(StoreFixtures):
 
     @pytest.fixture
     def assembler(self, store: ObjectStore) -> AssemblesParts:
-        """The store; as a type checker wants it."""
+        """Provide the store; as a type checker wants it."""
         assert isinstance(store, AssemblesParts)
         return store
 
@@ -492,7 +492,7 @@ def _finish(begun: Upload, contents: dict[str, bytes]) -> Node:
 
 
 def _commit_by_parts(begun: Upload, contents: dict[str, bytes]) -> None:
-    """Commits, and sends by parts what is missing, until there is an outcome."""
+    """Commit, and send by parts what is missing, until there is an outcome."""
     for _ in range(10):
         for file in begun.missing:
             data = contents[file.key]

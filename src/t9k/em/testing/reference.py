@@ -74,12 +74,12 @@ class ReferenceBackend(Backend):
         return self._names.setdefault((folder, fold(name)), [])
 
     def newest(self, folder: str, name: str) -> Generation | None:
-        """The newest generation, unless it is a deletion."""
+        """Return the newest generation, unless it is a deletion."""
         generations = self.generations(folder, name)
         return generations[-1] if generations and not generations[-1].node.deleted else None
 
     def append(self, generation: Generation) -> Node:
-        """Publishes."""
+        """Publish."""
         generations = self.generations(*parent_and_name(generation.node.path))
         node = evolve(
             generation.node,
@@ -239,14 +239,14 @@ class _ReferenceUpload(Upload):
         return data if data is not None and _spec(file.key, data) == file else self._sent.get(file)
 
     def _prefers_alternative(self) -> bool:
-        """Whether an earlier upload, or this one in another process, went on under the alternative name."""
+        """Return whether an earlier upload, or this one in another process, went on under the alternative name."""
         there = self._backend.newest(self._request.folder, self._draft.alternative_name)
         is_own = there is not None and self._is_own(there.node)
         moved = self._request.resumed and self._request.op in self._backend.moved
         return moved or (is_own and (self._request.resumed or self._request.prefer_alternative))
 
     def _is_published(self) -> bool:
-        """Whether this upload published already, whatever came after."""
+        """Return whether this upload published already, whatever came after."""
         for name in (self._draft.name, self._draft.alternative_name):
             for generation in self._backend.generations(self._request.folder, name):
                 if generation.op == self._request.op:
@@ -257,7 +257,7 @@ class _ReferenceUpload(Upload):
         return (node.id, node.kind) == (self._draft.id, self._draft.kind)
 
     def _decide(self) -> None:
-        """Looks at the name and applies the strategy."""
+        """Look at the name and apply the strategy."""
         folder, strategy = self._request.folder, self._request.strategy
         self._seen = len(self._backend.generations(folder, self._name))
         self._base = {}

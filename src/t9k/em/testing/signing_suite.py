@@ -168,7 +168,7 @@ class SignsRequestsSuite(StoreFixtures):
         assert get(store, "a/b") == LARGE
 
     def needs_signatures_checked(self) -> None:
-        """Skips what a service that looks at no signature cannot show."""
+        """Skip what a service that looks at no signature cannot show."""
         if not self.checks_signatures:
             pytest.skip("this service looks at no signature")
 
@@ -298,32 +298,32 @@ class SignsReadsSuite(BackendFixtures):
 
 
 def signing(store: ObjectStore) -> SignsRequests:
-    """The store, which signs."""
+    """Return the store, which signs."""
     assert isinstance(store, SignsRequests)
     return store
 
 
 def direct(open_upload: Upload) -> SendsDirect:
-    """The upload, whose files may be sent straight to the store."""
+    """Return the upload, whose files may be sent straight to the store."""
     assert isinstance(open_upload, SendsDirect)
     return open_upload
 
 
 def send(request: SignedRequest, data: bytes) -> int:
-    """Sends what a signed request brings of a file, and returns the status of the answer."""
+    """Send what a signed request brings of a file, and return the status of the answer."""
     assert request.method == "PUT"
     piece = data[request.start : request.start + request.size]
     return requests.put(request.url, piece, headers=dict(request.headers), timeout=60).status_code
 
 
 def send_unannounced(request: SignedRequest, data: bytes) -> None:
-    """Sends other bytes than were announced, of another length; whether that is refused at once is up to the service."""
+    """Send other bytes than were announced, of another length; whether that is refused at once is up to the service."""
     headers = {name: value for name, value in request.headers.items() if name.lower() != "content-length"}
     requests.put(request.url, data, headers=headers, timeout=60)
 
 
 def sent(store: ObjectStore, key: str, data: bytes) -> SignedUpload:
-    """Signs, sends and completes an object; what was signed is returned."""
+    """Sign, send and complete an object; what was signed is returned."""
     signed = signing(store).sign_put(key, len(data), sha256(data), lifetime_s=LIFETIME_S)
     for request in signed.requests:
         assert send(request, data) < OK
@@ -332,7 +332,7 @@ def sent(store: ObjectStore, key: str, data: bytes) -> SignedUpload:
 
 
 def complete_direct(open_upload: Upload, file: FileSpec, contents: dict[str, bytes]) -> None:
-    """Signs, sends and completes a file of an upload."""
+    """Sign, send and complete a file of an upload."""
     signed = direct(open_upload).sign(file, lifetime_s=LIFETIME_S)
     assert signed is not None
     for request in signed.requests:
@@ -342,7 +342,7 @@ def complete_direct(open_upload: Upload, file: FileSpec, contents: dict[str, byt
 
 
 def read(request: SignedRequest, byte_range: str = "") -> bytes:
-    """Makes a signed request for reading."""
+    """Make a signed request for reading."""
     headers = {**request.headers, **({"Range": byte_range} if byte_range else {})}
     answer = requests.get(request.url, headers=headers, timeout=60)
     assert answer.status_code < OK
@@ -350,7 +350,7 @@ def read(request: SignedRequest, byte_range: str = "") -> bytes:
 
 
 def covered(signed: SignedUpload) -> set[int]:
-    """Which mebibytes the requests bring, by their start; each of them once."""
+    """Return the mebibytes that the requests bring, by their start; each of them once."""
     starts = [
         start for request in signed.requests for start in range(request.start, request.start + request.size, 1 << 20)
     ]
@@ -359,7 +359,7 @@ def covered(signed: SignedUpload) -> set[int]:
 
 
 def swapped(request: SignedRequest, other: SignedRequest) -> str:
-    """The URL of one request with the signature of another."""
+    """Return the URL of one request with the signature of another."""
     return urlunsplit(urlsplit(request.url)._replace(query=urlsplit(other.url).query))
 
 

@@ -58,12 +58,12 @@ class StoreFixtures:
 
     @pytest.fixture
     def store(self) -> ObjectStore:
-        """An empty store; override this."""
+        """Provide an empty store; override this."""
         raise NotImplementedError("override the fixture `store`")
 
     @pytest.fixture
     def new_store(self, store: ObjectStore) -> Callable[[], ObjectStore]:
-        """Makes another client of the place that `store` uses; override it where clients have a state of their own."""
+        """Make another client of the place that `store` uses; override it where clients have a state of their own."""
         return lambda: store
 
 
@@ -412,7 +412,7 @@ class SweepsTemporarySuite(StoreFixtures):
     """For stores that are `SweepsTemporary`."""
 
     def leave_something(self, store: ObjectStore) -> None:
-        """Leaves what an interrupted write leaves; override this."""
+        """Leave what an interrupted write leaves; override this."""
         raise NotImplementedError("override `leave_something`")
 
     def test_what_interrupted_writes_left_is_found_and_removed_and_nothing_else(self, store: ObjectStore) -> None:
@@ -431,7 +431,7 @@ class SweepsTemporarySuite(StoreFixtures):
 
 
 def put(store: ObjectStore, key: str, data: bytes, *, if_absent: bool = False) -> ObjectInfo:
-    """Puts bytes."""
+    """Put bytes."""
     return store.put(key, Body.of(data), if_absent=if_absent)
 
 
@@ -441,12 +441,12 @@ def get(store: ObjectStore, key: str) -> bytes:
 
 
 def keys(store: ObjectStore, prefix: str = "") -> list[str]:
-    """The keys below a prefix."""
+    """Return the keys below a prefix."""
     return [info.key for info in store.list(prefix)]
 
 
 def together(work: Callable[[int, threading.Barrier], bool]) -> list[bool]:
-    """Runs something in several threads at once, each with its number and a barrier that they all wait at."""
+    """Run something in several threads at once, each with its number and a barrier that they all wait at."""
     barrier = threading.Barrier(THREADS)
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(work, range(THREADS), [barrier] * THREADS))

@@ -31,7 +31,7 @@ def make_request(
     ancestors: Sequence[str] | None = None,
     compare: str = "listing",
 ) -> UploadRequest:
-    """The request for an upload of some bytes; what is not given is new and unique.
+    """Return the request for an upload of some bytes; what is not given is new and unique.
 
     Args:
         folder: Absolute path of the folder.
@@ -73,7 +73,7 @@ def make_request(
 
 
 def finish(open_upload: Upload, contents: Mapping[str, bytes]) -> Upload:
-    """Puts what is missing and commits until there is an outcome.
+    """Put what is missing and commit until there is an outcome.
 
     Args:
         open_upload: From `Backend.begin`.
@@ -89,7 +89,7 @@ def finish(open_upload: Upload, contents: Mapping[str, bytes]) -> Upload:
 
 
 def upload(backend: Backend, request: UploadRequest, contents: Mapping[str, bytes]) -> Node:
-    """Uploads from the beginning to the end and returns the node that was published or found."""
+    """Upload from the beginning to the end and return the node that was published or found."""
     node = finish(backend.begin(request), contents).node
     if node is None:
         raise AssertionError("an upload with an outcome has a node")

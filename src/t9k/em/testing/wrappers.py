@@ -66,7 +66,7 @@ class StoreWrapper(ObjectStore):
         return self.inner.batches
 
     def around(self, what: str, call: Callable[[], T]) -> T:
-        """Makes one call.
+        """Make one call.
 
         Args:
             what: The method, and the key or prefix after a space.
@@ -77,7 +77,7 @@ class StoreWrapper(ObjectStore):
 
     @classmethod
     def from_uri(cls, uri: URI) -> Self:
-        """A wrapper wraps a store and has no URI."""
+        """Return a wrapper wraps a store and has no URI."""
         raise NotImplementedError(f"wrap the store of {uri.text} instead")
 
     def open(self) -> None:
@@ -148,7 +148,7 @@ class BackendWrapper(Backend):
         return self.inner.batches
 
     def around(self, what: str, call: Callable[[], T]) -> T:
-        """Makes one call.
+        """Make one call.
 
         Args:
             what: The method, and the path after a space; of an upload 'Upload.put' or 'Upload.commit'.
@@ -159,7 +159,7 @@ class BackendWrapper(Backend):
 
     @classmethod
     def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
-        """A wrapper wraps a backend and has no URI."""
+        """Return a wrapper wraps a backend and has no URI."""
         raise NotImplementedError(f"wrap the backend of {uri.text} instead")
 
     def open(self) -> None:
@@ -285,7 +285,7 @@ class SlowStore(StoreWrapper):
         self._sleep = sleep
 
     def around(self, what: str, call: Callable[[], T]) -> T:
-        """Waits, then calls."""
+        """Wait, then call."""
         self._sleep(self._latency_s)
         return super().around(what, call)
 
@@ -294,7 +294,7 @@ class ReadOnlyStore(StoreWrapper):
     """A store that refuses every write, as for a user who may only read."""
 
     def around(self, what: str, call: Callable[[], T]) -> T:
-        """Calls what reads.
+        """Call what reads.
 
         Raises:
             BackendPermissionError: The call would change something.

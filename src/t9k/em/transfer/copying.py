@@ -28,7 +28,7 @@ def copy_node(
     make_folder: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Outcome, Node]:
-    """Copies a run or artifact with its id, metadata and files; every byte is checked on the way.
+    """Copy a run or artifact with its id, metadata and files; every byte is checked on the way.
 
     Args:
         source: Where it is.
@@ -65,7 +65,7 @@ def copy_node(
 
 
 def _ancestors(source: Backend, node: Node, target: Backend, folder: str) -> tuple[str, ...]:
-    """The ops of the versions there that a version comes from, as far as the newest one can be one of them."""
+    """Return the ops of the versions there that a version comes from, as far as the newest one can be one of them."""
     names = dict.fromkeys([node.name, str(node.metadata.get("alternative_name") or node.name)])
     there = [
         found for name in names if (found := _find(target, join(folder, name))) is not None and found.id == node.id
@@ -107,7 +107,7 @@ def copy_version(
     compare: str = "listing",
     progress: Progress | None = None,
 ) -> tuple[Outcome, Node]:
-    """Copies one generation of a run or artifact; see `copy_node`.
+    """Copy one generation of a run or artifact; see `copy_node`.
 
     Args:
         source: Where it is.

@@ -47,7 +47,7 @@ def download_files(
     durable: bool = True,
     progress: Progress | None = None,
 ) -> Node:
-    """Fetches files of a node into a directory, each to the path that its key says.
+    """Fetch files of a node into a directory, each to the path that its key says.
 
     Args:
         backend: Where from.
@@ -81,7 +81,7 @@ def download_files(
 
 
 def with_newest(backend: Backend, node: Node, read: Callable[[Node], None]) -> Node:
-    """Reads from a node; when bytes are missing or wrong, once more from its newest generation if there is another."""
+    """Read from a node; when bytes are missing or wrong, once more from its newest generation if there is another."""
     try:
         read(node)
     except (NotFound, CorruptData):
@@ -96,7 +96,7 @@ def with_newest(backend: Backend, node: Node, read: Callable[[Node], None]) -> N
 def select(
     files: Sequence[FileEntry], keys: Collection[str] | Callable[[str], bool] | None, where: str
 ) -> Sequence[FileEntry]:
-    """The files with these keys, or with keys that are wanted.
+    """Return the files with these keys, or with keys that are wanted.
 
     Raises:
         NotFound: There is none with some key.
@@ -113,7 +113,7 @@ def select(
 
 
 def select_exact(files: Sequence[FileEntry], expected: Collection[FileSpec], where: str) -> Sequence[FileEntry]:
-    """The files that have to hold certain bytes.
+    """Return the files that have to hold certain bytes.
 
     Raises:
         NotFound: There is none with some key.
@@ -140,7 +140,7 @@ class _Download:
         self._pieces: Pieces | None = None
 
     def run(self, files: Sequence[FileEntry]) -> None:
-        """Fetches those that are not there."""
+        """Fetch those that are not there."""
         self._progress.start(f"downloading {self._node.name}", len(files), sum(file.size for file in files))
         with contextlib.ExitStack() as stack:
             if CAN_PLACE and any(file.size >= PIECES_FROM_BYTES for file in files):
@@ -157,7 +157,7 @@ class _Download:
         self._progress.advance(1, file.size - told)
 
     def _fetch(self, file: FileEntry) -> Iterator[int]:
-        """Fetches a file unless it is there; yields how many bytes arrived, each time some did."""
+        """Fetch a file unless it is there; yield how many bytes arrived, each time some did."""
         path = Below(self._target, file.key)
         try:
             self._make_way(path)
@@ -170,7 +170,7 @@ class _Download:
             raise LocalError(f"{there} is in the way of a download of {path}; move it away") from error
 
     def _write(self, file: FileEntry, fd: int) -> Iterator[int]:
-        """Fetches a file into a new one; yields how many bytes were written, each time some were."""
+        """Fetch a file into a new one; yield how many bytes were written, each time some were."""
         what = named(self._backend, self._node, file)
         if self._pieces is not None and file.size >= PIECES_FROM_BYTES and isinstance(self._backend, KnowsOrigins):
             origin = self._backend.origin(self._node, file)
@@ -184,7 +184,7 @@ class _Download:
                 yield len(chunk)
 
     def _make_way(self, path: Below) -> None:
-        """Makes the directory of a file, and refuses links on the way; once for all files in it."""
+        """Make the directory of a file, and refuse links on the way; once for all files in it."""
         directory = path.parent
         if isinstance(directory, Below) and directory.key not in self._directories:
             below.make_dirs(directory)
@@ -192,7 +192,7 @@ class _Download:
 
 
 def _is_there(path: Below, file: FileEntry) -> bool:
-    """Whether a file was fetched before.
+    """Return whether a file was fetched before.
 
     Raises:
         NodeSymlinkError: A link is in its place.

@@ -23,7 +23,7 @@ MAX_KEYS = 1000
 
 
 def add_grown(backend: Backend, node: Node, directory: Path, *, metrics_only: bool = False) -> None:
-    """Adds to the files of a run that goes on, which were downloaded, the whole lines that were appended to them since.
+    """Add to the files of a run that goes on, which were downloaded, the whole lines that were appended to them since.
 
     Args:
         backend: Where the run is.
@@ -97,7 +97,7 @@ def _catch_up(backend: Grows, node: Node, key: str, published: int, directory: P
 
 
 def last_sign(backend: Backend, node: Node) -> float | None:
-    """When a run that goes on was last heard of, POSIX time in seconds; None when that is not known.
+    """Return the time of the last sign of a run in progress, POSIX time in seconds; None for an unknown time.
 
     By the store's clock, or where nothing was appended yet by that of who uploaded it.
 

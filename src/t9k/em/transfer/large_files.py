@@ -44,11 +44,11 @@ class Pieces:
         self._threads = _Threads()
 
     def close(self) -> None:
-        """Ends the threads."""
+        """End the threads."""
         self._threads.close()
 
     def fetch(self, store: FillsBuffers, key: str, file: FileEntry, fd: int, what: str) -> Iterator[int]:
-        """Writes an object to a new file; yields how many bytes, each time some were written.
+        """Write an object to a new file; yield how many bytes, each time some were written.
 
         Args:
             store: Where it is.
@@ -78,7 +78,7 @@ class Pieces:
             yield piece
 
     def _several(self, wanted: _Wanted, fd: int) -> Generator[memoryview]:
-        """The pieces in their order; those that follow are fetched meanwhile, as far as there is room."""
+        """Return the pieces in their order; those that follow are fetched meanwhile, as far as there is room."""
         begun = 0
         # What is still written after a second Ctrl-C goes into this file, and not into one that has its number then.
         fd = os.dup(fd)
@@ -117,7 +117,7 @@ class _Threads:
         self._is_there = False
 
     def start(self, work: Callable[..., memoryview], *arguments: object) -> Future[memoryview]:
-        """Does some work in a thread, or here."""
+        """Do some work in a thread, or here."""
         with self._starting:
             if not self._is_there:
                 self._pool, self._is_there = _make_pool(), True
@@ -156,16 +156,16 @@ class _Memory:
         self._free: deque[memoryview] = deque()
 
     def take(self) -> memoryview:
-        """Waits for a buffer of `PIECE_BYTES`."""
+        """Wait for a buffer of `PIECE_BYTES`."""
         self._room.acquire()
         return self._buffer()
 
     def try_take(self) -> memoryview | None:
-        """A buffer, unless one would have to wait for it."""
+        """Return a buffer, unless one would have to wait for it."""
         return self._buffer() if self._room.acquire(blocking=False) else None
 
     def give(self, buffer: memoryview) -> None:
-        """Gives a buffer back."""
+        """Give a buffer back."""
         self._free.append(buffer)
         self._room.release()
 
@@ -176,7 +176,7 @@ class _Memory:
 
 
 def _bring(wanted: _Wanted, start: int, piece: memoryview, fd: int) -> memoryview:
-    """Reads a piece of an object and writes it to a file."""
+    """Read a piece of an object and write it to a file."""
     if wanted.store.read_into(wanted.key, start, piece) != wanted.size:
         raise damaged(wanted.what)
     write_all(fd, piece, start)

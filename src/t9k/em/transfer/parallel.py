@@ -18,7 +18,7 @@ def in_parallel(
     what: str,
     workers: Callable[[], int] = lambda: WORKERS,
 ) -> list[_Result]:
-    """Calls a function with each item, in several threads; in this thread if there is only one.
+    """Call a function with each item, in several threads; in this thread if there is only one.
 
     Args:
         work: The function, safe to call from several threads.
@@ -73,7 +73,7 @@ class _Crew(Generic[_Item, _Result]):
             raise self._error
 
     def _recruit(self) -> None:
-        """Starts as many threads as pay off by now; also called from the threads."""
+        """Start as many threads as pay off by now; also called from the threads."""
         wanted = self._workers()
         with self._lock:
             missing = min(wanted - len(self._threads), len(self._items) - self._next)

@@ -14,7 +14,7 @@ class Progress(Protocol):
     """Follows one transfer; called from several threads at once."""
 
     def start(self, what: str, files: int, size: int) -> None:
-        """A transfer begins; called again when its plan changes.
+        """Return a transfer begins; called again when its plan changes.
 
         Args:
             what: For people, for example 'uploading mnist'.
@@ -56,7 +56,7 @@ class Watch:
         self._told = 0
 
     def done(self) -> None:
-        """The file has arrived."""
+        """Note that the file has arrived."""
         self._progress.advance(1, self._original.size - self._told)
 
     def _open(self) -> BinaryIO:

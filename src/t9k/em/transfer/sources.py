@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def local_body(path: AnyPath, size: int, sha256: str) -> Body:
-    """A local file whose size and checksum were recorded before; reading it finds out whether they still hold."""
+    """Return a local file whose size and checksum were recorded before; reading it finds out whether they still hold."""
     return Body(
         size=size,
         sha256=sha256,
@@ -34,7 +34,7 @@ def local_body(path: AnyPath, size: int, sha256: str) -> Body:
 
 
 def growing_body(path: AnyPath, *, whole_lines: bool, end: int | None = None) -> Body:
-    """The present content of a file that may be appended to meanwhile: what it holds now, and no more.
+    """Return the present content of a file that may be appended to meanwhile: what it holds now, and no more.
 
     Args:
         path: The file.
@@ -59,7 +59,7 @@ def growing_body(path: AnyPath, *, whole_lines: bool, end: int | None = None) ->
 
 
 def remote_body(backend: Backend, node: Node, file: FileEntry) -> Body:
-    """A file of a node in a backend."""
+    """Return a file of a node in a backend."""
     return Body(
         size=file.size,
         sha256=file.sha256,
@@ -74,7 +74,7 @@ def _open_remote(backend: Backend, node: Node, file: FileEntry) -> BinaryIO:
 
 
 def open_verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) -> BinaryIO:
-    """Makes a stream of chunks whose end raises unless all bytes were right.
+    """Make a stream of chunks whose end raises unless all bytes were right.
 
     Args:
         chunks: All bytes, in order.
@@ -108,7 +108,7 @@ class _Chunks(io.RawIOBase):
 
 
 def fetch(backend: Backend, node: Node, file: FileEntry, *, note: bool = True) -> Iterator[bytes]:
-    """The bytes of one file, the last of them only after all were found right.
+    """Return the bytes of one file, the last of them only after all were found right.
 
     Args:
         backend: Where it is.
@@ -125,12 +125,12 @@ def fetch(backend: Backend, node: Node, file: FileEntry, *, note: bool = True) -
 
 
 def named(backend: Backend, node: Node, file: FileEntry) -> str:
-    """How errors call a file."""
+    """Return the name of a file in error messages."""
     return f"{file.key!r} of {node.path} in {backend.uri}"
 
 
 def verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) -> Iterator[bytes]:
-    """Passes chunks on, the last one only after all of them were found to have the size and checksum expected.
+    """Pass chunks on, the last one only after all of them were found to have the size and checksum expected.
 
     Raises:
         CorruptData: They have not.

@@ -53,7 +53,7 @@ class Ranges:
     note: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def pieces(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yields the bytes [start, stop) as they arrive.
+        """Yield the bytes [start, stop) as they arrive.
 
         Args:
             start: The first one.
@@ -77,7 +77,7 @@ class Ranges:
             raise self.corrupt()
 
     def get(self, start: int, stop: int) -> bytes:
-        """The bytes [start, stop); the whole object is checked.
+        """Return the bytes [start, stop); the whole object is checked.
 
         Raises:
             CorruptData: It is not what was uploaded, or the part is not there.
@@ -90,7 +90,7 @@ class Ranges:
         return buffer.getvalue()
 
     def corrupt(self) -> CorruptData:
-        """The error that says so, after that was noted.
+        """Return the error that says so, after that was noted.
 
         Raises:
             CorruptData: It could not be noted.
@@ -100,7 +100,7 @@ class Ranges:
 
 
 def local_ranges(path: AnyPath, size: int, sha256: str, what: str) -> Ranges:
-    """A local file, which stays open until `Ranges.close`.
+    """Return a local file, which stays open until `Ranges.close`.
 
     Raises:
         LocalError: It cannot be read.
@@ -118,7 +118,7 @@ def local_ranges(path: AnyPath, size: int, sha256: str, what: str) -> Ranges:
 
 
 def open_ranges(ranges: Ranges) -> BinaryIO:
-    """Makes a buffered, seekable stream.
+    """Make a buffered, seekable stream.
 
     What is read from the first byte to the last without a seek in between is checked, and the last bytes come only
     after that. Elsewhere blocks are fetched, more at a time while reading goes on in order, and some are kept. Closing
@@ -188,7 +188,7 @@ class _RangeFile(io.RawIOBase):
         return buffer.getvalue()
 
     def _begin(self) -> int:
-        """Gets ready to read.
+        """Get ready to read.
 
         Returns:
             How many bytes there are from here.
@@ -203,7 +203,7 @@ class _RangeFile(io.RawIOBase):
         return max(0, self._ranges.size - self._at)
 
     def _restart(self) -> None:
-        """Begins to check, from the first byte."""
+        """Begin to check, from the first byte."""
         self._digest = hashlib.sha256()
         self._hashed = 0
         self._is_checked = False
@@ -224,7 +224,7 @@ class _RangeFile(io.RawIOBase):
             self._is_checked = True
 
     def _pieces(self, want: int) -> Iterator[bytes | memoryview]:
-        """Yields bytes from here: those of one block, or all that are wanted where they are too many to be kept."""
+        """Yield bytes from here: those of one block, or all that are wanted where they are too many to be kept."""
         start = self._at
         index, skip = divmod(start, BLOCK_BYTES)
         if index not in self._blocks and want >= AHEAD_BLOCKS * BLOCK_BYTES:
@@ -244,7 +244,7 @@ class _RangeFile(io.RawIOBase):
         yield memoryview(block)[skip : skip + want]
 
     def _load(self, index: int, stop: int) -> None:
-        """Fetches a block, and those after it that are wanted, or likely to be."""
+        """Fetch a block, and those after it that are wanted, or likely to be."""
         self._ahead = min(2 * self._ahead, AHEAD_BLOCKS) if index == self._next_block else 1
         last = min(max(-(-stop // BLOCK_BYTES), index + self._ahead), index + AHEAD_BLOCKS)
         last = next((known for known in range(index, last) if known in self._blocks), last)

@@ -22,10 +22,10 @@ class Journal(Protocol):
     """Remembers the op of an upload that is under way, so that another process can go on with it."""
 
     def op_for(self, target: str, digest: str) -> tuple[str, bool]:
-        """The op for a target and content, and whether it was used before; durable on return."""
+        """Return the op for a target and content, and whether it was used before; durable on return."""
 
     def done(self, target: str) -> None:
-        """Forgets the op: its upload is published or will never be."""
+        """Forget the op: its upload is published or will never be."""
 
 
 class NoJournal:
@@ -55,7 +55,7 @@ def upload_node(
     compare: str = "listing",
     progress: Progress | None = None,
 ) -> tuple[Outcome, Node]:
-    """Uploads a node; see `t9k.em.backend.Backend.begin` and `Upload` for what can go wrong.
+    """Upload a node; see `t9k.em.backend.Backend.begin` and `Upload` for what can go wrong.
 
     Args:
         backend: Where to.
@@ -115,7 +115,7 @@ def upload_node(
 
 
 def target_of(backend: Backend, folder: str) -> str:
-    """How a journal calls a folder of a backend."""
+    """Return the name of a folder of a backend in a journal."""
     return f"{backend.uri}#{folder}"
 
 

@@ -18,12 +18,12 @@ _T = TypeVar("_T")
 
 
 def utc_now() -> datetime:
-    """The time of this machine."""
+    """Return the time of this machine."""
     return datetime.now(timezone.utc)
 
 
 def record(kind: type[_T], row: Any, **more: Any) -> _T:
-    """A record with the columns of a row."""
+    """Return a record with the columns of a row."""
     return kind(**row._mapping, **more)  # noqa: SLF001 - public in spite of its name, as SQLAlchemy says
 
 
@@ -53,7 +53,7 @@ class Database:
         return self._place.text
 
     def close(self) -> None:
-        """Closes the connections; may be called again. Use after it opens again."""
+        """Close the connections; may be called again. Use after it opens again."""
         with self._lock:
             engine, self._made = self._made, None
         if engine is not None:
@@ -69,14 +69,14 @@ class Database:
             return self._made
 
     def _read(self, work: Callable[[Connection], _T]) -> _T:
-        """Runs statements that only read, each seeing what was committed before it."""
+        """Run statements that only read, each seeing what was committed before it."""
         engine = self._engine()
         if engine.dialect.name != "sqlite":  # there none begins anyway
             engine = engine.execution_options(isolation_level="AUTOCOMMIT")  # no round trips for BEGIN and ROLLBACK
         return self._attempt(engine, work)
 
     def _write(self, work: Callable[[Connection], _T]) -> _T:
-        """Runs statements in one transaction; `work` may run twice, and what it did the first time is undone."""
+        """Run statements in one transaction; `work` may run twice, and what it did the first time is undone."""
         return self._attempt(self._engine().execution_options(**{IMMEDIATE: True}), work)
 
     def _attempt(self, engine: Engine, work: Callable[[Connection], _T]) -> _T:

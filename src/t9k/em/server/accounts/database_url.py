@@ -45,7 +45,7 @@ class Place:
 
 
 def parse(text: str) -> Place:
-    """Parses the URL of a database.
+    """Parse the URL of a database.
 
     Raises:
         InvalidURI: It is none of SQLite with a file, or of PostgreSQL.
@@ -79,7 +79,7 @@ def _sqlite(url: URL) -> Place:
 
 
 def make_engine(place: Place) -> Engine:
-    """Makes an engine, which connects on use.
+    """Make an engine, which connects on use.
 
     Raises:
         MissingExtra: The driver is not installed.

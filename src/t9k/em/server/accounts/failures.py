@@ -25,7 +25,7 @@ _DAMAGED = ("XX001", "XX002", "not a database", "malformed")
 
 
 def translate(error: SQLAlchemyError, place: Place, *, committing: bool = False) -> EMError:
-    """The error to raise instead of one of SQLAlchemy.
+    """Return the error to raise instead of one of SQLAlchemy.
 
     Args:
         error: What was raised; neither statements, nor values, nor the password get into the result.
@@ -58,12 +58,12 @@ def translate(error: SQLAlchemyError, place: Place, *, committing: bool = False)
 
 
 def unfit(place: Place) -> InvalidInput:
-    """A text holds NUL or half a character."""
+    """Return the error for a text with NUL or half a character."""
     return InvalidInput(f"{place.text} cannot keep this text; leave out control characters and lone surrogates")
 
 
 def missing(place: Place, said: str) -> EMError:
-    """The database itself is not there."""
+    """Return the error for a database that does not exist."""
     if place.file is None:
         return BackendUnavailable(
             f"{place.text} is not there ({said}); create the database, then run: em server migrate"
@@ -76,12 +76,12 @@ def missing(place: Place, said: str) -> EMError:
 
 
 def no_schema(place: Place) -> BackendError:
-    """The database lacks tables or columns."""
+    """Return the error for a database that lacks tables or columns."""
     return BackendError(f"{place.text} does not have the tables of this version; run: em server migrate")
 
 
 def _said(error: SQLAlchemyError, place: Place) -> str:
-    """What the driver says, on one line and without the password."""
+    """Return the text of the driver, on one line and without the password."""
     orig = error.orig if isinstance(error, DBAPIError) else error
     lines = str(orig).strip().splitlines()
     said = lines[0] if lines else type(orig).__name__

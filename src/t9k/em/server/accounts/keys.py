@@ -229,7 +229,7 @@ def _maker(connection: Connection, user_id: int, key_id: str) -> Any:
 
 
 def _within(wanted: KeyInfo, maker: Any) -> KeyInfo:
-    """A new key within the bounds of the one that makes it.
+    """Return a new key within the bounds of the one that makes it.
 
     Raises:
         InvalidInput: It asks for more than those.

@@ -18,12 +18,12 @@ _USER = (parties.c.name, parties.c.is_admin, parties.c.disabled, parties.c.creat
 
 
 def upsert(connection: Connection) -> type[postgresql.Insert | sqlite.Insert]:
-    """The INSERT of a database, which knows ON CONFLICT; alike in both."""
+    """Return the INSERT of a database, which knows ON CONFLICT; alike in both."""
     return sqlite.Insert if connection.dialect.name == "sqlite" else postgresql.Insert
 
 
 def written(connection: Connection, statement: postgresql.Insert | sqlite.Insert) -> bool:
-    """Runs an INSERT of one row, and says whether there was no conflict that kept it from being written."""
+    """Run an INSERT of one row, and say whether there was no conflict that kept it from being written."""
     options = {"preserve_rowcount": True}  # SQLAlchemy does not ask the driver otherwise
     return connection.execute(statement.inline(), execution_options=options).rowcount == 1
 
@@ -32,7 +32,7 @@ class Parties(Database):
     """Manages users and groups."""
 
     def add_user(self, name: str, is_admin: bool = False) -> User:
-        """Adds a user.
+        """Add a user.
 
         Raises:
             InvalidName: It cannot be the name of a folder, which a user's tree is.
@@ -42,7 +42,7 @@ class Parties(Database):
         return self.user(name)
 
     def users(self, after: str = "", limit: int = 100) -> list[User]:
-        """A page of the users by name, byte by byte.
+        """Return a page of the users by name, byte by byte.
 
         Args:
             after: The last name of the page before, exclusive.
@@ -65,7 +65,7 @@ class Parties(Database):
         return record(User, row)
 
     def set_disabled(self, name: str, disabled: bool) -> User:
-        """Lets none of a user's keys be accepted, or those again that were neither revoked nor have expired.
+        """Let none of a user's keys be accepted, or those again that were neither revoked nor have expired.
 
         Raises:
             NotFound: There is no such user.
@@ -76,7 +76,7 @@ class Parties(Database):
         return self.user(name)
 
     def add_group(self, name: str) -> Group:
-        """Adds a group without members.
+        """Add a group without members.
 
         Raises:
             InvalidName: The name cannot be one.
@@ -86,7 +86,7 @@ class Parties(Database):
         return Group(name=name, members=())
 
     def remove_group(self, name: str) -> None:
-        """Removes a group, and all that was shared with it; a later one of that name starts without.
+        """Remove a group, and all that was shared with it; a later one of that name starts without.
 
         Raises:
             NotFound: There is none.
@@ -96,7 +96,7 @@ class Parties(Database):
             raise nobody("group", name)
 
     def groups(self, after: str = "", limit: int = 100) -> list[Group]:
-        """A page of the groups by name, see `users`."""
+        """Return a page of the groups by name, see `users`."""
         page = select(parties.c.id, parties.c.name).where(parties.c.kind == "group", parties.c.name > _sound(after))
         page_ = page.order_by(parties.c.name).limit(check_limit(limit)).subquery()
         user = parties.alias()
@@ -113,7 +113,7 @@ class Parties(Database):
         return [Group(name=name, members=tuple(names)) for name, names in found.items()]
 
     def add_member(self, group: str, user: str) -> None:
-        """Makes a user a member of a group; one who is a member stays one.
+        """Make a user a member of a group; one who is a member stays one.
 
         Raises:
             NotFound: There is no such user or group.
@@ -129,7 +129,7 @@ class Parties(Database):
             raise nobody("group", group) from None
 
     def remove_member(self, group: str, user: str) -> None:
-        """Ends a membership.
+        """End a membership.
 
         Raises:
             NotFound: There is no such user or group, or the user is not a member.
@@ -163,7 +163,7 @@ class Parties(Database):
 
 
 def party_id(connection: Connection, kind: str, name: str) -> int:
-    """What the tables call a user or group.
+    """Return the number of a user or group in the tables.
 
     Raises:
         NotFound: There is none.
@@ -178,7 +178,7 @@ def party_id(connection: Connection, kind: str, name: str) -> int:
 
 
 def locked(connection: Connection, user: str) -> Any:
-    """The row of a user; another transaction that locks it waits for this one.
+    """Return the row of a user; another transaction that locks it waits for this one.
 
     Raises:
         NotFound: There is no such user.
@@ -190,7 +190,7 @@ def locked(connection: Connection, user: str) -> Any:
 
 
 def locked_users(connection: Connection, *users: str) -> dict[str, Any]:
-    """The rows of those of some users that there are, by name; locked in one order, so that nobody waits in a circle."""
+    """Return the rows of those of some users that there are, by name; locked in one order, so that nobody waits in a circle."""
     query = select(parties).where(parties.c.kind == "user", parties.c.name.in_(sorted(filter(is_name, users))))
     rows = connection.execute(query.order_by(parties.c.id).with_for_update(key_share=True))
     return {row.name: row for row in rows}
@@ -202,7 +202,7 @@ def nobody(kind: str, name: str) -> EMError:
 
 
 def _sound(after: str) -> str:
-    """Where a page begins, if every database takes it.
+    """Return the start of a page, if every database accepts it.
 
     Raises:
         InvalidInput: It is neither '' nor a name.
@@ -215,7 +215,7 @@ def _sound(after: str) -> str:
 
 
 def check_limit(limit: int) -> int:
-    """The size of a page, if it can be one.
+    """Return the size of a page, if it can be one.
 
     Raises:
         InvalidInput: It is not in 1 to 1,000.

@@ -41,7 +41,7 @@ class UserQuotas(Database):
     """Keeps the limits of users, and counts what lies in their folders."""
 
     def quotas(self, user: str) -> Quotas:
-        """The limits that a user has of their own.
+        """Return the limits that a user has of their own.
 
         Raises:
             NotFound: There is no such user.
@@ -66,7 +66,7 @@ class UserQuotas(Database):
         self._write(work)
 
     def usage(self, user: str) -> Usage:
-        """How much a user has.
+        """Return the usage of a user.
 
         Raises:
             NotFound: There is no such user.

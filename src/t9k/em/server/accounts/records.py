@@ -143,7 +143,7 @@ class Quotas:
     bytes: int | None = None
 
     def over(self, defaults: Quotas) -> Quotas:
-        """These, and what they leave open by others."""
+        """Return these limits, with the limits that they leave open taken from others."""
         return Quotas(
             keys=defaults.keys if self.keys is None else self.keys,
             shares=defaults.shares if self.shares is None else self.shares,

@@ -28,7 +28,7 @@ class Schema(Database):
     """Makes and checks the tables."""
 
     def migrate(self) -> None:
-        """Makes the database of SQLite if there is none, and all tables, or brings them to this version.
+        """Make the database of SQLite if there is none, and all tables, or bring them to this version.
 
         Of several processes that do it at once, one does, and the others wait for it.
 
@@ -45,7 +45,7 @@ class Schema(Database):
         self._write(self._upgrade)
 
     def check(self) -> None:
-        """Makes sure that the database can be reached and has the tables of this version.
+        """Make sure that the database can be reached and has the tables of this version.
 
         Raises:
             BackendUnavailable: It cannot be reached.
@@ -102,7 +102,7 @@ def _known() -> set[str]:
 
 
 def _make_file(file: Path) -> None:
-    """Makes an empty file that nobody else may read, where there is none; SQLite's own files take its mode.
+    """Make an empty file that nobody else may read, where there is none; SQLite's own files take its mode.
 
     One that is there is not opened: closing it would drop the locks that SQLite holds in this process.
     """
@@ -112,7 +112,7 @@ def _make_file(file: Path) -> None:
 
 
 def _use_wal(connection: Connection) -> None:
-    """Lets readers and a writer not wait for each other; the file remembers it.
+    """Let readers and a writer not wait for each other; the file remembers it.
 
     SQLite does not wait here for another process that does the same.
     """

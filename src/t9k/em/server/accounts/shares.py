@@ -21,7 +21,7 @@ class Shares(Database):
     """Manages shares. A path is absolute; whether there is something, and whose it is, is the caller's business."""
 
     def share(self, path: str, kind: Kind, name: str, level: Level, by: str, *, most: int = 0) -> Share:
-        """Lets others view or edit a path and all below it, instead of what they were allowed by this path before.
+        """Let others view or edit a path and all below it, instead of what they were allowed by this path before.
 
         Args:
             path: Of a folder or node.
@@ -62,7 +62,7 @@ class Shares(Database):
             raise nobody(kind, name) from None
 
     def unshare(self, path: str, kind: Kind, name: str) -> None:
-        """Takes a share back; what folders above the path allow stays.
+        """Take a share back; what folders above the path allow stays.
 
         Raises:
             NotFound: There is no such user or group, or the path is not shared with it.
@@ -80,7 +80,7 @@ class Shares(Database):
             raise NotFound(f"{path} is not shared {whom}; em server share list {path} shows with whom it is")
 
     def shares(self, path: str) -> list[Share]:
-        """The shares of a path itself, by kind and name.
+        """Return the shares of a path itself, by kind and name.
 
         Raises:
             InvalidName: The path cannot be one.
@@ -91,7 +91,7 @@ class Shares(Database):
         return [record(Share, row) for row in rows]
 
     def level(self, principal: Principal, path: str) -> Level | None:
-        """The best that shares of a path, or of a folder above it, allow somebody.
+        """Return the best that shares of a path, or of a folder above it, allow somebody.
 
         Args:
             principal: Who asks.
@@ -109,7 +109,7 @@ class Shares(Database):
         return "edit" if "edit" in levels else "view" if levels else None
 
     def shared_below(self, principal: Principal, path: str) -> list[str]:
-        """The paths, below a path and not itself, that are shared with somebody, byte by byte in order.
+        """Return the paths, below a path and not itself, that are shared with somebody, byte by byte in order.
 
         Raises:
             InvalidName: The path cannot be one.
@@ -119,7 +119,7 @@ class Shares(Database):
         return self._read(lambda connection: list(connection.execute(query).scalars()))
 
     def forget_shares(self, path: str) -> None:
-        """Takes all shares of a path, and of all below it, back: the node was deleted, or moved away.
+        """Take all shares of a path, and of all below it, back: the node was deleted, or moved away.
 
         Raises:
             InvalidName: The path cannot be one.
@@ -159,14 +159,14 @@ def count_shares(user: str) -> Select[int]:
 
 
 def _with_parents(path: str) -> list[str]:
-    """The path, and all folders above it up to '/', but for those that are too long to be shared."""
+    """Return the path, and all folders above it up to '/', but for those that are too long to be shared."""
     names = path.split("/") if path != "/" else [""]
     parents = ["/".join(names[:end]) for end in range(2, len(names) + 1)]
     return ["/", *(parent for parent in parents if len(parent.encode()) <= MAX_PATH_BYTES)]
 
 
 def _below(path: str) -> ColumnElement[bool]:
-    """Whether a share lies below a path: by a range of its index, for LIKE has wildcards, and in SQLite no case."""
+    """Return whether a share lies below a path: by a range of its index, for LIKE has wildcards, and in SQLite no case."""
     folder = path.removesuffix("/")
     return and_(shares.c.path > f"{folder}/", shares.c.path < f"{folder}0")  # '0' is what comes after '/'
 

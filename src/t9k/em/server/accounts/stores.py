@@ -13,7 +13,7 @@ class Stores(Database):
     """Remembers the stores that servers with this database have served."""
 
     def store_at(self, root: str) -> str:
-        """The id of the store that was found at a root; '' where none was.
+        """Return the id of the store that was found at a root; '' where none was.
 
         Args:
             root: URI of the backend.

@@ -35,14 +35,14 @@ class Utc(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """A time with a zone, as the driver takes it."""
+        """Return a time with a zone, as the driver takes it."""
         if value is None:
             return None
         value = value.astimezone(timezone.utc)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """What the driver gives, with its zone."""
+        """Return the time of the driver, with its zone."""
         if value is None:
             return None
         found: datetime = value

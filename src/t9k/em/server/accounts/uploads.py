@@ -41,7 +41,7 @@ class Uploads(Database):
     def save_upload(
         self, op: str, user: str, document: bytes, lifetime_s: float, storing: Storing | None = None
     ) -> None:
-        """Keeps the record of an upload, in place of an earlier one of the same upload.
+        """Keep the record of an upload, in place of an earlier one of the same upload.
 
         Args:
             op: The upload, see `names.new_op`.
@@ -106,7 +106,7 @@ class Uploads(Database):
         self._read(work)
 
     def upload(self, op: str, user: str) -> bytes | None:
-        """The record of an upload; None if there is none, it is another user's, or it has expired."""
+        """Return the record of an upload; None if there is none, it is another user's, or it has expired."""
         if not is_op(op) or not is_name(user):
             return None
         query = select(uploads.c.document).join(parties, parties.c.id == uploads.c.user_id)
@@ -116,7 +116,7 @@ class Uploads(Database):
         return None if found is None else zlib.decompress(found)
 
     def drop_upload(self, op: str, user: str, stored_bytes: int | None = None) -> None:
-        """Forgets a user's upload; none is no error, and another user's stays.
+        """Forget a user's upload; none is no error, and another user's stays.
 
         Args:
             op: The upload.
@@ -138,6 +138,6 @@ class Uploads(Database):
         self._write(work)
 
     def expire_uploads(self) -> int:
-        """Forgets the uploads that have expired, and says how many; what they were about to store counts on, see `drop_upload`."""
+        """Forget the uploads that have expired, and say how many; what they were about to store counts on, see `drop_upload`."""
         gone = delete(uploads).where(uploads.c.expires <= self._now())
         return self._write(lambda connection: connection.execute(gone).rowcount)

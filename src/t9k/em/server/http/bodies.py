@@ -20,7 +20,7 @@ class Received:
         self.size = sum(map(len, pieces))
 
     def open(self) -> BinaryIO:
-        """Reads it from the start; may be called more than once and from any thread."""
+        """Read it from the start; may be called more than once and from any thread."""
         return cast("BinaryIO", _Stream(iter(self._pieces)))
 
     def read(self) -> bytes:
@@ -48,7 +48,7 @@ class _Stream(io.RawIOBase):
         return bytes(self._all() if size < 0 else self.view(size))
 
     def view(self, size: int) -> memoryview:
-        """The same, without copying what lies in one piece."""
+        """Return the same, without copying what lies in one piece."""
         first = self._next(size)
         if len(first) in (0, size):
             return first
@@ -60,7 +60,7 @@ class _Stream(io.RawIOBase):
         return memoryview(b"".join(found))
 
     def _next(self, most: int) -> memoryview:
-        """Some bytes, of one piece; none at the end."""
+        """Return some bytes of one piece; none at the end."""
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:

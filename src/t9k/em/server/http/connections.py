@@ -105,7 +105,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what is no HTTP, in the form of all errors, and closes; see the base class.
+        """Answer what is no HTTP, in the form of all errors, and close; see the base class.
 
         Args:
             msg: What is wrong.

@@ -67,12 +67,12 @@ class Refused(EMError):
 
 
 def failure(code: str, message: str, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The answer that tells of an error."""
+    """Return the answer that tells of an error."""
     return JSONResponse(wire.error_json(code, message, request_id), wire.CODES[code].status, dict(headers or {}))
 
 
 def code_of(error: EMError) -> str:
-    """The code for an error that a request met."""
+    """Return the code for an error that a request met."""
     if isinstance(error, Refused):
         return error.code
     if isinstance(error, Forbidden):
@@ -83,7 +83,7 @@ def code_of(error: EMError) -> str:
 
 
 def of_error(error: EMError, request_id: str, places: Sequence[str] = ()) -> JSONResponse:
-    """The answer to a request that met an error of this library.
+    """Return the answer to a request that met an error of this library.
 
     Args:
         error: What was raised.
@@ -112,12 +112,12 @@ def of_error(error: EMError, request_id: str, places: Sequence[str] = ()) -> JSO
 
 
 def unforeseen(request_id: str) -> str:
-    """The message for what only the log can tell."""
+    """Return the message for what only the log can tell."""
     return f"something went wrong in the server; its log tells more under {request_id}"
 
 
 def install(app: FastAPI) -> None:
-    """Makes an app answer every error in the one form."""
+    """Make an app answer every error in the one form."""
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, EMError)  # noqa: S101 - see add_exception_handler
@@ -150,6 +150,6 @@ def install(app: FastAPI) -> None:
 
 
 def _flaws(errors: Any) -> str:
-    """What is wrong with the fields of a request; their values are not repeated."""
+    """Return the flaws of the fields of a request, without their values."""
     found = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in list(errors)[:_MOST_FLAWS]]
     return f"the request has wrong fields: {'; '.join(found)}"

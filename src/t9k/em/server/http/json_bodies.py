@@ -81,7 +81,7 @@ def parse_stored(document: bytes, name: str) -> dict[str, Any]:
 
 
 def _start_of_list(text: str, name: str) -> int:
-    """Where the elements of a list begin that is a field of the document; 0 where there is none, or far behind other fields."""
+    """Return the index of the first element of a list that is a field of the document; 0 without such a list, or for one far behind other fields."""
     depth = 0
     for token in _TOKEN.finditer(text, 0, REST_BYTES):
         if token[0] in "{[":
@@ -94,7 +94,7 @@ def _start_of_list(text: str, name: str) -> int:
 
 
 def _records(text: str, at: int, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The elements of a list, and where each ends: before the comma that follows, or before the bracket.
+    """Return the elements of a list, and where each ends: before the comma that follows, or before the bracket.
 
     Raises:
         Refused: One is no record.

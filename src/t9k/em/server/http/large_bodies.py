@@ -109,7 +109,7 @@ class LargeBody(asyncio.BufferedProtocol):
     # What the connection and the app call.
 
     def feed(self, data: bytes) -> None:
-        """Takes what was read together with the head.
+        """Take what was read together with the head.
 
         Args:
             data: The beginning of the body.
@@ -120,7 +120,7 @@ class LargeBody(asyncio.BufferedProtocol):
             self._hand_over()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Gives the next chunk; see ASGI."""
+        """Give the next chunk; see ASGI."""
         if self._is_told:
             return await self._receive_end()
         cycle = self._cycle
@@ -151,7 +151,7 @@ class LargeBody(asyncio.BufferedProtocol):
         self._cycle.message_event.set()
 
     def _hand_over(self) -> None:
-        """Gives the app what there is of the chunk."""
+        """Give the app what there is of the chunk."""
         if not self._chunk:
             chunk, self._first = memoryview(self._first), b""
         elif self._filled == len(self._chunk):

@@ -40,7 +40,7 @@ class Rates:
         self._lock = threading.Lock()
 
     def take(self, user: str) -> None:
-        """Takes one token.
+        """Take one token.
 
         Raises:
             RateLimited: There is none.

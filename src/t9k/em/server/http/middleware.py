@@ -46,7 +46,7 @@ class Guard:
         self._audit = AuditLog(settings.audit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on, or refuses it."""
+        """Pass a request on, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -88,7 +88,7 @@ class Guard:
             scope["raw_path"] = raw[len(root) :] if raw.startswith(root.encode()) else raw
 
     def _refuse(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[str, str] | None:
-        """The code and message of what is wrong with the form of a request; None when nothing is."""
+        """Return the code and message of what is wrong with the form of a request; None when nothing is."""
         raw: bytes = scope.get("raw_path") or b""
         if len(raw) + len(scope["query_string"]) > MAX_TARGET_BYTES:
             return "bad_request", f"the address is longer than {MAX_TARGET_BYTES} bytes"
@@ -130,7 +130,7 @@ def _size(headers: dict[bytes, bytes]) -> int:
 
 
 def _is_trick(raw: bytes) -> bool:
-    """Whether a path means something else to somebody who decodes it once more, or normalizes it."""
+    """Return whether a path means something else to somebody who decodes it once more, or normalizes it."""
     for path in (raw, once := unquote_to_bytes(raw), unquote_to_bytes(once)):
         if b"//" in path or b"\\" in path or any(byte < 0x20 or byte == 0x7F for byte in path):  # noqa: PLR2004
             return True

@@ -32,7 +32,7 @@ class Metrics:
         self._sent = Counter("em_sent_bytes", "Bytes of files sent.", registry=self._registry)
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts a request.
+        """Count a request.
 
         Args:
             method: Of HTTP.
@@ -44,11 +44,11 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def received(self, size_bytes: int) -> None:
-        """Counts bytes of files that came."""
+        """Count bytes of files that came."""
         self._received.inc(size_bytes)
 
     def sent(self, size_bytes: int) -> None:
-        """Counts bytes of files that were asked for."""
+        """Count bytes of files that were asked for."""
         self._sent.inc(size_bytes)
 
     def text(self) -> bytes:

@@ -69,7 +69,7 @@ class Holding:
         self.came_bytes += size_bytes
 
     def is_slow(self) -> bool:
-        """Whether what comes comes too slowly; the time in which the request waited for room does not count."""
+        """Return whether what comes comes too slowly; the time in which the request waited for room does not count."""
         return self._is_slow_now() if self._receiving_s() > GRACE_S else self._was_slow
 
     def _receiving_s(self) -> float:
@@ -188,7 +188,7 @@ class Room:
         return deque(sorted(self._waiting, key=self._by_user.__getitem__))
 
     def _next(self, user: str) -> Holding | None:
-        """Who of a user's requests that wait may go on: the oldest one before the one that waits longest."""
+        """Return the request of a user's waiting ones that may go on: the oldest one before the one that waits longest."""
         waiting = self._waiting[user]
         for holding in (next(iter(self._of_user[user])), next(iter(waiting))):
             turn = waiting.get(holding)

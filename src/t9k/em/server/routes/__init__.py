@@ -25,6 +25,6 @@ _ROUTERS: tuple[APIRouter, ...] = (
 
 
 def install(app: FastAPI) -> None:
-    """Adds all routes."""
+    """Add all routes."""
     for router in _ROUTERS:
         app.include_router(router, responses=PROBLEMS)

@@ -49,7 +49,7 @@ def keys(caller: Manager) -> JSONResponse:
 
 @router.post("/keys", operation_id="addKey", status_code=201, response_model=models.NewApiKey)
 def add_key(caller: Manager, body: models.NewKeyIn) -> JSONResponse:
-    """Makes an API key, which ends with the one that asks and never allows more; its text is told this once."""
+    """Make an API key, which ends with the one that asks and never allows more; its text is told this once."""
     expires = body.expires
     if expires is not None:
         if expires.tzinfo is None:
@@ -90,7 +90,7 @@ def users(caller: Administrator, limit: Limit = PAGE, after: After = "") -> JSON
 
 @router.post("/users", operation_id="addUser", status_code=201, response_model=models.User)
 def add_user(caller: Administrator, body: models.UserIn) -> JSONResponse:
-    """Adds a user."""
+    """Add a user."""
     caller.about(name=body.name, is_admin=body.is_admin)
     return JSONResponse(_user(caller.service.accounts.add_user(body.name, is_admin=body.is_admin)), 201)
 
@@ -111,7 +111,7 @@ def groups(caller: Administrator, limit: Limit = PAGE, after: After = "") -> JSO
 
 @router.post("/groups", operation_id="addGroup", status_code=201, response_model=models.Group)
 def add_group(caller: Administrator, body: models.GroupIn) -> JSONResponse:
-    """Adds a group without members."""
+    """Add a group without members."""
     caller.about(name=body.name)
     caller.service.accounts.add_group(body.name)
     return JSONResponse({"name": body.name, "members": []}, 201)
@@ -119,21 +119,21 @@ def add_group(caller: Administrator, body: models.GroupIn) -> JSONResponse:
 
 @router.delete("/groups/{name}", operation_id="removeGroup", status_code=204)
 def remove_group(caller: Administrator, name: str) -> Response:
-    """Removes a group and the shares that it had."""
+    """Remove a group and the shares that it had."""
     caller.service.accounts.remove_group(name)
     return Response(status_code=204)
 
 
 @router.put("/groups/{name}/members/{user}", operation_id="addMember", status_code=204)
 def add_member(caller: Administrator, name: str, user: str) -> Response:
-    """Adds a user to a group; one who is in it is fine."""
+    """Add a user to a group; one who is in it is fine."""
     caller.service.accounts.add_member(name, user)
     return Response(status_code=204)
 
 
 @router.delete("/groups/{name}/members/{user}", operation_id="removeMember", status_code=204)
 def remove_member(caller: Administrator, name: str, user: str) -> Response:
-    """Takes a user out of a group."""
+    """Take a user out of a group."""
     caller.service.accounts.remove_member(name, user)
     return Response(status_code=204)
 

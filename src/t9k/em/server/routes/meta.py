@@ -23,13 +23,13 @@ router = APIRouter(tags=["server"])
 
 @router.get("/health", operation_id="health")
 async def health() -> dict[str, str]:
-    """Answers while the process lives."""
+    """Answer while the process lives."""
     return {"status": "ok"}
 
 
 @router.get("/ready", operation_id="ready")
 async def ready(request: Request) -> dict[str, str]:
-    """Answers when database and store do."""
+    """Answer when database and store do."""
     service: Service = request.app.state.service
     await to_thread.run_sync(service.check, limiter=service.watching)
     return {"status": "ok"}
@@ -37,7 +37,7 @@ async def ready(request: Request) -> dict[str, str]:
 
 @router.get("/metrics", operation_id="metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """The counts, for Prometheus."""
+    """Return the counts, for Prometheus."""
     service: Service = request.app.state.service
     text = await to_thread.run_sync(service.metrics.text, limiter=service.watching)
     return Response(text, media_type=counts.CONTENT_TYPE)
@@ -45,7 +45,7 @@ async def metrics(request: Request) -> Response:
 
 @router.get(f"{wire.PREFIX}/version", operation_id="version", response_model=models.Version)
 def api_version(request: Request) -> JSONResponse:
-    """What answers here, what it can do, and how much at once."""
+    """Return the version of the API, the abilities of the server, and its limits."""
     service: Service = request.app.state.service
     return JSONResponse(
         {
@@ -66,13 +66,13 @@ def api_version(request: Request) -> JSONResponse:
 
 @router.get("/oauth2/userinfo", operation_id="userinfo", response_model=models.UserInfo)
 def userinfo(caller: Authenticated) -> JSONResponse:
-    """Who asks, as the sibling servers tell it."""
+    """Return the user of the request, in the form of the sibling servers."""
     return JSONResponse({"preferred_username": caller.user})
 
 
 @router.get(f"{wire.PREFIX}/user", operation_id="me", response_model=models.Me)
 def me(caller: Authenticated) -> JSONResponse:
-    """Who asks."""
+    """Return the user of the request."""
     principal = caller.principal
     return JSONResponse(
         {

@@ -42,7 +42,7 @@ ANYTHING: dict[int | str, dict[str, Any]] = {
 
 @router.get(f"{wire.PREFIX}/nodes", operation_id="stat", response_model=models.Node)
 def stat(caller: Authenticated, path: Path) -> JSONResponse:
-    """A node, or with `@3` behind the path an older generation of it."""
+    """Return a node, or with `@3` behind the path an older generation of it."""
     tree = caller.reading(path, PASS)
     node = tree.stat(path)
     permission = _permission(caller, node.path)
@@ -53,7 +53,7 @@ def stat(caller: Authenticated, path: Path) -> JSONResponse:
 
 @router.get(f"{wire.PREFIX}/nodes/children", operation_id="children", response_model=models.Children)
 def children(caller: Authenticated, path: Path, limit: Limit = PAGE, after: After = "") -> JSONResponse:
-    """The nodes in a folder; `whole` says whether the one who asks sees all of them, `damaged` which cannot be read."""
+    """Return the nodes in a folder; `whole` says whether the one who asks sees all of them, `damaged` which cannot be read."""
     tree = caller.reading(check_path(path), PASS)
     permission = _permission(caller, path)
     if not isinstance(tree, ListsPages):
@@ -98,7 +98,7 @@ def versions(caller: Authenticated, path: Path, limit: Limit = PAGE, after: Afte
 def files(
     caller: Authenticated, path: Path, generation: Generation, limit: FilesLimit = FILES_PAGE, after: After = ""
 ) -> JSONResponse:
-    """The files of a generation, by key."""
+    """Return the files of a generation, by key."""
     tree = caller.reading(check_path(path))
     found = () if generation == 0 else caller.service.published.find(tree, path, generation)[1]
     return page(found, limit, after, _key, wire.file_json)
@@ -117,7 +117,7 @@ async def content(
     key: Key,
     range: Annotated[str, Header(max_length=256, description="`bytes=a-b`.")] = "",
 ) -> Response:
-    """The bytes of a file, or a range of them."""
+    """Return the bytes of a file, or a range of them."""
 
     def look_up() -> Content:
         tree = caller.reading(check_path(path))
@@ -139,7 +139,7 @@ async def content(
 
 @router.get(f"{wire.PREFIX}/nodes/content/signed", operation_id="signContent", response_model=models.SignedRequest)
 def signed(caller: Authenticated, path: Path, generation: Generation, key: Key) -> JSONResponse:
-    """A request to the store that brings the bytes of a file."""
+    """Return a request to the store that brings the bytes of a file."""
     tree = caller.reading(check_path(path))
     node, file = caller.service.published.file(tree, path, generation, key)
     request = None
@@ -154,7 +154,7 @@ def signed(caller: Authenticated, path: Path, generation: Generation, key: Key) 
 def damage(
     caller: Authenticated, path: Path, generation: Generation, limit: FilesLimit = FILES_PAGE, after: After = ""
 ) -> JSONResponse:
-    """The files of a generation that are missing in the store, of another size there, or known to be damaged, by key."""
+    """Return the files of a generation that are missing in the store, of another size there, or known to be damaged, by key."""
     tree = caller.reading(check_path(path))
     if not isinstance(tree, NotesDamage):
         raise _without_notes()
@@ -164,7 +164,7 @@ def damage(
 
 @router.post(f"{wire.PREFIX}/nodes/damage", operation_id="reportDamage", response_model=models.Damage)
 def report_damage(caller: Authenticated, body: models.DamageIn) -> JSONResponse:
-    """Reads a file that somebody found damaged; if it is, that is noted, and the next upload has to send it again."""
+    """Read a file that somebody found damaged; if it is, that is noted, and the next upload has to send it again."""
     path = check_path(body.path)
     caller.about(path=path)
     tree = caller.reading(path)
@@ -179,7 +179,7 @@ def report_damage(caller: Authenticated, body: models.DamageIn) -> JSONResponse:
 
 @router.post(f"{wire.PREFIX}/folders", operation_id="makeFolder", response_model=models.Node)
 def make_folder(caller: Authenticated, body: models.FolderIn) -> JSONResponse:
-    """Makes a folder and its parents as needed; one that is there is fine."""
+    """Make a folder and its parents as needed; one that is there is fine."""
     path = check_path(body.path)
     caller.about(path=path)
     permission = caller.access.require(path, PASS if path == "/" else EDIT)
@@ -189,7 +189,7 @@ def make_folder(caller: Authenticated, body: models.FolderIn) -> JSONResponse:
 
 @router.post(f"{wire.PREFIX}/nodes/move", operation_id="move", response_model=models.Node)
 def move(caller: Authenticated, body: models.MoveIn) -> JSONResponse:
-    """Moves a node with all its generations and all below it; it takes the permissions of its new folder."""
+    """Move a node with all its generations and all below it; it takes the permissions of its new folder."""
     path, folder = check_path(body.path), check_path(body.folder)
     caller.about(path=path, folder=folder)
     caller.access.require_removal(path)
@@ -216,7 +216,7 @@ def delete(
     recursive: Annotated[bool, Query(description="Whether a folder goes with all below it.")] = False,
     generation: Annotated[int | None, Query(ge=0, le=99_999_999, description="Only while this is the newest.")] = None,
 ) -> Response:
-    """Deletes a node; its generations stay readable as versions until they are collected."""
+    """Delete a node; its generations stay readable as versions until they are collected."""
     if check_path(path).count("/") > 1:
         caller.access.require_removal(path)
     else:
@@ -227,7 +227,7 @@ def delete(
 
 
 def _make_room(caller: Caller, path: str, folder: str) -> None:
-    """Counts what is moved where it goes, for it is copied there.
+    """Count what is moved where it goes, for it is copied there.
 
     Raises:
         QuotaExceeded: There is no room for it.
@@ -244,7 +244,7 @@ def _make_room(caller: Caller, path: str, folder: str) -> None:
 
 @contextlib.contextmanager
 def _forgetting(caller: Caller, path: str) -> Iterator[None]:
-    """Takes the shares of what goes along, also of what went before, when somebody was killed in between."""
+    """Take the shares of what goes along, also of what went before, when somebody was killed in between."""
     try:
         yield
     except NotFound:
@@ -257,7 +257,7 @@ def _forgetting(caller: Caller, path: str) -> Iterator[None]:
 
 
 def _there(tree: Backend, path: str) -> Node | None:
-    """What a listing shows under a path; None where it shows nothing, or a record is damaged."""
+    """Return the listed node under a path; None for a path that the listing lacks, or whose record is damaged."""
     try:
         node = tree.stat(path)
     except (NotFound, CorruptData):
@@ -272,7 +272,7 @@ def _without_notes() -> Refused:
 
 
 def _is_right(tree: Backend, node: Node, file: FileEntry) -> bool:
-    """Whether a file has the bytes that its record says; all of them are read."""
+    """Return whether a file has the bytes that its record says; all of them are read."""
     digest = hashlib.sha256()
     try:
         for chunk in tree.read(node, file):
@@ -287,7 +287,7 @@ def _permission(caller: Caller, path: str) -> str:
 
 
 def _cursor(generation: int) -> str:
-    """What `after` is behind a generation, so that cursors ascend."""
+    """Return the `after` of the page behind a generation, so that cursors ascend."""
     return f"{_LAST - generation:08d}"
 
 

@@ -48,7 +48,7 @@ def page(
 
 
 def whole(items: Sequence[Any], following: str | None = None, **more: Any) -> JSONResponse:
-    """A page of items that are JSON already.
+    """Return a page of items that are JSON already.
 
     Args:
         items: The items.

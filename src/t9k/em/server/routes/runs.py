@@ -30,7 +30,7 @@ End = Annotated[int | None, Query(ge=0, le=2**53, description="Of the bytes; wit
 async def append(
     caller: Authenticated, request: Request, path: Path, generation: Generation, key: Key, start: Offset
 ) -> JSONResponse:
-    """Keeps bytes of a growing file of a run."""
+    """Keep bytes of a growing file of a run."""
     check_key(key)
 
     def work(body: Received) -> int:
@@ -43,7 +43,7 @@ async def append(
 
 @router.get("/grown", operation_id="grown", response_model=models.Items[models.Segment])
 def grown(caller: Authenticated, path: Path, generation: Generation) -> JSONResponse:
-    """What was appended to a run."""
+    """Return the segments that were appended to a run."""
     tree, node = _growing(caller, path, generation, VIEW)
     return JSONResponse({"items": [wire.segment_json(segment) for segment in tree.grown(node)]})
 
@@ -52,7 +52,7 @@ def grown(caller: Authenticated, path: Path, generation: Generation) -> JSONResp
 async def content(
     caller: Authenticated, path: Path, generation: Generation, key: Key, start: Offset = 0, end: End = None
 ) -> Response:
-    """The bytes of a growing file, up to the first gap."""
+    """Return the bytes of a growing file, up to the first gap."""
     check_key(key)
 
     def look_up() -> Content:

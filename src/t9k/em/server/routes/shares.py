@@ -22,14 +22,14 @@ router = APIRouter(prefix=f"{wire.PREFIX}/shares", tags=["shares"], route_class=
 
 @router.get("", operation_id="shares", response_model=models.Items[models.Share])
 def shares(caller: Authenticated, path: Path) -> JSONResponse:
-    """The shares of a node itself, without those of the folders above it."""
+    """Return the shares of a node itself, without those of the folders above it."""
     caller.access.require(check_path(path), OWN)
     return JSONResponse({"items": [_json(share) for share in caller.service.accounts.shares(path)]})
 
 
 @router.put("", operation_id="share", response_model=models.Share)
 def share(caller: Authenticated, body: models.ShareIn) -> JSONResponse:
-    """Lets a user, a group or everybody with a key view or edit a node and all below it."""
+    """Let a user, a group or everybody with a key view or edit a node and all below it."""
     caller.about(path=body.path, kind=body.kind, name=body.name, level=body.level)
     caller.access.require(check_path(body.path), OWN)
     caller.service.tree_at(body.path, caller.user).stat(body.path)
@@ -45,7 +45,7 @@ def unshare(
     kind: Annotated[Literal["user", "group", "public"], Query()],
     name: Annotated[str, Query(max_length=255)] = "",
 ) -> Response:
-    """Takes a share back."""
+    """Take a share back."""
     caller.access.require(check_path(path), OWN)
     caller.service.accounts.unshare(path, kind, name)
     return Response(status_code=204)

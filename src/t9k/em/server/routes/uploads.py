@@ -38,7 +38,7 @@ _BATCH = {"requestBody": {"required": True, "content": {wire.BATCH_TYPE: _BINARY
 
 @router.post("", operation_id="begin", response_model=models.UploadState)
 def begin(caller: Authenticated, body: models.UploadIn) -> JSONResponse:
-    """Begins an upload, or goes on with it; conflicts that are there already are decided before any byte moves."""
+    """Begin an upload, or go on with it; conflicts that are there already are decided before any byte moves."""
     try:
         files = [{"key": file.key, "size": file.size, "sha256": file.sha256} for file in body.files]
         request = wire.request_of({**body.model_dump(by_alias=True, exclude={"files"}), "files": files})
@@ -54,13 +54,13 @@ def begin(caller: Authenticated, body: models.UploadIn) -> JSONResponse:
 
 @router.get("/{op}", operation_id="uploadState", response_model=models.UploadState)
 def state(caller: Authenticated, op: str) -> JSONResponse:
-    """How far an upload is."""
+    """Return the state of an upload."""
     return _state(caller, _find(caller, op, 0))
 
 
 @router.delete("/{op}", operation_id="dropUpload", status_code=204)
 def drop(caller: Authenticated, op: str) -> Response:
-    """Forgets an upload; what was sent is collected later."""
+    """Forget an upload; what was sent is collected later."""
     caller.access.require_writing()
     caller.service.uploads.drop(caller.user, _checked(op))
     return Response(status_code=204)
@@ -68,7 +68,7 @@ def drop(caller: Authenticated, op: str) -> Response:
 
 @router.put("/{op}/file", operation_id="putFile", status_code=204, openapi_extra=BYTES)
 async def put_file(caller: Authenticated, request: Request, op: str, key: Key, round: Round = 0) -> Response:
-    """Takes a whole file."""
+    """Take a whole file."""
 
     def work(body: Received) -> None:
         upload = _find(caller, op, round)
@@ -82,7 +82,7 @@ async def put_file(caller: Authenticated, request: Request, op: str, key: Key, r
 
 @router.post("/{op}/batch", operation_id="putBatch", status_code=204, openapi_extra=_BATCH)
 async def put_batch(caller: Authenticated, request: Request, op: str, round: Round = 0) -> Response:
-    """Takes several small files."""
+    """Take several small files."""
 
     def work(body: Received) -> None:
         upload = _find(caller, op, round)
@@ -108,7 +108,7 @@ async def put_part(
     round: Round = 0,
     content_digest: Digest = "",
 ) -> Response:
-    """Takes some bytes of a large file."""
+    """Take some bytes of a large file."""
 
     def work(body: Received) -> None:
         upload = _find(caller, op, round)
@@ -126,7 +126,7 @@ async def put_part(
 
 @router.get("/{op}/parts", operation_id="parts", response_model=models.Items[models.Part])
 def parts(caller: Authenticated, op: str, key: Key, round: Round = 0) -> JSONResponse:
-    """The parts of a file that are there."""
+    """Return the parts of a file that are there."""
     upload = _find(caller, op, round)
     found = _parts(upload).parts(_file(upload, key))
     return JSONResponse({"items": [wire.part_json(part) for part in found]})
@@ -134,7 +134,7 @@ def parts(caller: Authenticated, op: str, key: Key, round: Round = 0) -> JSONRes
 
 @router.post("/{op}/join", operation_id="joinParts", status_code=204)
 def join_parts(caller: Authenticated, op: str, body: models.KeyIn, round: Round = 0) -> Response:
-    """Makes a file of its parts."""
+    """Make a file of its parts."""
     upload = _find(caller, op, round)
     file = _file(upload, body.key)
     if not _over(upload):
@@ -144,7 +144,7 @@ def join_parts(caller: Authenticated, op: str, body: models.KeyIn, round: Round 
 
 @router.post("/{op}/sign", operation_id="signFile", response_model=models.SignedUpload)
 def sign(caller: Authenticated, op: str, body: models.KeyIn, round: Round = 0) -> JSONResponse:
-    """Signs requests to the store that bring a file."""
+    """Sign requests to the store that bring a file."""
     upload = _find(caller, op, round)
     file = _file(upload, body.key)
     direct = _direct(caller, upload)
@@ -160,7 +160,7 @@ def sign(caller: Authenticated, op: str, body: models.KeyIn, round: Round = 0) -
 
 @router.post("/{op}/signed", operation_id="completeSigned", status_code=204)
 def signed(caller: Authenticated, op: str, body: models.SignedIn, round: Round = 0) -> Response:
-    """Takes note that a file was sent straight to the store."""
+    """Take note that a file was sent straight to the store."""
     upload = _find(caller, op, round)
     file = _file(upload, body.key)
     direct = _direct(caller, upload)
@@ -173,7 +173,7 @@ def signed(caller: Authenticated, op: str, body: models.SignedIn, round: Round =
 
 @router.post("/{op}/commit", operation_id="commit", response_model=models.UploadState)
 def commit(caller: Authenticated, op: str, round: Round = 0) -> JSONResponse:
-    """Publishes the node as one whole, or tells what has to be sent first."""
+    """Publish the node as one whole, or tell what has to be sent first."""
     upload = _find(caller, op, round)
     caller.service.uploads.commit(upload)
     return _state(caller, upload)
@@ -190,7 +190,7 @@ def _find(caller: Caller, op: str, round_: int) -> OpenUpload:
 
 
 def _check(caller: Caller, request: UploadRequest) -> None:
-    """Refuses who may not publish there: neither in the folder, nor an update of the one node.
+    """Refuse who may not publish there: neither in the folder, nor an update of the one node.
 
     Raises:
         NotFound, Forbidden: See `Access.require`.
@@ -213,7 +213,7 @@ def _file(upload: OpenUpload, key: str) -> FileSpec:
 
 
 def _over(upload: OpenUpload) -> bool:
-    """Whether nothing is to be sent any more: what comes late must not touch what was published."""
+    """Return whether nothing is to be sent any more: what comes late must not touch what was published."""
     return upload.upload.outcome is not None
 
 
@@ -225,7 +225,7 @@ def _body(file: FileSpec, size: int, opened: Callable[[], BinaryIO]) -> Body:
 
 
 def _compare(content_digest: str, part: Received, key: str) -> None:
-    """Compares a part with what the client says of it; other algorithms than SHA-256 say nothing here."""
+    """Compare a part with what the client says of it; other algorithms than SHA-256 say nothing here."""
     for item in content_digest.split(","):
         algorithm, _, value = item.strip().partition("=")
         if algorithm.lower() == "sha-256":

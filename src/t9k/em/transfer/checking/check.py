@@ -65,7 +65,7 @@ class _Item:
 
 
 def run_check(backend: Backend, path: str, options: Options, *, place: str, progress: Progress | None = None) -> Report:
-    """Checks a folder with all below it, a node with its versions, or one version.
+    """Check a folder with all below it, a node with its versions, or one version.
 
     Args:
         backend: Where it is.
@@ -146,7 +146,7 @@ class _Check:
             self.flaws.setdefault((flaw.path, flaw.key), flaw)
 
     def _nodes(self, path: str) -> Iterator[Node]:
-        """The node at a path, and all below it."""
+        """Return the node at a path, and all below it."""
         try:
             pending = [self.backend.stat(path)]
         except NotFound:
@@ -178,7 +178,7 @@ class _Check:
         return listing.nodes
 
     def _versions(self, listed: Node, *, alone: bool) -> Sequence[tuple[str, Node]]:
-        """The versions of a node that can be read, the newest first, each with the path that means it."""
+        """Return the versions of a node that can be read, the newest first, each with the path that means it."""
         path = listed.path
         try:
             newest = listed if alone else self.backend.stat(path)
@@ -228,7 +228,7 @@ class _Check:
         return not limit or node.modified <= utc_text(datetime.now(timezone.utc) - timedelta(seconds=limit))
 
     def _read(self, item: _Item) -> None:
-        """Reads all bytes of a file, unless it is known to be wrong."""
+        """Read all bytes of a file, unless it is known to be wrong."""
         if (item.path, item.file.key) not in self.flaws:
             file, told = item.file, 0
             what = f"{item.path}: {file.key}"
@@ -251,7 +251,7 @@ class _Check:
         self.progress.advance(1, 0)
 
     def _is_gone(self, path: str, node: Node) -> bool:
-        """Whether a version was replaced and collected, or deleted, while it was looked at."""
+        """Return whether a version was replaced and collected, or deleted, while it was looked at."""
         try:
             return self.backend.stat(path).generation != node.generation
         except NotFound:
@@ -260,7 +260,7 @@ class _Check:
             return False
 
     def _fail(self, path: str, kind: str, error: EMError) -> None:
-        """Takes note of an error, unless the backend itself has told what is wrong there."""
+        """Take note of an error, unless the backend itself has told what is wrong there."""
         if path in self.known:
             return
         is_damage = isinstance(error, (CorruptData, NotFound))
@@ -269,7 +269,7 @@ class _Check:
     # Mending.
 
     def _mend(self, backend: ChecksRecords) -> None:
-        """Mends records, as far as the backend can."""
+        """Mend records, as far as the backend can."""
         for key, flaw in list(self.flaws.items()):
             try:
                 done = backend.mend(flaw)
@@ -281,7 +281,7 @@ class _Check:
                 self.known.discard(flaw.path)
 
     def _put_back(self, backend: ChecksRecords, items: Sequence[_Item]) -> None:
-        """Writes files anew of which others have the same bytes."""
+        """Write files anew of which others have the same bytes."""
         others = defaultdict(list)
         for item in items:
             others[item.file.sha256, item.file.size].append(item)
@@ -294,7 +294,7 @@ class _Check:
                     self.repaired[item.path, item.file.key] = f"copied from {done.path}: {done.file.key}"
 
     def _copy(self, backend: ChecksRecords, item: _Item, other: _Item) -> bool:
-        """Writes the bytes of another file; False when these are damaged too, or it cannot be done now."""
+        """Write the bytes of another file; False when these are damaged too, or it cannot be done now."""
         if (other.path, other.file.key) in self.flaws:
             return False
         try:
@@ -316,5 +316,5 @@ class _Check:
 
 
 def _told(node: Node) -> tuple[object, ...]:
-    """What both a listing and a record say of a node."""
+    """Return the fields that both a listing and a record hold of a node."""
     return node.kind, node.id, node.modified, node.writer, node.file_count, node.size

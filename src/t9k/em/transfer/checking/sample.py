@@ -36,7 +36,7 @@ class Sample:
 
     @classmethod
     def of(cls, given: str | int | None) -> Sample:
-        """Makes a sample of what a caller gave: '5%', '3/20', 1000, or None for all.
+        """Make a sample of what a caller gave: '5%', '3/20', 1000, or None for all.
 
         Raises:
             InvalidInput: It is none of these.
@@ -59,7 +59,7 @@ class Sample:
         return cls(count=int(match["count"]))
 
     def choose(self, items: Sequence[_Item], name: Callable[[_Item], str]) -> list[_Item]:
-        """The items to be read, in their order.
+        """Return the items to be read, in their order.
 
         Args:
             items: All.

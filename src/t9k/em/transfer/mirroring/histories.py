@@ -41,7 +41,7 @@ class Version:
 
 
 def version_of(backend: Backend, node: Node) -> Version | None:
-    """What one generation holds; None when it was collected."""
+    """Return the content of one generation; None for a collected one."""
     if node.deleted or node.kind == FOLDER:
         return Version(node=node, content=DELETED)
     try:
@@ -56,7 +56,7 @@ def version_of(backend: Backend, node: Node) -> Version | None:
 
 
 def newest(backend: Backend, path: str) -> list[Version]:
-    """The newest version under a name, alone; nothing when the name was never used."""
+    """Return the newest version under a name, alone; nothing when the name was never used."""
     try:
         node = backend.stat(path)
     except NotFound:
@@ -80,7 +80,7 @@ def history(backend: Backend, path: str) -> list[Version]:
 
 
 def lacking(wanted: Sequence[Version], there: Sequence[Version]) -> Sequence[Version]:
-    """The versions that have to be published on top of what the target has, the oldest first.
+    """Return the versions that have to be published on top of what the target has, the oldest first.
 
     Args:
         wanted: Of the source, the oldest first, not empty.

@@ -58,7 +58,7 @@ def run_mirror(
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Makes the target like the source; see `t9k.em.mirror`.
+    """Make the target like the source; see `t9k.em.mirror`.
 
     Args:
         source: The folder, run or artifact.
@@ -115,7 +115,7 @@ def run_mirror(
 
 
 def _check(source: Side, target: Side, options: Options) -> Node:
-    """Refuses what was hardly meant.
+    """Refuse what was hardly meant.
 
     Returns:
         The node that is mirrored.
@@ -144,7 +144,7 @@ def _check(source: Side, target: Side, options: Options) -> Node:
 
 
 def _check_nesting(source: Side, target: Side, options: Options, *, is_folder: bool) -> None:
-    """Refuses to mirror a folder into itself, or, with `delete`, over what it lies in."""
+    """Refuse to mirror a folder into itself, or, with `delete`, over what it lies in."""
     if _root(source) != _root(target):
         return
     if not is_folder:
@@ -158,7 +158,7 @@ def _check_nesting(source: Side, target: Side, options: Options, *, is_folder: b
 
 
 def _root(side: Side) -> str:
-    """What is equal for equal stores: of a local one the directory itself, whatever links lead there."""
+    """Return a text that is equal for equal stores: of a local one the directory itself, whatever links lead there."""
     uri = side.backend.uri
     return str(Path(parse(uri).path).resolve()) if uri.startswith("file:") else uri
 
@@ -185,7 +185,7 @@ def _delete(target: Side, entries: list[Entry], options: Options) -> list[Entry]
 
 
 def _make_folders(target: Side, plan: Plan, options: Options, *, is_folder: bool) -> list[Entry]:
-    """Makes the folders that are missing, one after the other, for one needs the one above."""
+    """Make the folders that are missing, one after the other, for one needs the one above."""
     if not options.apply:
         return plan.folders
     if is_folder:
@@ -223,7 +223,7 @@ def _mirror_all(
 
 
 def _workers(source: Backend, target: Backend, items: Sequence[Item]) -> int:
-    """How many nodes at a time: many where each has few files, for the files of one are sent in parallel too."""
+    """Return the number of nodes at a time: many where each has few files, for the files of one are sent in parallel too."""
     parallelism = max(source.parallelism, target.parallelism)
     files = sum(item.files for item in items) // len(items)
     return max(FEWEST_NODES, min(MOST_NODES, 2 * parallelism // max(1, files)))
@@ -232,7 +232,7 @@ def _workers(source: Backend, target: Backend, items: Sequence[Item]) -> int:
 def _run_shards(
     executor: Executor, shards: Sequence[Shard], progress: Progress, finish: Callable[[Mirrored], None]
 ) -> None:
-    """Gives shards to an executor; one whose worker dies, or that cannot be sent, does not stop the others."""
+    """Give shards to an executor; one whose worker dies, or that cannot be sent, does not stop the others."""
     from concurrent.futures import BrokenExecutor, Future, as_completed  # noqa: PLC0415 - slow to import
 
     futures: dict[Future[list[Mirrored]], Shard] = {}

@@ -145,13 +145,13 @@ class Count:
 
 
 def fingerprint(node: Node) -> str:
-    """Tells one generation from every other, by what a listing says of it."""
+    """Tell one generation from every other, by what a listing says of it."""
     parts = (node.id, node.generation, node.modified, node.file_count, node.size)
     return " ".join(map(str, parts))
 
 
 def mirror_node(source: Backend, target: Backend, item: Item, options: Options, progress: Progress) -> Mirrored:
-    """Compares a node, publishes in the target what that lacks, and compares again.
+    """Compare a node, publish in the target what that lacks, and compare again.
 
     Args:
         source: Where it is.
@@ -175,12 +175,12 @@ def mirror_node(source: Backend, target: Backend, item: Item, options: Options, 
 
 
 def failed(path: str, kind: str, problem: str, *, id: str = "") -> Entry:
-    """The entry for what could not be done."""
+    """Return the entry for what could not be done."""
     return Entry(path=path, kind=kind, id=id, action=Action.FAILED, problem=problem)
 
 
 def _mirror_newest(source: Backend, target: Backend, item: Item, options: Options, count: Count) -> Mirrored:
-    """Mirrors a node; looks again when somebody else wrote to either side meanwhile."""
+    """Mirror a node; look again when somebody else wrote to either side meanwhile."""
     pair = _look(source, target, item, options)
     for _ in range(_TRIES - 1):
         try:
@@ -250,7 +250,7 @@ def _look(source: Backend, target: Backend, item: Item, options: Options) -> _Pa
 
 
 def _check_kind(item: Item, pair: _Pair, options: Options) -> None:
-    """Refuses to put an artifact in the place of a run, or the reverse."""
+    """Refuse to put an artifact in the place of a run, or the reverse."""
     old = pair.there[-1] if pair.there else None
     new = pair.lacking[0]
     if old is not None and old.is_node and new.is_node and old.node.kind != new.node.kind and not options.delete:
@@ -263,7 +263,7 @@ def _check_kind(item: Item, pair: _Pair, options: Options) -> None:
 def _send(
     source: Backend, target: Backend, item: Item, pair: _Pair, options: Options, count: Count
 ) -> tuple[int, list[str]]:
-    """Publishes what the target lacks, version by version.
+    """Publish what the target lacks, version by version.
 
     Returns:
         How many were published, and what is wrong with older versions that could not be.
@@ -315,7 +315,7 @@ def _send(
 def _mend(
     source: Backend, target: Backend, item: Item, pair: _Pair, options: Options, count: Count
 ) -> tuple[Version, Sequence[FileEntry]]:
-    """Publishes the newest version again, where the target has it but not all of its files whole.
+    """Publish the newest version again, where the target has it but not all of its files whole.
 
     Returns:
         The version that is there now, and the files that were damaged.
@@ -344,7 +344,7 @@ def _mend(
 
 
 def _lacking_files(target: Backend, node: Node, options: Options) -> Sequence[FileEntry]:
-    """The files of a node that the target does not have whole, by what it tells or, to verify, by reading them."""
+    """Return the files of a node that the target does not have whole, by what it tells or, to verify, by reading them."""
     if not options.verify:
         return target.lacks(node) if isinstance(target, NotesDamage) else ()
 
@@ -368,7 +368,7 @@ def _overtaken(target: Backend, item: Item) -> _Overtaken:
 
 
 def _missing(source: Backend, target: Backend, pair: _Pair) -> list[FileSpec]:
-    """The files that would have to be written."""
+    """Return the files that would have to be written."""
     base: Mapping[str, FileSpec] = {}
     if pair.there and pair.there[-1].is_node:
         base = {file.key: file.spec for file in target.files(pair.there[-1].node)}
@@ -381,7 +381,7 @@ def _missing(source: Backend, target: Backend, pair: _Pair) -> list[FileSpec]:
 
 
 def _artifacts(node: Node) -> tuple[str, ...]:
-    """The ids of the artifacts that a run refers to; its metadata may come from anybody."""
+    """Return the ids of the artifacts that a run refers to; its metadata may come from anybody."""
     associations = node.metadata.get("associations")
     sides = associations.values() if isinstance(associations, Mapping) else ()
     records = [record for side in sides if isinstance(side, Sequence) for record in side if isinstance(record, Mapping)]

@@ -44,7 +44,7 @@ class _Place:
     is_whole: bool = True
 
     def below(self, name: str) -> str:
-        """The relative path of a child."""
+        """Return the relative path of a child."""
         return f"{self.path}/{name}" if self.path else name
 
 
@@ -120,7 +120,7 @@ class Planner:
         self._count()
 
     def _list(self, place: _Place) -> tuple[Listing, Listing] | None:
-        """The children on both sides; None when one side cannot be told, so that nothing is done."""
+        """Return the children on both sides; None when one side cannot be told, so that nothing is done."""
         there = Listing(nodes=())
         try:
             if place.is_in_target:
@@ -210,7 +210,7 @@ class Planner:
         return False
 
     def _keep(self, place: _Place, extra: Sequence[Node]) -> None:
-        """Tells of nodes that only the target lists and that stay, for nobody knows whether the source has them too."""
+        """Report of nodes that only the target lists and that stay, for nobody knows whether the source has them too."""
         names = ", ".join(node.name for node in extra[:_NAMED]) + (", ..." if len(extra) > _NAMED else "")
         what = f"{len(extra):,} of {place.target} in {self._target.uri}" if len(extra) > 1 else f"{extra[0].path}"
         self.plan.entries.append(
@@ -223,7 +223,7 @@ class Planner:
         )
 
     def _count(self) -> None:
-        """Counts what would be deleted."""
+        """Count what would be deleted."""
         deleted = [*self.plan.clear, *self.plan.extra]
         self.plan.toll.doomed += sum(entry.kind != FOLDER for entry in deleted)
         self.plan.toll.add_below(self._target, self._doomed)

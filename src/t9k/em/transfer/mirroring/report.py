@@ -116,7 +116,7 @@ class Report:
         )
 
     def count(self, action: Action) -> int:
-        """How many entries have an action."""
+        """Return the number of entries with an action."""
         return Counter(entry.action for entry in self.entries)[action]
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,6 +140,6 @@ class Report:
 
 
 def digest_of(files: Iterable[FileEntry | FileSpec]) -> str:
-    """The digest of a node with these files."""
+    """Return the digest of a node with these files."""
     lines = [f"{file.sha256} {file.size} {file.key}\n" for file in sorted(files, key=lambda file: file.key)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

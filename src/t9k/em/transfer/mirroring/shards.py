@@ -32,13 +32,13 @@ class Shard:
 
 
 def run_shard(shard: Shard) -> list[Mirrored]:
-    """Mirrors the nodes of a shard, one after the other."""
+    """Mirror the nodes of a shard, one after the other."""
     source, target = session.backend_at(shard.source), session.backend_at(shard.target)
     return [mirror_node(source, target, item, shard.options, Silent()) for item in shard.items]
 
 
 def split(source: str, target: str, items: Sequence[Item], options: Options) -> Iterator[Shard]:
-    """Splits work into shards: few nodes each, so that workers end together, and large ones alone."""
+    """Split work into shards: few nodes each, so that workers end together, and large ones alone."""
     batch: list[Item] = []
     for item in items:
         if batch and (len(batch) == MOST_NODES or sum(each.size for each in batch) + item.size > MOST_BYTES):

@@ -60,7 +60,7 @@ class State:
         return not str(self.path).startswith("~")
 
     def load(self) -> None:
-        """Reads it; what is missing or damaged counts as empty."""
+        """Read it; what is missing or damaged counts as empty."""
         if not self._is_kept:
             return
         try:
@@ -75,7 +75,7 @@ class State:
             _log.warning("%s cannot be used (%s); comparing everything", self.path, error)
 
     def save(self) -> None:
-        """Writes it; without space, permission or a home the next mirror compares everything."""
+        """Write it; without space, permission or a home the next mirror compares everything."""
         if not self._is_kept:
             return
         record = {
@@ -92,7 +92,7 @@ class State:
             _log.warning("%s was not written (%s); the next mirror will compare everything", self.path, error)
 
     def forget_nodes(self) -> None:
-        """Drops all nodes, so that each is compared again."""
+        """Drop all nodes, so that each is compared again."""
         self._nodes = {}
 
     def expect_stores(self, source: Backend, target: Backend) -> None:
@@ -115,11 +115,11 @@ class State:
                     self._stores[side] = backend.store_id()
 
     def __contains__(self, path: str) -> bool:
-        """Whether a node was mirrored before."""
+        """Return whether a node was mirrored before."""
         return path in self._nodes
 
     def entry(self, path: str, source: Node, target: Node, *, history: bool) -> Entry | None:
-        """The entry of a node that is known to be the same on both sides, else None."""
+        """Return the entry of a node that is known to be the same on both sides, else None."""
         known = self._nodes.get(path, {})
         same = (known.get("source"), known.get("target")) == (fingerprint(source), fingerprint(target))
         if not same or (history and not known.get("history")):
@@ -136,7 +136,7 @@ class State:
         )
 
     def remember(self, done: Mirrored, *, history: bool) -> None:
-        """Notes what was found equal, or that it was not."""
+        """Note what was found equal, or that it was not."""
         if not (done.source and done.target):
             self.forget(done.entry.path)
             return
@@ -149,6 +149,6 @@ class State:
         }
 
     def forget(self, path: str) -> None:
-        """Drops a node, and what lies below when it is a folder."""
+        """Drop a node, and what lies below when it is a folder."""
         for known in [known for known in self._nodes if known == path or known.startswith(f"{path}/")]:
             del self._nodes[known]

@@ -15,7 +15,7 @@ _TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    """Makes the first tables, and the row for everybody."""
+    """Make the first tables, and the row for everybody."""
     parties = op.create_table(
         "parties",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -65,7 +65,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops all tables."""
+    """Drop all tables."""
     for table in ("uploads", "shares", "keys", "members", "parties"):
         op.drop_table(table)
 
