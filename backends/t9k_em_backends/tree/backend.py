@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from attrs import evolve
 
-from t9k.em.backend import Backend, MakesRoot, ObjectStore, Upload
+from t9k.em.backend import Backend, MakesRoot, ObjectStore, SignsRequests, Upload
 from t9k.em.errors import InvalidInput
 from t9k.em.names import check_depth, check_path, fold, join, parent_and_name
 from t9k.em.records import (
@@ -279,6 +279,11 @@ class TreeBackend(Backend):
         """See `t9k.em.backend.KnowsOrigins`."""
         folder, name = parent_and_name(node.path)
         return Origin(store=self.store, key=file_key(folder, name, file), etag=file.etag)
+
+    @property
+    def signs_reads(self) -> bool:
+        """See `t9k.em.backend.SignsReads`."""
+        return isinstance(self.store, SignsRequests)
 
     def sign_read(self, node: Node, file: FileEntry, *, lifetime_s: float) -> SignedRequest | None:
         """See `t9k.em.backend.SignsReads`."""

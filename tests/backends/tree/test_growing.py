@@ -79,7 +79,7 @@ def test_an_append_costs_three_requests_after_the_mark_of_the_store_was_read(sto
     assert [call.split(" ")[0] for call in faults.calls] == ["get", "list", "put", "list"]
     faults.calls.clear()
     backend.append(run, "a", 2, b"23")
-    assert [call.split(" ")[0] for call in faults.calls] == ["list", "put", "list"]
+    assert [call.split(" ")[0] for call in faults.calls] == ["list_after", "put", "list"]
 
 
 def test_only_the_segments_that_are_needed_are_read(store, backend, run) -> None:

@@ -41,6 +41,8 @@ class CountingStore(StoreWrapper):
         self.counts: Counter[str] = Counter()
         if in_order:
             self.list_after = self._list_after
+        else:
+            del self.list_after
 
     def around(self, what, call):
         self.counts[what.split(" ", 1)[0]] += 1

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from t9k.em import backend as ports
 from t9k.em.backend import Collects, CopiesObjects, SweepsTemporary
 from t9k.em.errors import BackendFull, BackendPermissionError, BackendUnavailable
 from t9k.em.records import Body, Outcome
@@ -34,12 +35,14 @@ from t9k.em.testing import (
     read_node,
     upload,
 )
+from t9k.em.testing.wrappers import members_of
 from t9k.em.uris import parse
 from t9k_em_backends.local import LocalStore
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
 
 A = Body.of(b"a")
 FILES = {"a": b"a", "b": b"b"}
+PLAIN: Any = SimpleNamespace(uri="plain://")
 
 
 class TestStoreWrapper(ObjectStoreSuite, CopiesObjectsSuite, SweepsTemporarySuite):
@@ -73,8 +76,45 @@ def test_a_wrapper_has_the_abilities_of_what_it_wraps(tmp_path) -> None:
     backend = MemoryBackend(MemoryStore(), "memory://test")
     assert isinstance(BackendWrapper(backend), Collects)
 
-    plain: Any = SimpleNamespace(uri="plain://")
-    assert not isinstance(BackendWrapper(plain), Collects)
+    assert not isinstance(BackendWrapper(PLAIN), Collects)
+
+
+def _able(ability: type) -> Any:
+    """What a protocol asks for, and nothing else."""
+    is_value = {name: isinstance(vars(ability)[name], property) for name in members_of(ability)}
+    return SimpleNamespace(
+        uri="able://",
+        **{name: True if value else lambda *args, **options: (args, options) for name, value in is_value.items()},
+    )
+
+
+def _protocols() -> set[type]:
+    return {each for each in vars(ports).values() if isinstance(each, type) and getattr(each, "_is_protocol", False)}
+
+
+def test_every_protocol_of_the_ports_is_an_ability_of_a_store_a_backend_or_an_upload() -> None:
+    assert {*ports.STORE_ABILITIES, *ports.BACKEND_ABILITIES, *ports.UPLOAD_ABILITIES} == _protocols()
+
+
+@pytest.mark.parametrize("ability", ports.STORE_ABILITIES, ids=lambda each: each.__name__)
+def test_a_store_wrapper_has_each_ability_if_its_store_has_it(ability: type) -> None:
+    able, plain = StoreWrapper(_able(ability)), StoreWrapper(PLAIN)
+    assert isinstance(able, ability)
+    assert not isinstance(plain, ability)
+    for name in members_of(ability):
+        found = getattr(able, name)
+        assert found is True if not callable(found) else found("a", more=1) == (("a",), {"more": 1})
+    assert isinstance(ReadOnlyStore(able.inner), ability) == (ability is not ports.SignsRequests)
+
+
+@pytest.mark.parametrize("ability", ports.BACKEND_ABILITIES, ids=lambda each: each.__name__)
+def test_a_backend_wrapper_has_each_ability_if_its_backend_has_it(ability: type) -> None:
+    able: Any = BackendWrapper(_able(ability))
+    assert isinstance(able, ability)
+    assert not isinstance(BackendWrapper(PLAIN), ability)
+    for name in members_of(ability):
+        found = getattr(able, name)
+        assert found is True if not callable(found) else found("a", more=1) == (("a",), {"more": 1})
 
 
 @pytest.mark.parametrize("wrapper", [StoreWrapper, BackendWrapper])

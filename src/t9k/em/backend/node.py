@@ -228,11 +228,9 @@ class Backend(Closable, ABC):
                 the caller has not seen.
 
         Raises:
-            NotFound: There is no such node.
-            Conflict: Another generation than the one given is the newest.
-            InvalidInput: It is a version ('path@3'), `/`, or a home.
-            Conflict: A folder that is not empty, without `recursive`.
-            InvalidInput: It is `/` or a home, which always exist.
+            NotFound: No node has this path.
+            Conflict: The newest generation is another than the given one; or the folder is not empty, without `recursive`.
+            InvalidInput: The path is a version ('path@3'), or `/` or a home, which always exist.
         """
 
 
@@ -250,7 +248,14 @@ class ServesUsers(Protocol):
 
 @runtime_checkable
 class SignsReads(Protocol):
-    """A backend whose files can be read straight from where they are kept, by who has no credentials for it."""
+    """A backend whose files can be read straight from the store behind it, by readers without credentials for the store.
+
+    Attributes:
+        signs_reads: Whether the store can do that, as it was opened.
+    """
+
+    @property
+    def signs_reads(self) -> bool: ...  # noqa: D102 - an attribute, see above
 
     def sign_read(self, node: Node, file: FileEntry, *, lifetime_s: float) -> SignedRequest | None:
         """Sign the reading of a file, ranges of it too; None when this place signs nothing."""
@@ -416,14 +421,6 @@ class MarksStore(Protocol):
 
 
 @runtime_checkable
-class MakesRoot(Protocol):
-    """A store or backend whose root may have to be made, which a write does only where the directory above is there."""
-
-    def make_root(self) -> None:
-        """Make the root and all above it, before `open`; one that is there is left as it is."""
-
-
-@runtime_checkable
 class KnowsOrigins(Protocol):
     """A backend whose files are objects of a store, which a store of the same service may copy by itself."""
 
@@ -496,3 +493,22 @@ class ChecksRecords(Protocol):
         Raises:
             InvalidInput: It is another file.
         """
+
+
+UPLOAD_ABILITIES = (TakesParts, SendsDirect)
+"""All that an upload may be able to do beyond the port."""
+
+BACKEND_ABILITIES = (
+    ServesUsers,
+    SignsReads,
+    Grows,
+    ListsPages,
+    TellsLeftOut,
+    TellsState,
+    MarksStore,
+    KnowsOrigins,
+    NotesDamage,
+    Collects,
+    ChecksRecords,
+)
+"""All that a backend may be able to do beyond the port."""

@@ -241,3 +241,24 @@ class SweepsTemporary(Protocol):
 
     def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
         """Remove what `sweep` yielded."""
+
+
+@runtime_checkable
+class MakesRoot(Protocol):
+    """A store or backend whose root may have to be made, which a write does only where the directory above is there."""
+
+    def make_root(self) -> None:
+        """Make the root and all above it, before `open`; one that is there is left as it is."""
+
+
+STORE_ABILITIES = (
+    ListsInOrder,
+    CopiesObjects,
+    RecognizesContent,
+    FillsBuffers,
+    AssemblesParts,
+    SignsRequests,
+    SweepsTemporary,
+    MakesRoot,
+)
+"""All that a store may be able to do beyond the port."""

@@ -13,7 +13,7 @@ from functools import cached_property
 from anyio import CapacityLimiter
 from attrs import define, field
 
-from t9k.em.backend import Backend, Grows, MarksStore, NotesDamage, ServesUsers, SignsReads, SignsRequests
+from t9k.em.backend import Backend, Grows, MarksStore, NotesDamage, ServesUsers, SignsReads
 from t9k.em.errors import BackendError, BackendPermissionError, InvalidInput, NotFound, StoreGone
 from t9k.em.records import FileEntry, Node
 from t9k.em.registry import open_backend
@@ -220,7 +220,7 @@ def accepting(root: str) -> str:
 
 
 def _signs(tree: Backend) -> bool:
-    return isinstance(tree, SignsReads) and isinstance(getattr(tree, "store", None), SignsRequests)
+    return isinstance(tree, SignsReads) and tree.signs_reads
 
 
 class Published:

@@ -7,11 +7,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from t9k.em.backend import Backend, MakesRoot, ObjectStore, Upload
+from t9k.em.backend import (
+    BACKEND_ABILITIES,
+    STORE_ABILITIES,
+    UPLOAD_ABILITIES,
+    Backend,
+    FillsBuffers,
+    ListsInOrder,
+    ObjectStore,
+    SignsReads,
+    SignsRequests,
+    Upload,
+)
 from t9k.em.errors import BackendPermissionError
-from t9k.em.records import Body, FileEntry, FileSpec, Garbage, Node, ObjectInfo, UploadRequest
+from t9k.em.records import Body, FileEntry, FileSpec, Node, ObjectInfo, UploadRequest
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -19,20 +30,21 @@ if TYPE_CHECKING:
     from t9k.em.uris import URI
 
 T = TypeVar("T")
-_STORE_ABILITIES = (
-    "copy",
-    "recognizes",
-    "sweep",
-    "remove_swept",
-    "put_part",
-    "parts",
-    "assemble",
-    "drop_parts",
-)
+_READING = ("get", "list", "list_after", "read_into", "recognizes", "sweep", "parts")
 
 
-_MARK_ABILITIES = ("store_id", "init_store", "check_store", "expect_store")
-_BACKEND_ABILITIES = ("append", "grown", "read_grown", "lacks", "note_damage")
+def members_of(ability: type) -> list[str]:
+    """Return the names of the methods and attributes that a protocol of `t9k.em.backend` asks for."""
+    return [name for name in vars(ability) if not name.startswith("_")]
+
+
+def _pass_on(wrapper: object, inner: object, abilities: Iterable[type], call: Callable[..., Any]) -> None:
+    """Give a wrapper the methods of those abilities that the wrapped object has; attributes are properties of the wrapper."""
+    for ability in abilities:
+        if isinstance(inner, ability):
+            for name in members_of(ability):
+                if callable(getattr(inner, name)) and not hasattr(type(wrapper), name):  # a subclass may have its own
+                    setattr(wrapper, name, partial(call, name))
 
 
 class StoreWrapper(ObjectStore):
@@ -40,15 +52,21 @@ class StoreWrapper(ObjectStore):
 
     Args:
         inner: The store to ask.
+
+    Attributes:
+        left_out: Abilities that a subclass does not pass on.
     """
+
+    left_out: ClassVar[Sequence[type]] = ()
 
     def __init__(self, inner: ObjectStore) -> None:
         self.inner = inner
-        for ability in _STORE_ABILITIES:
-            if hasattr(inner, ability):
-                setattr(self, ability, partial(self._use, ability))
-        if isinstance(inner, MakesRoot):
-            self.make_root = inner.make_root
+        _pass_on(self, inner, (each for each in STORE_ABILITIES if each not in self.left_out), self._use)
+
+    @property
+    def fills_buffers(self) -> bool:
+        """See `t9k.em.backend.FillsBuffers`."""
+        return isinstance(self.inner, FillsBuffers) and self.inner.fills_buffers
 
     @property
     def parallelism(self) -> int:  # type: ignore[override]  # what is wrapped may adapt it
@@ -77,7 +95,7 @@ class StoreWrapper(ObjectStore):
 
     @classmethod
     def from_uri(cls, uri: URI) -> Self:
-        """Return a wrapper wraps a store and has no URI."""
+        """Raise NotImplementedError: a wrapper wraps a store and has no URI."""
         raise NotImplementedError(f"wrap the store of {uri.text} instead")
 
     def open(self) -> None:
@@ -109,28 +127,32 @@ class StoreWrapper(ObjectStore):
         for key in keys:
             self.around(f"delete {key}", partial(self.inner.delete, [key]))
 
-    def _use(self, ability: str, *args: Any) -> Any:
-        return self.around(f"{ability} {getattr(args[0], 'key', args[0])}", lambda: getattr(self.inner, ability)(*args))
+    def _use(self, name: str, *args: Any, **options: Any) -> Any:
+        of = f" {getattr(args[0], 'key', args[0])}" if args else ""
+        return self.around(f"{name}{of}", lambda: getattr(self.inner, name)(*args, **options))
 
 
 class BackendWrapper(Backend):
-    """A backend that asks another one, uploads included; it collects, and takes files that grow, where that does.
+    """A backend that asks another one, uploads included; it has the abilities of that, see the protocols in `t9k.em.backend`.
 
     Args:
         inner: The backend to ask.
+
+    Attributes:
+        left_out: Abilities that a subclass does not pass on.
     """
+
+    left_out: ClassVar[Sequence[type]] = ()
 
     def __init__(self, inner: Backend) -> None:
         self.inner = inner
         self.uri = inner.uri
-        if hasattr(inner, "collect"):
-            self.collect = self._collect
-        for ability in _MARK_ABILITIES:
-            if hasattr(inner, ability):
-                setattr(self, ability, getattr(inner, ability))
-        for ability in _BACKEND_ABILITIES:
-            if hasattr(inner, ability):
-                setattr(self, ability, partial(self._use, ability))
+        _pass_on(self, inner, (each for each in BACKEND_ABILITIES if each not in self.left_out), self._use)
+
+    @property
+    def signs_reads(self) -> bool:
+        """See `t9k.em.backend.SignsReads`."""
+        return isinstance(self.inner, SignsReads) and self.inner.signs_reads
 
     @property
     def parallelism(self) -> int:  # type: ignore[override]  # what is wrapped may adapt it
@@ -159,7 +181,7 @@ class BackendWrapper(Backend):
 
     @classmethod
     def from_uri(cls, uri: URI, *, api_key: str | None = None, timeout_s: float | None = None) -> Self:
-        """Return a wrapper wraps a backend and has no URI."""
+        """Raise NotImplementedError: a wrapper wraps a backend and has no URI."""
         raise NotImplementedError(f"wrap the backend of {uri.text} instead")
 
     def open(self) -> None:
@@ -207,12 +229,9 @@ class BackendWrapper(Backend):
         """See the port."""
         self.around(f"delete {path}", lambda: self.inner.delete(path, recursive=recursive, generation=generation))
 
-    def _use(self, ability: str, node: Node, *arguments: Any, **options: Any) -> Any:
-        return self.around(f"{ability} {node.path}", lambda: getattr(self.inner, ability)(node, *arguments, **options))
-
-    def _collect(self, path: str = "/", **options: Any) -> Garbage:
-        found: Garbage = self.around(f"collect {path}", lambda: self.inner.collect(path, **options))  # type: ignore[attr-defined]
-        return found
+    def _use(self, name: str, *args: Any, **options: Any) -> Any:
+        of = f" {getattr(args[0], 'path', args[0])}" if args else ""
+        return self.around(f"{name}{of}", lambda: getattr(self.inner, name)(*args, **options))
 
 
 class _UploadWrapper(Upload):
@@ -221,6 +240,7 @@ class _UploadWrapper(Upload):
     def __init__(self, backend: BackendWrapper, inner: Upload) -> None:
         self._backend = backend
         self._inner = inner
+        _pass_on(self, inner, UPLOAD_ABILITIES, self._use)
         self._follow()
 
     @property
@@ -238,6 +258,9 @@ class _UploadWrapper(Upload):
         self._follow()
         return node
 
+    def _use(self, name: str, *args: Any, **options: Any) -> Any:
+        return self._backend.around(f"Upload.{name}", lambda: getattr(self._inner, name)(*args, **options))
+
     def _follow(self) -> None:
         self.outcome, self.node = self._inner.outcome, self._inner.node
 
@@ -245,7 +268,7 @@ class _UploadWrapper(Upload):
 class StaleStore(StoreWrapper):
     """A store whose listings come in random order, and now and then from before the last writes.
 
-    The port promises listings that are up to date; this is what a store does that breaks the promise.
+    The port promises listings that are up to date; this store breaks the promise. It does not list in order.
 
     Args:
         inner: The store to ask.
@@ -253,6 +276,8 @@ class StaleStore(StoreWrapper):
         stale: The probability that a listing is out of date.
         memory: How many of the last listings of a prefix one may be taken from.
     """
+
+    left_out = (ListsInOrder,)
 
     def __init__(self, inner: ObjectStore, random: Random, *, stale: float = 0.0, memory: int = 3) -> None:
         super().__init__(inner)
@@ -291,7 +316,9 @@ class SlowStore(StoreWrapper):
 
 
 class ReadOnlyStore(StoreWrapper):
-    """A store that refuses every write, as for a user who may only read."""
+    """A store that refuses every write, as for a user who may only read; it signs nothing, for others could write by that."""
+
+    left_out = (SignsRequests,)
 
     def around(self, what: str, call: Callable[[], T]) -> T:
         """Call what reads.
@@ -299,6 +326,6 @@ class ReadOnlyStore(StoreWrapper):
         Raises:
             BackendPermissionError: The call would change something.
         """
-        if what.split(" ", 1)[0] not in ("get", "list", "recognizes", "sweep", "parts"):
+        if what.split(" ", 1)[0] not in _READING:
             raise BackendPermissionError(f"{what}: this store is read-only")
         return super().around(what, call)
