@@ -1,4 +1,4 @@
-"""What one process has of a bucket: obstore's driver, botocore's, the sockets and the threads."""
+"""What one process has of a bucket: obstore's driver, botocore's, the short way over plain HTTP and the threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from t9k_em_backends.s3.access import Access, find_access
 from t9k_em_backends.s3.botocore_client import S3Client
 from t9k_em_backends.s3.multipart import Multipart
 from t9k_em_backends.s3.obstore_errors import translated
-from t9k_em_backends.s3.plain_http.client import sockets_for
+from t9k_em_backends.s3.plain_http.seam import plain_http_for
 from t9k_em_backends.shared.pacing import FEWEST, MOST
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ REQUEST_TIMEOUT_S = 300.0
 CONNECT_TIMEOUT_S = 10.0
 STALL_TIMEOUT_S = 60.0
 COPY_TRIES = 3
-"""How often a copy over sockets is tried before it is left: a source may be gone, or the service busy."""
+"""How often a copy over plain HTTP is tried before it is left: a source may be gone, or the service busy."""
 
 _NOT_FROM_THE_ENVIRONMENT: Mapping[str, Any] = {
     "s3_express": False,
@@ -56,7 +56,7 @@ class Drivers:
         ahead_s: The store's clock minus `time.monotonic`, once it is known.
         copies_keep_etags: Whether a copy is known to have the ETag of its source.
         trying_copies: Held by who finds out the following.
-        copies_over_sockets: Whether copies are made over `sockets`.
+        copies_over_http: Whether copies are made over `plain_http`.
         copy_tries: How often that may still be tried.
         credentials: What gives them to obstore; None for requests without.
     """
@@ -67,7 +67,7 @@ class Drivers:
         self.ahead_s: float | None = None
         self.copies_keep_etags = False
         self.trying_copies = threading.Lock()
-        self.copies_over_sockets = False
+        self.copies_over_http = False
         self.copy_tries = COPY_TRIES
         self.access = find_access(place)
         _refuse_variables(place)
@@ -76,7 +76,9 @@ class Drivers:
         self.obstore = self._make()
         self.pool = ThreadPoolExecutor(8, thread_name_prefix="em-s3")
         self.writers = ThreadPoolExecutor(FEWEST, thread_name_prefix="em-s3-put")  # which may wait for `pool`
-        self.sockets = sockets_for(place.bucket, self.access, place.timeout_s or STALL_TIMEOUT_S)
+        self.plain_http = (
+            plain_http_for(place.bucket, self.access, place.timeout_s or STALL_TIMEOUT_S) if place.plain_http else None
+        )
         self.multipart = Multipart(call=self.client.call, budget=budget, pool=self.pool)
         self._from_buckets: dict[str, S3Store] = {place.bucket: self.obstore}
 
@@ -94,8 +96,8 @@ class Drivers:
         return translated(where, self.access.endpoint, refused=lambda: self.refused, region=self.client.region)
 
     def may_try_copies(self) -> bool:
-        """Return whether it pays to find out if the service copies over sockets."""
-        return self.copy_tries > 0 and self.sockets is not None and not self.sockets.rests
+        """Return whether it pays to find out if the service copies over plain HTTP."""
+        return self.copy_tries > 0 and self.plain_http is not None and not self.plain_http.is_paused
 
     def from_bucket(self, bucket: str) -> S3Store:
         """Return a driver whose copies come out of another bucket into this one.

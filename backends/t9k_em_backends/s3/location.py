@@ -12,7 +12,7 @@ from t9k_em_backends.shared.uri_options import check_known, flag, seconds, url
 if TYPE_CHECKING:
     from t9k.em.uris import URI
 
-_OPTIONS = ("anonymous", "endpoint", "path_style", "profile", "region", "timeout")
+_OPTIONS = ("anonymous", "endpoint", "path_style", "plain_http", "profile", "region", "timeout")
 
 
 @frozen(kw_only=True)
@@ -29,6 +29,7 @@ class S3Place:
         anonymous: Whether requests are not signed.
         profile: Of the AWS configuration files; None for what the environment says.
         timeout_s: How long one request may take, in seconds; None for the driver's default.
+        plain_http: Whether a service without TLS may be asked over sockets of our own, see ADR 0009.
     """
 
     bucket: str
@@ -39,6 +40,7 @@ class S3Place:
     anonymous: bool = False
     profile: str | None = None
     timeout_s: float | None = None
+    plain_http: bool = True
 
     @classmethod
     def from_uri(cls, uri: URI) -> S3Place:
@@ -60,6 +62,7 @@ class S3Place:
             anonymous=flag(uri, "anonymous") or False,
             profile=uri.options.get("profile"),
             timeout_s=seconds(uri, "timeout"),
+            plain_http=flag(uri, "plain_http") is not False,
         )
 
     @property

@@ -2,7 +2,7 @@
 
 obstore does whatever nothing else is better at. Large objects go in parts by botocore, for obstore neither resumes an
 upload nor lets one look at the bytes before it is completed; where there is no TLS, many small writes, many copies and
-large reads go over `sockets`.
+large reads go by `plain_http` where there is no TLS.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -33,8 +33,6 @@ from t9k_em_backends.s3.clients import Drivers
 from t9k_em_backends.s3.location import S3Place
 from t9k_em_backends.s3.multipart import is_md5_of, plain_etag
 from t9k_em_backends.s3.obstore_errors import PastTheEnd, Unnameable
-from t9k_em_backends.s3.plain_http.connection import Refused
-from t9k_em_backends.s3.plain_http.writes import Copy, Small, Write
 from t9k_em_backends.s3.presigning import RECORDS, Signer, SignsS3
 from t9k_em_backends.shared.clock import store_time
 from t9k_em_backends.shared.pacing import Budget, Pace
@@ -113,12 +111,12 @@ class ObstoreStore(SignsS3):
     @property
     def batch_files(self) -> int:  # type: ignore[override]  # likewise
         """See the port."""
-        return 1 if self._open().sockets is None else BATCH_FILES
+        return 1 if self._open().plain_http is None else BATCH_FILES
 
     @property
     def batches(self) -> int | None:  # type: ignore[override]  # likewise
         """See the port."""
-        return None if self._open().sockets is None else BATCHES
+        return None if self._open().plain_http is None else BATCHES
 
     @property
     def place(self) -> S3Place:
@@ -142,8 +140,8 @@ class ObstoreStore(SignsS3):
         if drivers is not None and drivers.process == os.getpid():
             drivers.pool.shutdown()
             drivers.writers.shutdown()
-            if drivers.sockets is not None:
-                drivers.sockets.close()
+            if drivers.plain_http is not None:
+                drivers.plain_http.close()
 
     def get(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See the port; the pieces of a large object are fetched several at a time."""
@@ -154,14 +152,15 @@ class ObstoreStore(SignsS3):
     @property
     def fills_buffers(self) -> bool:
         """See `t9k.em.backend.FillsBuffers`."""
-        return self._open().sockets is not None
+        return self._open().plain_http is not None
 
     def read_into(self, key: str, start: int, buffer: memoryview) -> int:
         """See `t9k.em.backend.FillsBuffers`; by obstore where the short way leads nowhere."""
         drivers = self._open()
-        if drivers.sockets is not None:
-            with contextlib.suppress(Refused, OSError):
-                return drivers.sockets.read_into(self._key(key), start, buffer)
+        if drivers.plain_http is not None:
+            size = drivers.plain_http.read_into(self._key(key), start, buffer)
+            if size is not None:
+                return size
         with self._budget.holding(len(buffer)):
             chunks, size, _ = self._first_piece(drivers, key, start, start + len(buffer))
             at = 0
@@ -242,8 +241,8 @@ class ObstoreStore(SignsS3):
         drivers = self._open()
 
         def put_one(key: str, body: Body) -> ObjectInfo:
-            # What does not go over sockets may just have gone wrong there.
-            return self._put(key, body, look=drivers.sockets is not None and self._is_small_copy(body))
+            # What does not go over plain HTTP may just have gone wrong there.
+            return self._put(key, body, look=drivers.plain_http is not None and self._is_small_copy(body))
 
         putting: dict[str, Future[ObjectInfo]] = {}
         try:
@@ -262,8 +261,11 @@ class ObstoreStore(SignsS3):
         small = [(key, body) for key, body in items if body.size <= SMALL_BYTES and _is_local(body)]
         if len(small) < 2:  # noqa: PLR2004 - nothing to do at once
             return {}
-        writes = [Small(path=self._key(key), body=body) for key, body in small]
-        return self._write_at_once(small, writes, self._pace.took)
+        plain_http = self._open().plain_http
+        if plain_http is None:
+            return {}
+        paths = [(self._key(key), body) for key, body in small]
+        return self._those_written(small, plain_http.put_small(paths, self._pace.parallelism, self._pace.took))
 
     def _is_small_copy(self, body: Body) -> bool:
         """Return whether one request has the service copy a body, and tells whether the copy is right."""
@@ -278,47 +280,45 @@ class ObstoreStore(SignsS3):
         copies = [item for item in items if self._is_small_copy(item[1])]
         if len(copies) < 2:  # noqa: PLR2004 - nothing to do at once
             return {}
-        infos = {} if drivers.copies_over_sockets else self._try_copy(drivers, *copies[0])
-        if drivers.copies_over_sockets:
+        infos = {} if drivers.copies_over_http else self._try_copy(drivers, *copies[0])
+        if drivers.copies_over_http:
             left = [item for item in copies if item[0] not in infos]
-            infos |= self._write_at_once(left, [self._copied(key, body) for key, body in left], _untimed)
+            infos |= self._copy_at_once(left)
         return infos
 
     def _try_copy(self, drivers: Drivers, key: str, body: Body) -> dict[str, ObjectInfo]:
         """Have one object copied, to see whether the service does that and tell the ETag that a listing will have."""
         with drivers.trying_copies:  # others wait, for most will want to go the same way
-            if drivers.copies_over_sockets or not drivers.may_try_copies():
+            if drivers.copies_over_http or not drivers.may_try_copies():
                 return {}
             drivers.copy_tries -= 1
             try:
-                infos = self._write_at_once([(key, body)], [self._copied(key, body)], _untimed)
+                infos = self._copy_at_once([(key, body)])
                 for info in infos.values():
-                    drivers.copies_over_sockets = info.etag == self._look(key).etag
-                    if not drivers.copies_over_sockets:
+                    drivers.copies_over_http = info.etag == self._look(key).etag
+                    if not drivers.copies_over_http:
                         drivers.copy_tries = 0
             except BackendError:  # whoever writes it in the other way knows what to do
                 return {}
-            return infos if drivers.copies_over_sockets else {}
+            return infos if drivers.copies_over_http else {}
 
-    def _copied(self, key: str, body: Body) -> Copy:
-        origin: Any = body.origin
-        source = f"{origin.store.place.bucket}/{origin.store._key(origin.key)}"  # noqa: SLF001 - of this class
-        return Copy(path=self._key(key), source=source, source_etag=origin.etag)
-
-    def _write_at_once(
-        self, items: Sequence[tuple[str, Body]], writes: Sequence[Write], took: Callable[[float], None]
-    ) -> dict[str, ObjectInfo]:
-        """Make the one request that each item takes, in this thread; say what is known to be written."""
-        sockets = self._open().sockets
-        if sockets is None:
+    def _copy_at_once(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
+        """Have the service copy each item, in this thread; return what is known to be copied."""
+        plain_http = self._open().plain_http
+        if plain_http is None:
             return {}
-        with contextlib.suppress(Refused, OSError):
-            etags = sockets.put_many(writes, self._pace.parallelism, took)
-            put = [(key, body, etag) for (key, body), etag in zip(items, etags, strict=True) if etag]
-            if put:
-                self._now(put[-1][0])  # of those that were written last, if the store's clock is not known yet
-            return {key: self._written(key, body, etag) for key, body, etag in put}
-        return {}
+        copies = []
+        for key, body in items:
+            origin: Any = body.origin
+            source = f"{origin.store.place.bucket}/{origin.store._key(origin.key)}"  # noqa: SLF001 - of this class
+            copies.append((self._key(key), source, origin.etag))
+        return self._those_written(items, plain_http.copy_small(copies, self._pace.parallelism))
+
+    def _those_written(self, items: Sequence[tuple[str, Body]], etags: Sequence[str | None]) -> dict[str, ObjectInfo]:
+        put = [(key, body, etag) for (key, body), etag in zip(items, etags, strict=True) if etag]
+        if put:
+            self._now(put[-1][0])  # of those that were written last, if the store's clock is not known yet
+        return {key: self._written(key, body, etag) for key, body, etag in put}
 
     def _written(self, key: str, body: Body, etag: str | None) -> ObjectInfo:
         return ObjectInfo(key=key, size=body.size, modified=self._now(key), etag=plain_etag(etag))
@@ -525,10 +525,6 @@ class ObstoreStore(SignsS3):
 def _is_local(body: Body) -> bool:
     """Return whether a body is a file of this machine, which is read without waiting."""
     return body.path is not None and bool(body.sha256) and body.origin is None
-
-
-def _untimed(_: float) -> None:
-    """Take no note of a time: that of a copy does not tell how far away the service is."""
 
 
 def _chunks(got: GetResult) -> Sequence[bytes]:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from t9k.em.uris import URI
 
 UNSAFE = "unsafe_single_writer"
-TRANSIENT = (UNSAFE, "driver", "timeout")
+TRANSIENT = (UNSAFE, "driver", "plain_http", "timeout")
 """Options of a URI for the use of a store, which are no part of its address."""
 
 

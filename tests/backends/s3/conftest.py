@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.backends.s3.scripted import PATIENCE_S, Server, an_access, keys_of, open_descriptors
 
-from t9k_em_backends.s3.plain_http import client
+from t9k_em_backends.s3.plain_http import pool
 from t9k_em_backends.s3.plain_http.client import sockets_for
 
 
 @pytest.fixture(autouse=True)
 def _no_rest(monkeypatch):
     """A test tries again at once after a failure."""
-    monkeypatch.setattr(client, "REST_S", 0.0)
+    monkeypatch.setattr(pool, "REST_S", 0.0)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.services.proxy import Exchange, Proxy
 from t9k.em.errors import BackendPermissionError
 from t9k.em.records import Body
 from t9k.em.registry import open_backend
-from t9k_em_backends.s3.plain_http import client
+from t9k_em_backends.s3.plain_http import pool
 from t9k_em_backends.shared.part_size import MULTIPART_FROM_BYTES
 
 ROLE = "arn:aws:iam::123456789012:role/em"
@@ -175,7 +175,7 @@ def test_credentials_that_end_are_used_and_renewed_in_the_middle_of_an_upload(
 def test_they_are_renewed_while_many_small_files_go_over_sockets(
     service, metadata, later, monkeypatch, tmp_path, moto_service, way
 ):
-    monkeypatch.setattr(client, "CREDENTIALS_S", 0.0)
+    monkeypatch.setattr(pool, "CREDENTIALS_S", 0.0)
     way(monkeypatch, metadata, tmp_path)
     later("^PUT .*/key-5")
     bodies = []

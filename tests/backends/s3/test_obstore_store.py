@@ -55,10 +55,10 @@ from t9k.em.testing import (
 )
 from t9k.em.transfer.copying import copy_node
 from t9k.em.uris import parse
-from t9k_em_backends.s3 import clients
 from t9k_em_backends.s3.obstore_store import SMALL_BYTES, ObstoreStore
 from t9k_em_backends.s3.plain_http.client import Sockets
 from t9k_em_backends.s3.plain_http.connection import Refused
+from t9k_em_backends.s3.plain_http.pool import Pool
 from t9k_em_backends.shared.part_size import MIB, MULTIPART_FROM_BYTES, PART_BYTES
 
 
@@ -96,12 +96,16 @@ class TestObstoreStore(_OnSeaweedFS, ObjectStoreSuite, CopiesObjectsSuite, Fills
     pass
 
 
-class TestObstoreStoreAlone(_OnSeaweedFS, ObjectStoreSuite, FillsBuffersSuite):
-    """The same where nothing goes over sockets of our own, as with TLS."""
+class TestObstoreStoreAlone(_OnSeaweedFS, ObjectStoreSuite, CopiesObjectsSuite, FillsBuffersSuite):
+    """The same where nothing goes over sockets of our own, as with TLS: the folder `plain_http` could be deleted."""
 
-    @pytest.fixture(autouse=True)
-    def _without_sockets(self, monkeypatch):
-        monkeypatch.setattr(clients, "sockets_for", lambda *_: None)
+    @pytest.fixture
+    def root(self, s3, monkeypatch):
+        def fail(*_, **__):
+            raise AssertionError("a socket of our own")
+
+        monkeypatch.setattr(Pool, "__init__", fail)
+        return f"{s3.new_root()}?plain_http=false"
 
 
 class TestObstoreStoreInsteadOfSockets(_OnSeaweedFS, ObjectStoreSuite, FillsBuffersSuite):
@@ -281,7 +285,7 @@ class TestCopies:
             (file,) = backend.files(node)
             backend.store.put(backend.origin(node, file).key, Body.of(b"wrong"))
             backend.store._open().copies_keep_etags = keep_etags
-            backend.store._open().sockets = None  # over which each is looked at
+            backend.store._open().plain_http = None  # over which each is looked at
             with pytest.raises(CorruptData if keep_etags else SourceChanged, match=r"as it was sent|was uploaded"):
                 copy_node(backend, node.path, backend, f"{HOME}/copies", make_folder=True)
             assert list(backend.list(f"{HOME}/copies")) == []
@@ -419,7 +423,7 @@ class TestManyAtOnce:
         with open_store(s3.new_root()) as store:
             items = [(f"to/{n}", _copied(store, str(n), b"right")) for n in range(5)]
             clients = store._open()
-            clients.copies_keep_etags, clients.copies_over_sockets = keep_etags, over_sockets
+            clients.copies_keep_etags, clients.copies_over_http = keep_etags, over_sockets
             store.put(replaced, Body.of(b"other"))
             with pytest.raises(SourceChanged):
                 store.put_many(items)
@@ -502,7 +506,7 @@ class TestLetGo:
         before = open_descriptors()
         for _ in range(10):
             with open_store(s3.new_root()) as store:
-                store._open().sockets = None  # so that all goes by obstore
+                store._open().plain_http = None  # so that all goes by obstore
                 store.put_many([(str(number), a_file(tmp_path / "a", b"x")) for number in range(50)])
         del store
         deadline = time.monotonic() + 30

@@ -57,8 +57,8 @@ def test_whatever_else_obstore_raises_is_one_too(moto, monkeypatch, call, kind):
     for name in ("get", "list", "put", "head", "delete", "copy"):
         monkeypatch.setattr(obstore, name, fail)
     store = open_backend(f"{moto.new_root()}?driver=obstore").store
-    monkeypatch.setattr(type(store._open().sockets), "put_many", lambda _, writes, *__: [None] * len(writes))
-    monkeypatch.setattr(type(store._open().sockets), "read_into", lambda *_: fail_over())
+    monkeypatch.setattr(type(store._open().plain_http.sockets), "put_many", lambda _, writes, *__: [None] * len(writes))
+    monkeypatch.setattr(type(store._open().plain_http.sockets), "read_into", lambda *_: fail_over())
     with pytest.raises(EMError):
         CALLS[call](store)
     store.close()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from t9k_em_backends.s3.plain_http.client import Sockets
+    from t9k_em_backends.s3.plain_http.pool import Pool
     from t9k_em_backends.s3.plain_http.writes import Write
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -84,17 +84,17 @@ class _Lane:
         return (answer, content) if len(content) == answer.length else None
 
 
-class Crowd:
+class RequestPipeline:
     """Writes objects as long as all goes well; use it in a `with`, which closes what is left.
 
     Args:
-        sockets: Where the connections come from, and go to.
+        pool: Where the connections come from, and go to.
         writes: What to write.
         took: Told how many seconds each request took.
     """
 
-    def __init__(self, sockets: Sockets, writes: Sequence[Write], took: Callable[[float], None]) -> None:
-        self._sockets = sockets
+    def __init__(self, pool: Pool, writes: Sequence[Write], took: Callable[[float], None]) -> None:
+        self._pool = pool
         self._writes = writes
         self._took = took
         self._left = deque(range(len(writes)))
@@ -122,14 +122,14 @@ class Crowd:
         """
         self._timeout_s = timeout_s
         try:
-            first = self._sockets.kept() or self._sockets.connect()
+            first = self._pool.kept() or self._pool.connect()
             self._add(first, is_there=True)
             while self._left and len(self._lanes) < width:
-                kept = self._sockets.kept()
+                kept = self._pool.kept()
                 self._add(kept or first.another(timeout_s), is_there=kept is not None)
         except OSError:
             if not self._lanes:  # else there are fewer of them
-                self._sockets.rest()
+                self._pool.rest()
         look_at = time.perf_counter() + timeout_s
         while self._lanes and (ready := self._selector.select(timeout_s)):
             for key, events in ready:
@@ -138,7 +138,7 @@ class Crowd:
                 look_at = time.perf_counter() + timeout_s
                 self._end_slow()
         if self._lanes:  # nothing moved any more
-            self._sockets.rest()
+            self._pool.rest()
         return self._etags
 
     def _add(self, connection: Connection, *, is_there: bool) -> None:
@@ -153,7 +153,7 @@ class Crowd:
         """Begin with the next write."""
         lane.number = self._left.popleft()
         try:
-            request = self._writes[lane.number].request(self._sockets.request)
+            request = self._writes[lane.number].request(self._pool.request)
         except (Refused, OSError):  # whoever tries it again meets it too, and says what is wrong
             self._left.clear()
             self._remove(lane)
@@ -191,7 +191,7 @@ class Crowd:
             self._next(lane)
         else:
             self._remove(lane)
-            self._sockets.keep(lane.connection, answer)
+            self._pool.keep(lane.connection, answer)
             self._replace(lane)
 
     def _end_slow(self) -> None:
@@ -211,7 +211,7 @@ class Crowd:
         else:
             self._left.clear()
             if not isinstance(error, Declined):
-                self._sockets.rest()
+                self._pool.rest()
 
     def _replace(self, lane: _Lane) -> None:
         """Open another connection for one that has ended, if there is more to do."""

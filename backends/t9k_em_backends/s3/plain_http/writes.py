@@ -1,4 +1,4 @@
-"""What a crowd writes: small objects, and copies that the service makes by itself."""
+"""What a pipeline writes: small objects, and copies that the service makes by itself."""
 
 from __future__ import annotations
 

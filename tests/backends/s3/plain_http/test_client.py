@@ -17,9 +17,11 @@ from tests.backends.s3.scripted import PATIENCE_S, SHORT_S, Server, an_access, k
 from t9k.em.records import Body
 from t9k_em_backends.s3.clients import make_driver
 from t9k_em_backends.s3.location import S3Place
-from t9k_em_backends.s3.plain_http import client as module
-from t9k_em_backends.s3.plain_http.client import CREDENTIALS_S, MOST_KEPT, Sockets, sockets_for
+from t9k_em_backends.s3.plain_http import client
+from t9k_em_backends.s3.plain_http import pool as module
+from t9k_em_backends.s3.plain_http.client import Sockets, sockets_for
 from t9k_em_backends.s3.plain_http.connection import IS_POSSIBLE, Refused
+from t9k_em_backends.s3.plain_http.pool import CREDENTIALS_S, MOST_KEPT
 from t9k_em_backends.s3.plain_http.writes import Small
 
 pytestmark = pytest.mark.skipif(not IS_POSSIBLE, reason="sockets of this system cannot do it")
@@ -102,7 +104,7 @@ class TestWhichServices:
     def test_the_bucket_may_stand_in_the_path(self, endpoint, address, host, root):
         sockets = sockets_for("bucket", an_access(endpoint), 1)
         assert sockets is not None
-        assert (sockets._address, sockets._host, sockets._root) == (address, host, root)
+        assert (sockets.pool._address, sockets.pool._host, sockets.pool._root) == (address, host, root)
 
     def test_a_bucket_in_the_name_of_the_host_is_left_to_obstore(self):
         assert sockets_for("bucket", an_access("http://s3.example", path_style=False), 1) is None
@@ -125,8 +127,8 @@ class TestWhichServices:
             obstore.put(driver, "a b/~+%*ü", b"data", use_multipart=False)
         sockets = sockets_for("bucket", access, 1)
         assert sockets is not None
-        ours = sockets.request("PUT", "a b/~+%*ü", {}).decode().split(" ")[1]
-        assert (sockets._host, ours) == (requests[0].headers["host"], requests[0].path)
+        ours = sockets.pool.request("PUT", "a b/~+%*ü", {}).decode().split(" ")[1]
+        assert (sockets.pool._host, ours) == (requests[0].headers["host"], requests[0].path)
 
     def test_a_port_that_is_none_is_left_to_obstore(self):
         assert sockets_for("bucket", an_access("http://s3.example:99999"), 1) is None
@@ -212,7 +214,7 @@ class TestReadInto:
             with pytest.raises(Refused):
                 read(sockets)
         assert len(server.peers) == 2
-        assert not sockets._idle
+        assert not sockets.pool._idle
 
     def test_a_read_past_the_end_is_refused(self, reach):
         _, sockets = reach(
@@ -230,7 +232,7 @@ class TestReadInto:
         _, sockets = reach(talk, timeout_s=SHORT_S)
         with pytest.raises(OSError):
             read(sockets)
-        assert not sockets._idle
+        assert not sockets.pool._idle
 
     def test_nobody_there_is_an_error(self, reach):
         server, sockets = reach(well)
@@ -248,7 +250,7 @@ class TestReadInto:
         with pytest.raises(OSError):
             read(sockets)
         assert len(server.peers) == 1
-        assert not sockets._idle
+        assert not sockets.pool._idle
 
 
 class TestConnections:
@@ -274,16 +276,16 @@ class TestConnections:
         for thread in threads:
             thread.join()
         assert results == {at: DATA[at : at + 100] for at in range(4)}
-        assert len(server.peers) == len(sockets._idle) == 4
+        assert len(server.peers) == len(sockets.pool._idle) == 4
 
     def test_no_more_are_kept_than_may_be(self, reach, monkeypatch):
         server, sockets = reach(well)
-        monkeypatch.setattr("t9k_em_backends.s3.plain_http.client.MOST_KEPT", 0)
+        monkeypatch.setattr("t9k_em_backends.s3.plain_http.pool.MOST_KEPT", 0)
         assert MOST_KEPT > 0
         for _ in range(3):
             read(sockets)
         assert len(server.peers) == 3
-        assert not sockets._idle
+        assert not sockets.pool._idle
 
     def test_a_connection_that_is_announced_to_end_is_not_used_again(self, reach):
         def talk(peer):
@@ -294,7 +296,7 @@ class TestConnections:
         for _ in range(3):
             assert read(sockets)[1] == DATA[:100]
         assert len(server.peers) == 3
-        assert not sockets._idle
+        assert not sockets.pool._idle
 
     def test_one_that_was_closed_meanwhile_is_replaced(self, reach):
         server, sockets = reach(well)
@@ -317,14 +319,14 @@ class TestConnections:
 
     def test_all_that_were_closed_meanwhile_are_gone_through(self, reach):
         server, sockets = reach(well)
-        for connection in [sockets.connect() for _ in range(5)]:
-            got = connection.ask(sockets.request("GET", "a/key", {"range": "bytes=0-0"}))
+        for connection in [sockets.pool.connect() for _ in range(5)]:
+            got = connection.ask(sockets.pool.request("GET", "a/key", {"range": "bytes=0-0"}))
             connection.fill(memoryview(bytearray(1)))
-            sockets.keep(connection, got)
-        assert len(sockets._idle) == 5
+            sockets.pool.keep(connection, got)
+        assert len(sockets.pool._idle) == 5
         server.hang_up()
         assert read(sockets)[1] == DATA[:100]
-        assert len(sockets._idle) == 1
+        assert len(sockets.pool._idle) == 1
 
     def test_a_new_one_that_ends_is_an_error_and_there_is_no_second(self, reach):
         def talk(peer):
@@ -364,8 +366,8 @@ class TestConnections:
         _, sockets = reach(talk)
         read(sockets)
         asked.set()
-        sockets._idle[0][1].socket.settimeout(PATIENCE_S)
-        sockets._idle[0][1].socket.recv(1, socket.MSG_PEEK)  # until it is there
+        sockets.pool._idle[0][1].socket.settimeout(PATIENCE_S)
+        sockets.pool._idle[0][1].socket.recv(1, socket.MSG_PEEK)  # until it is there
         assert read(sockets)[1] == DATA[:100]
 
     def test_closing_ends_what_nobody_uses_and_more_may_follow(self, reach):
@@ -436,33 +438,33 @@ class TestTrouble:
 class TestIdle:
     def test_what_nobody_used_for_long_is_closed(self, reach, monkeypatch):
         server, sockets = reach(well)
-        first, second = sockets.connect(), sockets.connect()
+        first, second = sockets.pool.connect(), sockets.pool.connect()
         for connection in (first, second):
-            sockets.keep(connection, connection.ask(sockets.request("GET", "a", {"range": "bytes=0-9"})))
+            sockets.pool.keep(connection, connection.ask(sockets.pool.request("GET", "a", {"range": "bytes=0-9"})))
             connection.fill(memoryview(bytearray(10)))
         now = time.monotonic()
         monkeypatch.setattr(module.time, "monotonic", lambda: now + module.IDLE_S + 1)
         read(sockets)
-        assert len(sockets._idle) == 1
+        assert len(sockets.pool._idle) == 1
         assert len(server.peers) == 3
 
     def test_nothing_stays_open_of_a_store_that_nobody_closed(self, reach):
         server, sockets = reach(well)
         read(sockets)
-        sockets.__del__()
+        sockets.pool.__del__()
         server.peers[0].ended()
 
     def test_no_more_are_opened_than_this_process_may_have(self, monkeypatch):
         import resource
 
         monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
-        assert module._most_open() == 64
+        assert client._most_open() == 64
 
 
 class TestCredentials:
     def test_they_are_asked_for_again_after_a_while(self, reach, monkeypatch):
         now = [1000.0]
-        monkeypatch.setattr("t9k_em_backends.s3.plain_http.client.time", SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr("t9k_em_backends.s3.plain_http.pool.time", SimpleNamespace(monotonic=lambda: now[0]))
         given = []
         tokens = []
 
@@ -500,7 +502,7 @@ class TestCredentials:
     def test_no_secret_is_shown(self, reach, caplog):
         caplog.set_level(logging.DEBUG)
         _, sockets = reach(always(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"))
-        sockets._ask_credentials = lambda: keys_of("very-secret", "secret-token")
+        sockets.pool._ask_credentials = lambda: keys_of("very-secret", "secret-token")
         with pytest.raises(Refused) as refused:
             read(sockets)
         shown = f"{caplog.text} {sockets!r} {refused.value!r} {refused.value}"

@@ -18,7 +18,7 @@ from tests.backends.s3.scripted import PATIENCE_S, SHORT_S
 
 from t9k.em.errors import BackendPermissionError, SourceChanged
 from t9k.em.records import Body
-from t9k_em_backends.s3.plain_http import client as module
+from t9k_em_backends.s3.plain_http import pool as module
 from t9k_em_backends.s3.plain_http.connection import IS_POSSIBLE, Connection
 from t9k_em_backends.s3.plain_http.writes import Copy, Small
 
@@ -159,7 +159,7 @@ class TestAllIsWell:
         objects = some(count)
         check_all(bucket, objects, put(sockets, objects, width))
         assert len(bucket.received) == count
-        assert len(server.peers) == len(sockets._idle) == min(count, width)
+        assert len(server.peers) == len(sockets.pool._idle) == min(count, width)
 
     @pytest.mark.parametrize("size", [0, 1, 1 << 16])
     def test_objects_of_any_size_are_written(self, reach, bucket, size):
@@ -178,7 +178,7 @@ class TestAllIsWell:
             objects = [Small(f"{number}/{at}", Body.of(b"data")) for at in range(20)]
             assert None not in put(sockets, objects)
         assert len(bucket.received) == 60
-        assert len(server.peers) == len(sockets._idle) == 4
+        assert len(server.peers) == len(sockets.pool._idle) == 4
 
     def test_a_read_may_use_the_connection_of_a_write_and_the_other_way_round(self, reach, bucket):
         def talk(peer):
@@ -287,7 +287,7 @@ class TestRefusals:
         check(bucket, objects, etags)
         assert [at for at, etag in enumerate(etags) if etag] == [0, 2, 3]
         assert len(bucket.received) == 4
-        assert len(sockets._idle) == 3
+        assert len(sockets.pool._idle) == 3
         left = [small for small, etag in zip(objects, etags, strict=True) if etag is None and small.path != "a b/1"]
         assert None not in put(sockets, left)
 
@@ -304,7 +304,7 @@ class TestRefusals:
         etags = put(sockets, objects, 1)
         check(bucket, objects, etags)
         assert etags.index(None) == 9
-        assert not sockets._idle
+        assert not sockets.pool._idle
 
     @pytest.mark.parametrize("there", [b"", b"HTTP/1.1 200 OK\r\nETa"])
     def test_answers_that_do_not_come_leave_nothing_known(self, reach, bucket, there):
@@ -318,7 +318,7 @@ class TestRefusals:
         check(bucket, objects, etags)
         assert etags == [None] * 20
         assert len(bucket.received) == len(server.peers) == 4
-        assert not sockets._idle
+        assert not sockets.pool._idle
 
     def test_one_answer_that_does_not_come_leaves_the_others_written(self, reach, bucket):
         def talk(peer):
@@ -332,7 +332,7 @@ class TestRefusals:
         check(bucket, objects, etags)
         assert etags.count(None) == 1
         assert etags[2] is None
-        assert len(sockets._idle) == 3
+        assert len(sockets.pool._idle) == 3
 
     @pytest.mark.parametrize("sends", [b"", b"HTTP/1.1 200 OK\r\n"])
     def test_a_new_connection_that_ends_is_not_tried_again(self, reach, bucket, sends):
@@ -359,7 +359,7 @@ class TestRefusals:
         server.stop_listening()
         server.hang_up()
         assert put(sockets, some(20)) == [None] * 20
-        assert not sockets._idle
+        assert not sockets.pool._idle
 
     def test_a_service_that_goes_away_within_a_call_leaves_the_rest(self, reach, bucket):
         gone = threading.Event()
@@ -400,7 +400,7 @@ class TestConnectionsThatEnd:
         server.hang_up()
         etags += put(sockets, objects[16:], 8)
         check_all(bucket, objects, etags)
-        assert len(sockets._idle) == 8
+        assert len(sockets.pool._idle) == 8
 
     def test_large_requests_on_those_closed_between_two_calls_arrive(self, reach, bucket, small_buffers):
         server, sockets = reach(bucket, buffer_bytes=4096)
@@ -547,7 +547,7 @@ class TestCopies:
     def test_any_other_is_none(self, reach, bucket, reply):
         _, sockets = reach(self.talk(bucket, reply))
         assert put(sockets, self.copies()) == [None] * 3
-        assert not sockets._idle
+        assert not sockets.pool._idle
 
     @pytest.mark.parametrize(
         ("reply", "rests"),

@@ -55,7 +55,7 @@ def test_an_object_that_trickles_is_given_up(reach):
     _, sockets = reach(talk, timeout_s=SHORT_S)
     with pytest.raises(TimeoutError):
         read(sockets)
-    assert not sockets._idle
+    assert not sockets.pool._idle
 
 
 @pytest.mark.parametrize("width", [1, 4])
