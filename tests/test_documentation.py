@@ -94,3 +94,12 @@ def test_the_picture_is_the_same_each_time(tmp_path):
         subprocess.run([sys.executable, tmp_path / name / "draw.py"], check=True, capture_output=True)
     one, two = ((tmp_path / name / "terminal.svg").read_bytes() for name in ("one", "two"))
     assert one == two
+
+
+def test_every_module_that_the_page_on_architecture_names_exists():
+    """A path is from the top of the repository, or below one of the two packages."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tops = (ROOT, ROOT / "src/t9k/em", ROOT / "backends/t9k_em_backends")
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", page))
+    assert len(named) > 30
+    assert {name for name in named if not any((top / name).exists() for top in tops)} == set()
