@@ -20,6 +20,14 @@ _examples = Sybil(parsers=[PythonCodeBlockParser(), SkipParser()], patterns=["*.
 pytest_collect_file = _examples.pytest()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """Before any test runs, see to it that the measurement of coverage cannot hang."""
+    from tests.measuring import be_patient  # noqa: PLC0415 - `tests` can be found only now
+
+    be_patient()
+
+
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give every test a home, a configuration, a working directory and a session of its own."""
