@@ -66,7 +66,7 @@ TOLD = "name,size,updated,md5Hash"
 
 
 @frozen(kw_only=True)
-class GSPlace:
+class GSLocation:
     """A root in a bucket.
 
     Attributes:
@@ -86,11 +86,11 @@ class GSPlace:
     timeout_s: float = TIMEOUT_S
 
     @classmethod
-    def from_uri(cls, uri: URI) -> GSPlace:
+    def from_uri(cls, uri: URI) -> GSLocation:
         """Take a URI apart.
 
         Raises:
-            InvalidURI: It has no bucket, or an option is unknown or has no such value.
+            InvalidURI: The URI names no bucket, or an option is unknown or its value invalid.
         """
         if not uri.netloc:
             raise InvalidURI(f"{uri.text} names no bucket; write it like 'gs://bucket/root'")
@@ -118,21 +118,21 @@ class GSStore(CloudStore):
         place: The bucket and where it is.
     """
 
-    def __init__(self, place: GSPlace) -> None:
+    def __init__(self, place: GSLocation) -> None:
         super().__init__(place.text, place.root)
         self._place = place
 
     @classmethod
     def from_uri(cls, uri: URI) -> GSStore:
-        """Return the store that a `gs` URI names; see `GSPlace` for its options."""
-        return cls(GSPlace.from_uri(uri))
+        """Return the store that a `gs` URI names; see `GSLocation` for its options."""
+        return cls(GSLocation.from_uri(uri))
 
-    def __reduce__(self) -> tuple[type[GSStore], tuple[GSPlace]]:
+    def __reduce__(self) -> tuple[type[GSStore], tuple[GSLocation]]:
         """Another process finds its own credentials."""
         return type(self), (self._place,)
 
     @property
-    def place(self) -> GSPlace:
+    def place(self) -> GSLocation:
         """The bucket and where it is."""
         return self._place
 

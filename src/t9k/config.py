@@ -50,7 +50,7 @@ class Config(Mapping[str, "str | None"]):
             The setting, or None where it was set nowhere.
 
         Raises:
-            KeyError: There is no such setting.
+            KeyError: No such setting exists.
             InvalidConfig: The config file cannot be used.
         """
         _check_key(key)
@@ -74,7 +74,7 @@ class Config(Mapping[str, "str | None"]):
             value: The setting, or None for "not set".
 
         Raises:
-            KeyError: There is no such setting.
+            KeyError: No such setting exists.
             InvalidConfig: The value is neither a str nor None.
         """
         self.update({key: value})
@@ -124,7 +124,7 @@ class Config(Mapping[str, "str | None"]):
             new: Name of the setting -> str, or None for "not set".
 
         Raises:
-            KeyError: There is no such setting.
+            KeyError: No such setting exists.
             InvalidConfig: A value is neither a str nor None.
         """
         for key, value in new.items():

@@ -46,7 +46,7 @@ def address_of(uri: URI, timeout_s: float | None) -> Address:
         timeout_s: Of the caller; it wins over the one in the URI.
 
     Raises:
-        InvalidURI: It names no host or an unknown option, or the API key would travel in plain text.
+        InvalidURI: The URI names no host or an unknown option, or the API key would travel in plain text.
     """
     check_known(uri, _OPTIONS)
     insecure = flag(uri, "insecure") or False

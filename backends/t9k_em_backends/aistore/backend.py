@@ -228,7 +228,7 @@ class AIStoreBackend(Backend):
         """Return the largest number of bytes for one append.
 
         Raises:
-            RequestRefused: None.
+            RequestRefused: The server takes no growing files.
         """
         about = self._server.ready()
         if "grows" not in about.abilities:
@@ -283,8 +283,8 @@ class AIStoreBackend(Backend):
         """Look whether an answer brings what was asked for.
 
         Raises:
-            CorruptData: It brings something else.
-            Failed: It may have lost what tells.
+            CorruptData: The answer holds other bytes.
+            Failed: The server may have forgotten the upload.
         """
         tag = response.headers.get("ETag", "").removeprefix("W/").strip('"')
         if response.status_code == (206 if partial else 200) and tag == file.sha256:

@@ -28,9 +28,9 @@ def read_document(response: requests.Response, where: str) -> Any:
         where: The address of the server.
 
     Raises:
-        Failed: It did not come to its end.
-        AnswerTooLarge: There is more than one may have to be.
-        BackendError: It is none.
+        Failed: The body broke off.
+        AnswerTooLarge: The document is larger than any of the API.
+        BackendError: The body is no JSON document.
     """
     kind = response.headers.get("Content-Type", "")
     if "json" not in kind:

@@ -249,7 +249,7 @@ class Connection:
         """Make a request once, and leave the body of a good answer to be read.
 
         Raises:
-            Failed: There was no good answer.
+            Failed: No try got a good answer.
         """
         auth = NOBODY if anonymous else Bearer(self._key())  # which may raise, and errors of ours are OSErrors as well
         try:

@@ -186,7 +186,7 @@ class Direct:
         Raises:
             Refused: The store does not take them.
             _NotOursError: It has parts of which nothing is known.
-            SourceChanged: They are not what was planned.
+            SourceChanged: The bytes are not those that were planned.
         """
         if any(request.size > MOST_BYTES for request in signed.requests):
             raise Refused(f"it wants more than {MOST_BYTES} bytes at once")
@@ -235,7 +235,7 @@ class Direct:
 
         Raises:
             Refused: The store does not take it, or cannot be reached from here and never could.
-            BackendUnavailable: It could before.
+            BackendUnavailable: The store, which was reached before, cannot be reached.
         """
         check_signed(signed, "GET" if data is None else "PUT", self._hosts)
         place = place_of(signed)

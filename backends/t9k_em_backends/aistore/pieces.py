@@ -34,7 +34,7 @@ def send_pieces(
 
     Raises:
         SourceChanged: The bytes are not those that were planned.
-        Exception: What `send` raised first.
+        Exception: The first error of `send`.
     """
     with body.open() as stream:
         reader = _Reader(body, stream, pieces, budget, check=check)
@@ -73,7 +73,7 @@ class _Reader:
         """Read what is left, and compare the whole.
 
         Raises:
-            SourceChanged: It is not what was planned.
+            SourceChanged: The whole is not what was planned.
         """
         self._skip_to(self._body.size)
         if self._digest is not None and self._digest.hexdigest() != self._body.sha256:

@@ -31,8 +31,8 @@ def stream(
         retries: How often to ask again.
 
     Raises:
-        EMError: What `begin` raises.
-        BackendUnavailable: It breaks again and again.
+        EMError: Any error of `begin`.
+        BackendUnavailable: The connection breaks again and again.
     """
     chunks = _chunks(begin, start, end, where, retries)
     first = next(chunks, None)

@@ -82,8 +82,8 @@ class Server:
         """Make sure, once, that an AIStore is there which speaks this version.
 
         Raises:
-            BackendError: It is none, or speaks another version.
-            BackendUnavailable: It does not answer.
+            BackendError: The server is no AIStore, or speaks another version.
+            BackendUnavailable: The server does not answer.
         """
         if self._about is None:
             first = evolve(self.connection.retries, total_s=min(FIRST_S, self.connection.retries.total_s))
@@ -163,7 +163,7 @@ class Server:
         """Make a record of an answer.
 
         Raises:
-            BackendError: It has another form.
+            BackendError: The answer has another form.
         """
         try:
             return make()
@@ -218,7 +218,7 @@ def check_api_key(key: str, url: str) -> None:
     """Refuse, before anything is sent, what cannot be an API key.
 
     Raises:
-        NotAuthenticated: It is none; the message does not repeat it.
+        NotAuthenticated: The text is no API key; the message does not repeat it.
     """
     if not is_key(key):
         raise failure(

@@ -33,7 +33,7 @@ def place_of(signed: SignedRequest) -> str:
     """Return where a signed request goes, without what makes it valid.
 
     Raises:
-        Refused: It goes nowhere.
+        Refused: The URL names no host.
     """
     try:
         parts = urlsplit(signed.url)
@@ -52,7 +52,7 @@ def check_signed(signed: SignedRequest, method: str, server: Hosts) -> None:
         server: Where the server is.
 
     Raises:
-        Refused: It does something else, goes where it must not, in the clear where the server does not, or with a header that
+        Refused: The request does something else, goes where it must not, in the clear where the server does not, or with a header that
             is not of a store.
     """
     place = place_of(signed)
@@ -105,7 +105,7 @@ class Hosts:
         """Refuse this machine and its neighbourhood, unless the server is there.
 
         Raises:
-            ForbiddenAddress: It is there, and the server is not.
+            ForbiddenAddress: The address is on this machine or link, and the server is not.
         """
         if is_loopback(address) and not self.is_here:
             raise ForbiddenAddress(f"{address} is this machine, and the server is not")

@@ -274,7 +274,7 @@ def _read(body: Body) -> bytes:
     """All bytes of a body whose checksum nobody knows.
 
     Raises:
-        SourceChanged: There are fewer.
+        SourceChanged: Fewer bytes arrive.
     """
     with body.open() as stream:
         data = stream.read(body.size)

@@ -35,7 +35,7 @@ class FsspecStore(ObjectStore):
 
         Raises:
             UnknownScheme: fsspec does not know it, or it is no place to keep anything.
-            MissingExtra: What serves it is not installed.
+            MissingExtra: The driver of the scheme is not installed.
             InvalidURI: See the port.
         """
         if uri.scheme in _REFUSED or uri.scheme not in known_implementations.keys() | registry.keys():

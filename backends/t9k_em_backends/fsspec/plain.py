@@ -313,7 +313,7 @@ def driver_class(scheme: str) -> Any:
     """Return the class of fsspec's driver.
 
     Raises:
-        MissingExtra: What it needs is not installed.
+        MissingExtra: A library of the driver is not installed.
         InvalidURI: fsspec does not know it.
     """
     try:

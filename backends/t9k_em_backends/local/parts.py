@@ -86,7 +86,7 @@ class LocalParts:
         """Write a part; see `t9k.em.backend.AssemblesParts.put_part`.
 
         Raises:
-            PartsDropped: Somebody assembled or dropped the parts meanwhile.
+            PartsDropped: Another process assembled or dropped the parts meanwhile.
         """
         with self._opened(key, make=True) as (ledger, path):
             known = self._known(path.name)
@@ -170,7 +170,7 @@ class LocalParts:
         """Provide the descriptor of a ledger and the path of its staging file.
 
         Raises:
-            NotFound: There is none, without `make`.
+            NotFound: No upload in parts exists, without `make`.
         """
         name = f"parts-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
         found: Path | None = None
@@ -216,7 +216,7 @@ class LocalParts:
         """Provide the ledger, and the staging file with its descriptor, which nobody else writes meanwhile.
 
         Raises:
-            NotFound: There is none (any more).
+            NotFound: The upload in parts does not exist (any more).
         """
         with self._opened(key, make=False) as (ledger, path):
             try:

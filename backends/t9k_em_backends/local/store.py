@@ -81,9 +81,9 @@ class LocalStore(ObjectStore):
         """Look whether the root is a directory, or can be made by the first write.
 
         Raises:
-            InvalidURI: It is something else.
-            StoreGone: Neither it nor the directory above it is there.
-            BackendPermissionError: It is not there, and the user may not make it.
+            InvalidURI: The root is no directory.
+            StoreGone: Neither the root nor the directory above it exists.
+            BackendPermissionError: The directory does not exist, and the user may not make it.
         """
         if os.path.lexists(self._root):
             if not self._root.is_dir():

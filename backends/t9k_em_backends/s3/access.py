@@ -26,7 +26,7 @@ from t9k_em_backends.shared.uri_options import service_url
 if TYPE_CHECKING:
     import botocore.session
 
-    from t9k_em_backends.s3.location import S3Place
+    from t9k_em_backends.s3.location import S3Location
 
 DEFAULT_REGION = "us-east-1"
 _REGION = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -72,13 +72,13 @@ def bucket_url(service: str, bucket: str, *, path_style: bool) -> str:
     return f"{scheme}://{bucket}.{host}"
 
 
-def find_access(place: S3Place) -> Access:
+def find_access(place: S3Location) -> Access:
     """Look in the environment and the configuration files.
 
     Raises:
-        BackendPermissionError: There are no credentials, or they cannot be got.
-        InvalidURI: There is no such profile.
-        BackendError: There are no certificates where they are said to be.
+        BackendPermissionError: Credentials are missing or cannot be obtained.
+        InvalidURI: No such profile exists.
+        BackendError: The file of certificates does not exist.
     """
     if _is_all_in_environment(place):
         return _access(place, {}, ("", ""), _from_environment)
@@ -95,7 +95,7 @@ def find_access(place: S3Place) -> Access:
 
 
 def _access(
-    place: S3Place,
+    place: S3Location,
     profile: Mapping[str, Any],
     of_profile: tuple[str, str],
     credentials: Callable[[], Credentials],
@@ -122,7 +122,7 @@ def _access(
     )
 
 
-def _region(place: S3Place, profile: Mapping[str, Any]) -> str:
+def _region(place: S3Location, profile: Mapping[str, Any]) -> str:
     region: str = (
         place.region
         or os.environ.get("AWS_REGION")
@@ -171,7 +171,7 @@ def _amazon(profile: Mapping[str, Any], region: str) -> str:
     return f"https://{host}.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
 
 
-def _path_style(place: S3Place, profile: Mapping[str, Any], endpoint: str) -> bool:
+def _path_style(place: S3Location, profile: Mapping[str, Any], endpoint: str) -> bool:
     """Return whether the bucket stands in the path.
 
     Where nobody says so: with an endpoint, and for a bucket with a dot, for whose host Amazon's certificate is not good.
@@ -193,7 +193,7 @@ def _is_true(value: object) -> bool:
     return str(value).strip().lower() in _TRUE
 
 
-def _sendable(place: S3Place, credentials: Credentials) -> Credentials:
+def _sendable(place: S3Location, credentials: Credentials) -> Credentials:
     """Refuse what no header can hold, like the line break at the end of a file that a variable was made of."""
     for name in ("access_key_id", "secret_access_key", "token"):
         value = credentials[name] or ""
@@ -205,7 +205,7 @@ def _sendable(place: S3Place, credentials: Credentials) -> Credentials:
     return credentials
 
 
-def _ca_bundle(place: S3Place, file: str) -> str:
+def _ca_bundle(place: S3Location, file: str) -> str:
     if not file:
         return ""
     import ssl  # noqa: PLC0415 - slow to import, and most need none
@@ -220,7 +220,7 @@ def _ca_bundle(place: S3Place, file: str) -> str:
     return str(path)
 
 
-def _make_session(place: S3Place) -> botocore.session.Session:
+def _make_session(place: S3Location) -> botocore.session.Session:
     try:
         import botocore.session  # noqa: PLC0415 - slow to import, and keys in the environment need none
     except ImportError as error:
@@ -230,7 +230,7 @@ def _make_session(place: S3Place) -> botocore.session.Session:
 
 
 @contextlib.contextmanager
-def explained(place: S3Place) -> Iterator[None]:
+def explained(place: S3Location) -> Iterator[None]:
     """Provide the one place where botocore's errors about credentials become this library's."""
     from botocore import exceptions  # noqa: PLC0415 - slow to import, and keys in the environment need none
 
@@ -250,7 +250,7 @@ def explained(place: S3Place) -> Iterator[None]:
         ) from None
 
 
-def _is_all_in_environment(place: S3Place) -> bool:
+def _is_all_in_environment(place: S3Location) -> bool:
     """Return whether nothing outside of the environment can matter, so that botocore need not be loaded."""
     environment = os.environ
     files = (
@@ -274,7 +274,7 @@ def _endpoint_of(session: botocore.session.Session, profile: Mapping[str, Any]) 
     return str(profile.get("endpoint_url") or ""), "endpoint_url in the AWS profile"
 
 
-def _refreshed(place: S3Place, found: Any) -> Credentials:
+def _refreshed(place: S3Location, found: Any) -> Credentials:
     """Return the credentials of botocore as they are now; it gets new ones by itself before they expire."""
     with explained(place):
         now = found.get_frozen_credentials()

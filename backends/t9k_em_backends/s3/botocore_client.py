@@ -16,7 +16,7 @@ from t9k_em_backends.shared.error_codes import failure, forget, unreachable, unt
 
 if TYPE_CHECKING:
     from t9k_em_backends.s3.access import Access
-    from t9k_em_backends.s3.location import S3Place
+    from t9k_em_backends.s3.location import S3Location
 
 CONNECTIONS = 16
 TRIES = 7
@@ -37,7 +37,7 @@ class S3Client:
         access: How to reach it.
     """
 
-    def __init__(self, place: S3Place, access: Access) -> None:
+    def __init__(self, place: S3Location, access: Access) -> None:
         self._place = place
         self._access = access
         self._session: Any = None
@@ -75,7 +75,7 @@ class S3Client:
 
         Raises:
             NotAuthenticated: Requests are not signed here.
-            BackendPermissionError: There are no credentials any more.
+            BackendPermissionError: The credentials have ended.
         """
         self.require_credentials()
         # A presigned URL is of the old Signature Version 2 unless one asks; that is refused in most regions.

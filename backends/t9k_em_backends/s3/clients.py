@@ -23,7 +23,7 @@ from t9k_em_backends.shared.pacing import FEWEST, MOST
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Store
 
-    from t9k_em_backends.s3.location import S3Place
+    from t9k_em_backends.s3.location import S3Location
     from t9k_em_backends.shared.pacing import Budget
 
 REQUEST_TIMEOUT_S = 300.0
@@ -48,7 +48,7 @@ _REFUSED_VARIABLES = ("AWS_SERVER_SIDE_ENCRYPTION",)
 RETRIES: RetryConfig = {"max_retries": 6, "retry_timeout": timedelta(seconds=90)}
 
 
-class Drivers:
+class S3Clients:
     """What one process has of a store: the drivers and the threads.
 
     Attributes:
@@ -61,7 +61,7 @@ class Drivers:
         credentials: What gives them to obstore; None for requests without.
     """
 
-    def __init__(self, place: S3Place, budget: Budget) -> None:
+    def __init__(self, place: S3Location, budget: Budget) -> None:
         self._place = place
         self.process = os.getpid()
         self.ahead_s: float | None = None
@@ -117,7 +117,7 @@ class Drivers:
 class Credentials:
     """Gives obstore the credentials as they are now; obstore itself would tell of an error as of any other.
 
-    It knows nothing of `Drivers`: what obstore holds, no garbage collector sees.
+    It knows nothing of `S3Clients`: what obstore holds, no garbage collector sees.
 
     Args:
         find: What gives them.
@@ -141,7 +141,7 @@ class Credentials:
         return given
 
 
-def _refuse_variables(place: S3Place) -> None:
+def _refuse_variables(place: S3Location) -> None:
     for name in _REFUSED_VARIABLES:
         if name in os.environ:
             raise BackendError(
@@ -151,7 +151,7 @@ def _refuse_variables(place: S3Place) -> None:
 
 
 def make_driver(
-    place: S3Place, access: Access, credentials: Callable[[], Mapping[str, Any]] | None, source: str | None = None
+    place: S3Location, access: Access, credentials: Callable[[], Mapping[str, Any]] | None, source: str | None = None
 ) -> S3Store:
     """Return the driver of obstore for a bucket.
 
@@ -159,7 +159,7 @@ def make_driver(
         place: The bucket.
         access: How it is reached.
         credentials: What gives them; None for requests without.
-        source: See `Drivers.from_bucket`.
+        source: See `S3Clients.from_bucket`.
     """
     from obstore.store import S3Store  # noqa: PLC0415 - `t9k_em_backends.s3.obstore_store` says what to do where there is none
 

@@ -16,7 +16,7 @@ _OPTIONS = ("anonymous", "endpoint", "path_style", "plain_http", "profile", "reg
 
 
 @frozen(kw_only=True)
-class S3Place:
+class S3Location:
     """A root in a bucket.
 
     Attributes:
@@ -43,11 +43,11 @@ class S3Place:
     plain_http: bool = True
 
     @classmethod
-    def from_uri(cls, uri: URI) -> S3Place:
+    def from_uri(cls, uri: URI) -> S3Location:
         """Take a URI apart.
 
         Raises:
-            InvalidURI: It has no bucket, or an option is unknown or has no such value.
+            InvalidURI: The URI names no bucket, or an option is unknown or its value invalid.
         """
         if not uri.netloc:
             raise InvalidURI(f"{uri.text} names no bucket; write it like 's3://bucket/root'")

@@ -217,7 +217,7 @@ def list_parts(call: Call, key: str, upload_id: str) -> dict[int, Mapping[str, A
     """Return the parts of an upload that are there, by number.
 
     Raises:
-        NotFound: There is no such upload.
+        NotFound: No such upload exists.
     """
     parts: dict[int, Mapping[str, Any]] = {}
     marker: dict[str, Any] = {}

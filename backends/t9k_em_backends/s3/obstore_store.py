@@ -29,8 +29,8 @@ from t9k.em.errors import (
 )
 from t9k.em.names import check_stored
 from t9k.em.records import Body, ObjectInfo, Origin
-from t9k_em_backends.s3.clients import Drivers
-from t9k_em_backends.s3.location import S3Place
+from t9k_em_backends.s3.clients import S3Clients
+from t9k_em_backends.s3.location import S3Location
 from t9k_em_backends.s3.multipart import is_md5_of, plain_etag
 from t9k_em_backends.s3.obstore_errors import PastTheEnd, Unnameable
 from t9k_em_backends.s3.presigning import RECORDS, Signer, SignsS3
@@ -83,23 +83,23 @@ class ObstoreStore(SignsS3):
         budget: Room for what is read and written.
     """
 
-    def __init__(self, place: S3Place, budget: Budget | None = None) -> None:
+    def __init__(self, place: S3Location, budget: Budget | None = None) -> None:
         self._place = place
         self._budget = budget or Budget()
         self._pace = Pace()
         self._opening = threading.RLock()
-        self._drivers: Drivers | None = None
+        self._clients: S3Clients | None = None
 
     @classmethod
     def from_uri(cls, uri: URI) -> ObstoreStore:
-        """Return the store that an `s3` URI names; see `S3Place` for its options."""
-        return cls(S3Place.from_uri(uri))
+        """Return the store that an `s3` URI names; see `S3Location` for its options."""
+        return cls(S3Location.from_uri(uri))
 
     def __repr__(self) -> str:
         """Name the place."""
         return f"ObstoreStore({self._place.text!r})"
 
-    def __reduce__(self) -> tuple[type[ObstoreStore], tuple[S3Place]]:
+    def __reduce__(self) -> tuple[type[ObstoreStore], tuple[S3Location]]:
         """Another process finds its own credentials."""
         return type(self), (self._place,)
 
@@ -119,7 +119,7 @@ class ObstoreStore(SignsS3):
         return None if self._open().plain_http is None else BATCHES
 
     @property
-    def place(self) -> S3Place:
+    def place(self) -> S3Location:
         """The bucket and where it is."""
         return self._place
 
@@ -127,8 +127,8 @@ class ObstoreStore(SignsS3):
         """Find the credentials and the endpoint, and ask the service for next to nothing, to see that they are right.
 
         Raises:
-            BackendPermissionError: There are no credentials, or wrong ones.
-            InvalidURI: There is no such bucket.
+            BackendPermissionError: Credentials are missing or wrong.
+            InvalidURI: No such bucket exists.
             BackendUnavailable: The service does not answer.
         """
         next(self.list(".em/probe/"), None)
@@ -136,12 +136,12 @@ class ObstoreStore(SignsS3):
     def close(self) -> None:
         """See the port."""
         with self._opening:
-            drivers, self._drivers = self._drivers, None
-        if drivers is not None and drivers.process == os.getpid():
-            drivers.pool.shutdown()
-            drivers.writers.shutdown()
-            if drivers.plain_http is not None:
-                drivers.plain_http.close()
+            clients, self._clients = self._clients, None
+        if clients is not None and clients.process == os.getpid():
+            clients.pool.shutdown()
+            clients.writers.shutdown()
+            if clients.plain_http is not None:
+                clients.plain_http.close()
 
     def get(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See the port; the pieces of a large object are fetched several at a time."""
@@ -156,13 +156,13 @@ class ObstoreStore(SignsS3):
 
     def read_into(self, key: str, start: int, buffer: memoryview) -> int:
         """See `t9k.em.backend.FillsBuffers`; by obstore where the short way leads nowhere."""
-        drivers = self._open()
-        if drivers.plain_http is not None:
-            size = drivers.plain_http.read_into(self._key(key), start, buffer)
+        clients = self._open()
+        if clients.plain_http is not None:
+            size = clients.plain_http.read_into(self._key(key), start, buffer)
             if size is not None:
                 return size
         with self._budget.holding(len(buffer)):
-            chunks, size, _ = self._first_piece(drivers, key, start, start + len(buffer))
+            chunks, size, _ = self._first_piece(clients, key, start, start + len(buffer))
             at = 0
             for chunk in chunks:
                 buffer[at : at + len(chunk)] = chunk
@@ -175,23 +175,23 @@ class ObstoreStore(SignsS3):
 
     def list_after(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
         """See `t9k.em.backend.ListsInOrder`."""
-        drivers = self._open()
+        clients = self._open()
         last = self._place.root + after if after else ""
         place = self._place.root + prefix or None
         try:
             with self._translated(""):
-                for chunk in obstore.list(drivers.obstore, place, offset=last or None, chunk_size=LIST_CHUNK):
+                for chunk in obstore.list(clients.obstore, place, offset=last or None, chunk_size=LIST_CHUNK):
                     for found in chunk:
                         last = found["path"]
                         yield self._info(last, found)
         except Unnameable:  # botocore can; what such a key is to anybody, others decide
-            yield from self._listed(drivers, prefix, last)
+            yield from self._listed(clients, prefix, last)
 
-    def _listed(self, drivers: Drivers, prefix: str, after: str) -> Iterator[ObjectInfo]:
+    def _listed(self, clients: S3Clients, prefix: str, after: str) -> Iterator[ObjectInfo]:
         """Return the objects behind a key of the bucket in a listing, by botocore."""
         more: dict[str, Any] = {"StartAfter": after} if after else {}
         while True:
-            page = drivers.client.call("list_objects_v2", Prefix=self._place.root + prefix, MaxKeys=LIST_CHUNK, **more)
+            page = clients.client.call("list_objects_v2", Prefix=self._place.root + prefix, MaxKeys=LIST_CHUNK, **more)
             for found in page.get("Contents", ()):
                 meta = {"size": found["Size"], "last_modified": found["LastModified"], "e_tag": found.get("ETag")}
                 yield self._info(found["Key"], meta)
@@ -213,7 +213,7 @@ class ObstoreStore(SignsS3):
 
     def _put(self, key: str, body: Body, *, if_absent: bool = False, look: bool = False) -> ObjectInfo:
         """See `put`; `look` says that a copy is looked at although this service has made good ones."""
-        drivers = self._open()
+        clients = self._open()
         origin = body.origin
         if origin is not None and not if_absent and self.copies_from(origin.store):
             with contextlib.suppress(
@@ -221,13 +221,13 @@ class ObstoreStore(SignsS3):
             ):  # who may read the one and write the other sends the bytes
                 return self._copy_from_origin(key, body, origin.store, origin, look=look)
         if body.size >= MULTIPART_FROM_BYTES and not if_absent:
-            etag: str | None = drivers.multipart.put(self._key(key), body)
+            etag: str | None = clients.multipart.put(self._key(key), body)
         else:
             with self._budget.holding(body.size):
                 data = body.read()
                 with self._translated(key), self._pace.timed():
                     put = obstore.put(
-                        drivers.obstore,
+                        clients.obstore,
                         self._key(key),
                         data,
                         mode="create" if if_absent else "overwrite",
@@ -238,17 +238,17 @@ class ObstoreStore(SignsS3):
 
     def _put_each(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
         """Write objects, those but the last in threads of their own as far as there are any."""
-        drivers = self._open()
+        clients = self._open()
 
         def put_one(key: str, body: Body) -> ObjectInfo:
             # What does not go over plain HTTP may just have gone wrong there.
-            return self._put(key, body, look=drivers.plain_http is not None and self._is_small_copy(body))
+            return self._put(key, body, look=clients.plain_http is not None and self._is_small_copy(body))
 
         putting: dict[str, Future[ObjectInfo]] = {}
         try:
             with contextlib.suppress(RuntimeError):  # the system allows no more threads
                 for key, body in items[:-1]:
-                    putting[key] = drivers.writers.submit(put_one, key, body)
+                    putting[key] = clients.writers.submit(put_one, key, body)
             here = {key: put_one(key, body) for key, body in items if key not in putting}
             return here | {key: put.result() for key, put in putting.items()}
         finally:
@@ -276,31 +276,31 @@ class ObstoreStore(SignsS3):
 
     def _copy_small(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
         """Have the service copy what it has already of some bodies, as far as that goes without any trouble."""
-        drivers = self._open()
+        clients = self._open()
         copies = [item for item in items if self._is_small_copy(item[1])]
         if len(copies) < 2:  # noqa: PLR2004 - nothing to do at once
             return {}
-        infos = {} if drivers.copies_over_http else self._try_copy(drivers, *copies[0])
-        if drivers.copies_over_http:
+        infos = {} if clients.copies_over_http else self._try_copy(clients, *copies[0])
+        if clients.copies_over_http:
             left = [item for item in copies if item[0] not in infos]
             infos |= self._copy_at_once(left)
         return infos
 
-    def _try_copy(self, drivers: Drivers, key: str, body: Body) -> dict[str, ObjectInfo]:
+    def _try_copy(self, clients: S3Clients, key: str, body: Body) -> dict[str, ObjectInfo]:
         """Have one object copied, to see whether the service does that and tell the ETag that a listing will have."""
-        with drivers.trying_copies:  # others wait, for most will want to go the same way
-            if drivers.copies_over_http or not drivers.may_try_copies():
+        with clients.trying_copies:  # others wait, for most will want to go the same way
+            if clients.copies_over_http or not clients.may_try_copies():
                 return {}
-            drivers.copy_tries -= 1
+            clients.copy_tries -= 1
             try:
                 infos = self._copy_at_once([(key, body)])
                 for info in infos.values():
-                    drivers.copies_over_http = info.etag == self._look(key).etag
-                    if not drivers.copies_over_http:
-                        drivers.copy_tries = 0
+                    clients.copies_over_http = info.etag == self._look(key).etag
+                    if not clients.copies_over_http:
+                        clients.copy_tries = 0
             except BackendError:  # whoever writes it in the other way knows what to do
                 return {}
-            return infos if drivers.copies_over_http else {}
+            return infos if clients.copies_over_http else {}
 
     def _copy_at_once(self, items: Sequence[tuple[str, Body]]) -> dict[str, ObjectInfo]:
         """Have the service copy each item, in this thread; return what is known to be copied."""
@@ -352,9 +352,9 @@ class ObstoreStore(SignsS3):
 
     def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
         """See `t9k.em.backend.SweepsTemporary`: multipart uploads that nobody completed, and what says so."""
-        drivers = self._open()
+        clients = self._open()
         before = store_time(self) - older_than_s
-        for upload in drivers.multipart.pending(self._place.root):
+        for upload in clients.multipart.pending(self._place.root):
             if upload.modified <= before:
                 yield ObjectInfo(
                     key=upload.key[len(self._place.root) :], size=0, modified=upload.modified, etag=upload.etag
@@ -375,21 +375,21 @@ class ObstoreStore(SignsS3):
     def _signer(self) -> Signer:
         return Signer(store=self, path=self._key, client=self._open().client)
 
-    def _open(self) -> Drivers:
+    def _open(self) -> S3Clients:
         global _used_in  # noqa: PLW0603 - obstore's threads are one set per process
-        drivers = self._drivers
-        if drivers is not None and drivers.process == os.getpid():
-            return drivers
+        clients = self._clients
+        if clients is not None and clients.process == os.getpid():
+            return clients
         if not is_usable():
             raise BackendError(
                 f"{self._place.text}: obstore cannot be used in a process that was forked after it was used; start "
                 "processes with 'spawn', or pip install 't9k-em[s3]' and open the store by its URI"
             )
         with self._opening:
-            if self._drivers is None or self._drivers.process != os.getpid():
-                self._drivers = Drivers(self._place, self._budget)
+            if self._clients is None or self._clients.process != os.getpid():
+                self._clients = S3Clients(self._place, self._budget)
                 _used_in = os.getpid()
-            return self._drivers
+            return self._clients
 
     def _key(self, key: str) -> str:
         return self._place.root + check_stored(key)
@@ -405,40 +405,40 @@ class ObstoreStore(SignsS3):
 
     def _now(self, key: str) -> float:
         """Return the store's own clock: read once, from an object that was just written, and from then on it goes with ours."""
-        drivers = self._open()
-        if drivers.ahead_s is None:
+        clients = self._open()
+        if clients.ahead_s is None:
             try:
                 with self._translated(key):
-                    modified: datetime = obstore.head(drivers.obstore, self._key(key))["last_modified"]
+                    modified: datetime = obstore.head(clients.obstore, self._key(key))["last_modified"]
             except NotFound:  # somebody deleted it at once
                 return time.time()
-            drivers.ahead_s = modified.timestamp() - time.monotonic()
-        return time.monotonic() + drivers.ahead_s
+            clients.ahead_s = modified.timestamp() - time.monotonic()
+        return time.monotonic() + clients.ahead_s
 
     def _pieces(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
-        drivers = self._open()
+        clients = self._open()
         if end is not None and end <= start:
             self._look(key)
             return
         stop = start + PIECE_BYTES if end is None else min(end, start + PIECE_BYTES)
         with self._budget.holding(0 if end is None else stop - start):
-            chunks, size, etag = self._first_piece(drivers, key, start, stop)
+            chunks, size, etag = self._first_piece(clients, key, start, stop)
         yield from chunks
         del chunks
         end = size if end is None else min(end, size)
         if stop < end:
-            yield from self._following(drivers, key, stop, end, etag)
+            yield from self._following(clients, key, stop, end, etag)
 
-    def _first_piece(self, drivers: Drivers, key: str, start: int, stop: int) -> tuple[Sequence[bytes], int, str]:
+    def _first_piece(self, clients: S3Clients, key: str, start: int, stop: int) -> tuple[Sequence[bytes], int, str]:
         """Return the first bytes, the size of the whole and its ETag."""
         try:
             with self._translated(key), self._pace.timed():
-                got = obstore.get(drivers.obstore, self._key(key), options={"range": (start, stop)})
+                got = obstore.get(clients.obstore, self._key(key), options={"range": (start, stop)})
                 return _chunks(got), got.meta["size"], got.meta["e_tag"] or ""
         except PastTheEnd:
             return (), 0, ""
 
-    def _following(self, drivers: Drivers, key: str, start: int, end: int, etag: str) -> Iterator[bytes]:
+    def _following(self, clients: S3Clients, key: str, start: int, end: int, etag: str) -> Iterator[bytes]:
         """Return the bytes after the first piece, some pieces ahead of who reads them, all of the same object."""
         running: deque[tuple[int, Future[Sequence[bytes]]]] = deque()  # each with how much room was taken for it
         try:
@@ -449,7 +449,7 @@ class ObstoreStore(SignsS3):
                     if running and not taken:
                         break
                     try:
-                        fetching = drivers.pool.submit(self._piece, drivers, key, start, start + size, etag)
+                        fetching = clients.pool.submit(self._piece, clients, key, start, start + size, etag)
                     except BaseException:
                         self._budget.give(taken)
                         raise
@@ -467,13 +467,13 @@ class ObstoreStore(SignsS3):
                     fetching.exception()
                 self._budget.give(taken)
 
-    def _piece(self, drivers: Drivers, key: str, start: int, stop: int, etag: str) -> Sequence[bytes]:
+    def _piece(self, clients: S3Clients, key: str, start: int, stop: int, etag: str) -> Sequence[bytes]:
         options: GetOptions = {"range": (start, stop)}
         if etag:
             options["if_match"] = etag
         try:
             with self._translated(key):
-                return _chunks(obstore.get(drivers.obstore, self._key(key), options=options))
+                return _chunks(obstore.get(clients.obstore, self._key(key), options=options))
         except (
             AlreadyExists,
             PastTheEnd,
@@ -488,11 +488,11 @@ class ObstoreStore(SignsS3):
         """Let the service copy what a body consists of.
 
         Raises:
-            SourceChanged: It copied something else.
+            SourceChanged: The service copied another version of the object.
         """
-        drivers = self._open()
+        clients = self._open()
         self._order_copy(source, origin.key, key, body.size)
-        if drivers.copies_keep_etags and not look and origin.etag and "-" not in origin.etag:
+        if clients.copies_keep_etags and not look and origin.etag and "-" not in origin.etag:
             # Whoever lists the copy sees whether it is right.
             return ObjectInfo(key=key, size=body.size, modified=self._now(key), etag=origin.etag)
         info = self._look(key)
@@ -500,17 +500,17 @@ class ObstoreStore(SignsS3):
         if info.size != body.size or (not keeps and origin.etag and source._look(origin.key).etag != origin.etag):
             self.delete([key])
             raise SourceChanged(f"{body.what} is not what was uploaded: the store has other bytes there")
-        drivers.copies_keep_etags = drivers.copies_keep_etags or (keeps and "-" not in info.etag)
+        clients.copies_keep_etags = clients.copies_keep_etags or (keeps and "-" not in info.etag)
         return info
 
     def _order_copy(self, source: ObstoreStore, key: str, target: str, size: int) -> None:
-        drivers = self._open()
+        clients = self._open()
         path = source._key(key)
         with self._translated(target):
             if size > COPY_LIMIT_BYTES:
-                drivers.multipart.copy(f"{source.place.bucket}/{path}", self._key(target), size)
+                clients.multipart.copy(f"{source.place.bucket}/{path}", self._key(target), size)
             else:
-                obstore.copy(drivers.from_bucket(source.place.bucket), path, self._key(target))
+                obstore.copy(clients.from_bucket(source.place.bucket), path, self._key(target))
 
     def _look(self, key: str) -> ObjectInfo:
         with self._translated(key):
@@ -518,8 +518,8 @@ class ObstoreStore(SignsS3):
 
     def _translated(self, key: str) -> contextlib.AbstractContextManager[None]:
         """See `translated`; everything that asks obstore is within one."""
-        drivers = self._open()
-        return drivers.translated(f"{self._place.text}/{key}".rstrip("/"))
+        clients = self._open()
+        return clients.translated(f"{self._place.text}/{key}".rstrip("/"))
 
 
 def _is_local(body: Body) -> bool:

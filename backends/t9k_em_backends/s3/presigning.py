@@ -99,7 +99,7 @@ class Signer:
         """Make an object of the parts that were sent, or look whether it was sent whole.
 
         Raises:
-            NotFound: Something was not sent, or is not as long as it should be.
+            NotFound: Some bytes were not sent, or have another length than announced.
         """
         if size < MULTIPART_FROM_BYTES:
             return self._look(key, size, token)
@@ -164,7 +164,7 @@ class Signer:
         """Make an object of its parts.
 
         Raises:
-            NotFound: There are not all of them.
+            NotFound: Some parts are missing.
             _Completed: There is no such upload.
         """
         path = self.path(key)
@@ -190,7 +190,7 @@ class Signer:
         """Return the object under a key.
 
         Raises:
-            NotFound: Nothing, or certainly something else.
+            NotFound: The object is missing, or certainly another one.
         """
         path = self.path(key)
         try:

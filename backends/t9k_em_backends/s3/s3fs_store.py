@@ -19,7 +19,7 @@ from t9k.em.errors import EMError, MissingExtra
 from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.s3.access import explained, find_access, tell_region
 from t9k_em_backends.s3.botocore_client import S3Client, proxies
-from t9k_em_backends.s3.location import S3Place
+from t9k_em_backends.s3.location import S3Location
 from t9k_em_backends.s3.logs import keep_secrets_out
 from t9k_em_backends.s3.multipart import AHEAD, Multipart, is_md5_of
 from t9k_em_backends.s3.presigning import RECORDS, Signer, SignsS3
@@ -66,22 +66,22 @@ class S3fsStore(CloudStore, SignsS3):
         place: The bucket and where it is.
     """
 
-    def __init__(self, place: S3Place) -> None:
+    def __init__(self, place: S3Location) -> None:
         super().__init__(place.text, place.root)
         self._place = place
         self._client = PerProcess(lambda: (S3Client(place, find_access(place)), None))
 
     @classmethod
     def from_uri(cls, uri: URI) -> S3fsStore:
-        """Return the store that an `s3` URI names; see `S3Place` for its options."""
-        return cls(S3Place.from_uri(uri))
+        """Return the store that an `s3` URI names; see `S3Location` for its options."""
+        return cls(S3Location.from_uri(uri))
 
-    def __reduce__(self) -> tuple[type[S3fsStore], tuple[S3Place]]:
+    def __reduce__(self) -> tuple[type[S3fsStore], tuple[S3Location]]:
         """Another process finds its own credentials."""
         return type(self), (self._place,)
 
     @property
-    def place(self) -> S3Place:
+    def place(self) -> S3Location:
         """The bucket and where it is."""
         return self._place
 

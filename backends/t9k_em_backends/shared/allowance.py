@@ -65,7 +65,7 @@ class Allowance:
         """Take note of bytes that came, and of the wait for it.
 
         Raises:
-            TooMuch: They are more than may come.
+            TooMuch: More bytes arrived than are allowed.
         """
         self.sent(since, size_bytes)
         if self._left_bytes is not None:

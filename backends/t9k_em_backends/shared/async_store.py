@@ -78,8 +78,8 @@ class CloudStore(ObjectStore):
         """Find the credentials and the endpoint, and ask the service for next to nothing, to see that they are right.
 
         Raises:
-            BackendPermissionError: There are no credentials, or wrong ones.
-            InvalidURI: There is no such bucket.
+            BackendPermissionError: Credentials are missing or wrong.
+            InvalidURI: No such bucket exists.
             BackendUnavailable: The service does not answer.
         """
         run(self._asked("", self._list(f"{self._root}.em/probe/", "", "")))
@@ -273,7 +273,7 @@ class CloudStore(ObjectStore):
         """Let the service copy what a body consists of.
 
         Raises:
-            SourceChanged: It copied something else.
+            SourceChanged: The service copied another version of the object.
         """
         changed = SourceChanged(f"{body.what} is not what was uploaded: the store has other bytes there")
         try:

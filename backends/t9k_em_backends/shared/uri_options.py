@@ -23,7 +23,7 @@ def check_known(uri: URI, known: Collection[str]) -> None:
     """Refuse options that nobody reads.
 
     Raises:
-        InvalidURI: There is one.
+        InvalidURI: An option is unknown.
     """
     for name in sorted(uri.options.keys() - set(known)):
         raise InvalidURI(
@@ -71,7 +71,7 @@ def service_url(text: str, what: str) -> str:
         what: Where that was, for the error.
 
     Raises:
-        InvalidURI: It is none.
+        InvalidURI: The option is no URL.
     """
     found = _URL.fullmatch(text)
     if found is None or int(found["port"] or 1) not in range(1, 65536):

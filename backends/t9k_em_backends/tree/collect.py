@@ -263,7 +263,7 @@ class Collector:
         """Delete objects while the fences of their uploads stand for certain.
 
         Raises:
-            BackendError: That took too long, as when the process was stopped meanwhile.
+            BackendError: The deletion took too long, as when the process was stopped meanwhile.
         """
         for at in range(0, len(keys), DELETED_AT_ONCE):
             if max(time.time() - began[0], time.monotonic() - began[1]) > DELETES_S:

@@ -70,8 +70,8 @@ class _Deleter:
         """Delete a node.
 
         Raises:
-            NotFound: It is not there.
-            Conflict: It is a folder that is not empty, or another generation than the one that was seen.
+            NotFound: The node does not exist.
+            Conflict: The folder is not empty, or the newest generation is another than the one that was seen.
         """
         folder, name = parent_and_name(path)
         generations = self._tree.generations(folder, name)

@@ -69,7 +69,7 @@ class Generations:
         """One head, or None when it is not there.
 
         Raises:
-            CorruptManifest: What is there is no head.
+            CorruptManifest: The record is no head.
         """
         key = head_key(self.prefix, generation)
         try:
@@ -144,7 +144,7 @@ class Generations:
         """Return the head of a generation that is known to be there, or of a later one.
 
         Raises:
-            CorruptData: It cannot be read.
+            CorruptData: The head cannot be read.
         """
         for attempt in range(ATTEMPTS):
             head = self.read(generation)
@@ -165,7 +165,7 @@ class Generations:
             Whether the record that is there now is this one.
 
         Raises:
-            CommitUnknown: Neither could be learned; nothing must be deleted.
+            CommitUnknown: Neither success nor failure could be learned; nothing must be deleted.
             InvalidInput: No reader would find the record, or `read` would not take it; nothing was written.
             StoreGone: The store is not the one that was seen.
         """

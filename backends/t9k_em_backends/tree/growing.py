@@ -42,7 +42,7 @@ class Growing:
         head: Its head.
 
     Raises:
-        InvalidInput: It is no run.
+        InvalidInput: The node is no run.
         Conflict: No upload is known that published it.
     """
 

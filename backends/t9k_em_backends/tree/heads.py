@@ -190,7 +190,7 @@ def decode_head(data: bytes, key: str) -> Head:
     """Read a head and believe nothing: a bucket may be hostile.
 
     Raises:
-        CorruptManifest: It is no head, or not one that may lie under this key.
+        CorruptManifest: The bytes are no head, or not one that may lie under this key.
     """
     try:
         if len(data) > MAX_HEAD_BYTES:
@@ -256,7 +256,7 @@ def _head(record: Mapping[str, Any]) -> Head:
     """Return the head in a JSON record.
 
     Raises:
-        EMError, ValueError, TypeError, KeyError: It is none.
+        EMError, ValueError, TypeError, KeyError: The record is no head.
     """
     kind, state, manifest = values.text(record["kind"]), record["state"], record["manifest"]
     if state not in (("ready", "closing", "deleted") if kind == FOLDER else ("ready", "deleted")):

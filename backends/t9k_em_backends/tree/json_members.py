@@ -34,7 +34,7 @@ def elements(texts: Iterable[str], name: str, known: int, key: str) -> Iterator[
 
     Raises:
         NewerFormat: The record is of a later format.
-        ValueError, TypeError, RecursionError: It is none of this kind.
+        ValueError, TypeError, RecursionError: The text is no such list.
     """
     return (value for _, value in _read(texts, f'"{name}"\\s*:\\s*\\[', known, key, is_list=True))
 
@@ -50,7 +50,7 @@ def members(texts: Iterable[str], name: str, known: int, key: str) -> Iterator[t
 
     Raises:
         NewerFormat: The record is of a later format.
-        ValueError, TypeError, RecursionError: It is none of this kind.
+        ValueError, TypeError, RecursionError: The text is no such object.
     """
     return _read(texts, f'"{name}"\\s*:\\s*\\{{', known, key, is_list=False)
 
@@ -59,7 +59,7 @@ def decoded(chunks: Iterable[bytes], most_bytes: int) -> Iterator[str]:
     """Yield bytes in UTF-8 as text.
 
     Raises:
-        ValueError: They are no UTF-8, or too many.
+        ValueError: The bytes are no UTF-8, or too many.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     size = 0

@@ -30,7 +30,7 @@ def encode_manifest(files: tuple[FileEntry, ...]) -> bytes:
     """Write a list of files, piece by piece for there may be very many; the same list gives the same bytes.
 
     Raises:
-        InvalidInput: It is larger than `decode_manifest` takes.
+        InvalidInput: The list is larger than `decode_manifest` takes.
     """
     size = 0
     deflate = zlib.compressobj(6, wbits=_GZIP)
@@ -50,7 +50,7 @@ def decode_manifest(data: bytes, head: Head, key: str) -> tuple[FileEntry, ...]:
     """Read a list of files and compare it with the head that names it.
 
     Raises:
-        CorruptManifest: It is not the one that the head means, or too large.
+        CorruptManifest: The list is not the one that the head means, or too large.
     """
     try:
         if head.manifest is None or hashlib.sha256(data).hexdigest() != head.manifest.sha256:

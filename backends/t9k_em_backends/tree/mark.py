@@ -62,8 +62,8 @@ def decode_mark(data: bytes, uri: str) -> Mark:
         uri: Of the store.
 
     Raises:
-        NewerStore: It has a later format.
-        CorruptData: It is none.
+        NewerStore: The mark has a later format.
+        CorruptData: The bytes are no mark.
     """
     try:
         if len(data) > MAX_BYTES:
@@ -138,7 +138,7 @@ class KnownMark:
             since: What was read then or later is believed; by default what was read a short while ago.
 
         Raises:
-            StoreGone: It is not there, or another is.
+            StoreGone: The mark is missing, or that of another store.
             NewerStore: Its writers have to know what this version does not.
             CorruptData: The mark is damaged.
         """

@@ -140,7 +140,7 @@ class Mender:
         """Keep a damaged record elsewhere, and put a deletion in its place.
 
         Raises:
-            CorruptData: It can be read by now, or is too large for one of ours.
+            CorruptData: The record can be read by now, or is too large for a record of ours.
         """
         key = head_key(generations.prefix, place.generation)
         store = self._tree.store
@@ -182,7 +182,7 @@ def _check_damaged(data: bytes, key: str) -> None:
     """Make sure that a record is still what nobody can read, before it is written over.
 
     Raises:
-        CorruptData: It can be read by now, or is too large for one of ours.
+        CorruptData: The record can be read by now, or is too large for a record of ours.
     """
     if len(data) > MAX_HEAD_BYTES:
         raise CorruptData(

@@ -45,7 +45,7 @@ def check_part(file: FileSpec, start: int, body: Body) -> None:
     """Refuse bytes that do not lie within their file, or so far behind its start that no key of a part tells of them.
 
     Raises:
-        InvalidInput: They do not.
+        InvalidInput: The bytes do not lie within the file.
     """
     if file.size > MAX_FILE_BYTES:
         raise InvalidInput(f"{file.key!r} has {file.size} bytes, and in parts there can be {MAX_FILE_BYTES}; split it")

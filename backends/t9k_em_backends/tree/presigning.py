@@ -36,7 +36,7 @@ def complete(store: ObjectStore, key: str, file: FileSpec, token: str) -> Object
     """Make an object of what was sent, if that is what was announced.
 
     Raises:
-        NotFound: Something was not sent, or the store signs nothing.
+        NotFound: Some bytes were not sent, or the store signs nothing.
         SourceChanged: Other bytes were sent; the object was deleted.
     """
     if not isinstance(store, SignsRequests):

@@ -169,7 +169,7 @@ def sha256_of(store: ObjectStore, key: str) -> str:
     """Return the SHA-256 of the bytes of an object, which are read.
 
     Raises:
-        NotFound: There is no such object.
+        NotFound: No such object exists.
     """
     digest = hashlib.sha256()
     for chunk in store.get(key):

@@ -47,7 +47,7 @@ def parse_json(data: bytes) -> Any:
     """Return the value of a JSON text in UTF-8.
 
     Raises:
-        ValueError, RecursionError: It is none.
+        ValueError, RecursionError: The text is no JSON.
     """
     return json.loads(data.decode())
 
@@ -56,8 +56,8 @@ def format_of(record: Mapping[str, Any], known: int, key: str) -> None:
     """Refuse a record of another format.
 
     Raises:
-        NewerFormat: It is of a later one.
-        ValueError: It is of none.
+        NewerFormat: The record has a later format.
+        ValueError: The record has no format.
     """
     found = record["v"]
     if type(found) is int and found > known:
@@ -115,7 +115,7 @@ def metadata(value: Any, most_bytes: int = MAX_METADATA_BYTES) -> Mapping[str, A
     """Metadata of a node: an object whose values every reader of JSON takes.
 
     Raises:
-        ValueError, TypeError, RecursionError: They are none, too large or too deep.
+        ValueError, TypeError, RecursionError: The value is no metadata, too large or too deep.
     """
     if not isinstance(value, Mapping):
         raise TypeError("the metadata are no object")
@@ -165,7 +165,7 @@ def distinct(files: Iterable[FileEntry], number: int, size: int) -> tuple[FileEn
 
     Raises:
         KeyCollision: Some file system cannot keep them apart.
-        ValueError: They are others.
+        ValueError: The list holds a value twice.
     """
     keys = KeySet()
     found = []

@@ -237,7 +237,7 @@ def login(ais_host: str | None = None, api_key: str | None = None, timeout: int 
     Raises:
         requests.HTTPError: Unable to connect to the server.
         InvalidURI: `ais_host` names no backend, or none that is installed.
-        InvalidInput: Neither `ais_host` nor the T9k config names one.
+        InvalidInput: Neither `ais_host` nor the T9k config names a server.
     """
     if is_disabled():
         return
@@ -356,8 +356,8 @@ def mirror(
         stop the rest, raises nothing, and is in its `problems`.
 
     Raises:
-        NotFound: There is no `source`; or with `delete`, nothing at all is in it, as in a store that was not meant.
-        InvalidInput: It is a version, or one of the two lies in the other; or more than `max_delete` would be deleted.
+        NotFound: `source` does not exist; or with `delete`, nothing at all is in it, as in a store that was not meant.
+        InvalidInput: A path is a version, or one of the two lies in the other; or more than `max_delete` would be deleted.
         BackendError: One of the stores cannot be used.
 
     Examples:
@@ -440,7 +440,7 @@ def check(
         What was found, and what was done about it.
 
     Raises:
-        NotFound: There is no such place.
+        NotFound: No such place exists.
         InvalidInput: The sample is none; or `repair` of what is behind a server, which who runs it repairs.
         BackendError: The store cannot be used.
 
@@ -467,7 +467,7 @@ def open_local(directory: Path) -> Run | Artifact:
     """Open the run or artifact in a local directory.
 
     Raises:
-        NotALocalNode: There is neither.
+        NotALocalNode: The directory is neither a run nor an artifact.
         CorruptLocalData: Its files cannot be understood.
     """
     if layout.kind_of(directory) == RUN:
@@ -479,7 +479,7 @@ def local_nodes(parent: Path) -> list[Path]:
     """Return the directories in a directory that look like runs or artifacts, damaged ones included, by name.
 
     Raises:
-        NotALocalNode: There is none.
+        NotALocalNode: The directory holds no run or artifact.
     """
     found = layout.nodes(parent)
     if not found:

@@ -83,7 +83,7 @@ class Artifact(LocalNode):
         """Open the artifact in a local directory; change nothing there.
 
         Raises:
-            NotALocalNode: There is none.
+            NotALocalNode: The directory is no artifact.
             CorruptLocalData: Its files cannot be understood.
         """
         artifact = cls.__new__(cls)
@@ -144,7 +144,7 @@ class Artifact(LocalNode):
             InvalidKey: The key cannot be one.
             KeyCollision: Some file system takes it for another object's.
             LocalError: The file is missing, no regular file, or cannot be read or copied.
-            SourceChanged: It was rewritten each time that it was copied. One that only grew meanwhile is kept as far as it
+            SourceChanged: The file was rewritten each time that it was copied. A file that only grew meanwhile is kept as far as it
                 reached when it was looked at.
         """
         key = object_path(file_path, obj_path)
@@ -196,8 +196,8 @@ class Artifact(LocalNode):
                 component of the URI's path by default.
 
         Raises:
-            InvalidURI: It is no URI.
-            SecretInURI: It holds credentials.
+            InvalidURI: `uri` is no URI.
+            SecretInURI: The URI holds credentials.
             InvalidKey: The key cannot be one.
             KeyCollision: Some file system takes it for another object's.
         """
@@ -220,7 +220,7 @@ class Artifact(LocalNode):
             The path of the local file.
 
         Raises:
-            NotFound: There is no such object, or its bytes are gone.
+            NotFound: No such object exists, or its bytes are gone.
             CorruptData: Its bytes are not those that were added.
         """
         if "uri" in self._data(key):
@@ -241,7 +241,7 @@ class Artifact(LocalNode):
             key: Key of the object.
 
         Raises:
-            NotFound: There is no such object, or its bytes are gone.
+            NotFound: No such object exists, or its bytes are gone.
             CorruptData: Also raised by `read`: the bytes are not those that were added.
         """
         if "uri" in self._data(key):
@@ -272,8 +272,8 @@ class Artifact(LocalNode):
             progress: Told how far it is.
 
         Raises:
-            NotFound: There is no such object, or its bytes are gone.
-            CorruptData: What is in the backend is not what was uploaded.
+            NotFound: No such object exists, or its bytes are gone.
+            CorruptData: The bytes in the backend are not those that were uploaded.
         """
         self._settle()
         self._fetch([key for key in (self._objects if keys is None else keys) if not self._is_here(key)], progress)
@@ -294,7 +294,7 @@ class Artifact(LocalNode):
             data: `metadata` and `objects`.
 
         Raises:
-            InvalidInput: Something in it has a wrong form; nothing was changed.
+            InvalidInput: A value in the dict has a wrong form; nothing was changed.
         """
         metadata = data.get("metadata", {})
         Artifact.__new__(Artifact)._take_new(metadata)  # noqa: SLF001 - of this class

@@ -12,7 +12,7 @@ from t9k.em.errors import InvalidHparams
 from t9k.em.fitting import fitted
 from t9k.em.plain import Path, Plain, mapping_form
 from t9k.em.threeway import same
-from t9k.em.warn import outside, tell
+from t9k.em.warn import outside, warn_incomplete
 
 __all__ = ["Params"]
 
@@ -39,7 +39,7 @@ class _State:
             return
         self._told.update(new)
         more = f", and {len(new) - _MOST_TOLD} more" if len(new) > _MOST_TOLD else ""
-        tell(
+        warn_incomplete(
             f"{', '.join(new[:_MOST_TOLD])}{more}: kept as text or in part; to choose what is kept, pass str, int, float, "
             "bool, None, or lists and dicts of these",
             outside(),
@@ -147,7 +147,7 @@ class Params(MutableMapping[str, Any]):
         """Remove a hyperparameter and upload.
 
         Raises:
-            KeyError: There is none of that name.
+            KeyError: No entry has that name.
         """
         with self._state.lock:
             del self._dict()[_name(key)]
@@ -286,7 +286,7 @@ class Params(MutableMapping[str, Any]):
             dist_hvd: Module of Horovod, such as `horovod.torch`, after `init()`.
 
         Raises:
-            InvalidInput: One of them is something else, or several are given; nothing was changed.
+            InvalidInput: An argument is no mapping, or several are given; nothing was changed.
         """
         from t9k.em.frameworks import parse_distribution  # noqa: PLC0415 - rarely needed
 
@@ -305,7 +305,7 @@ class Params(MutableMapping[str, Any]):
             The value; a nested dict as a plain dict.
 
         Raises:
-            KeyError: There is none, and no default.
+            KeyError: No entry has that name, and no default is given.
         """
         with self._state.lock:
             kept, key = self._dict(), _name(key)
@@ -319,7 +319,7 @@ class Params(MutableMapping[str, Any]):
         """Remove the hyperparameter that was added last, upload, and return its name and value.
 
         Raises:
-            KeyError: There are none.
+            KeyError: The mapping is empty.
         """
         with self._state.lock:
             item = self._dict().popitem()

@@ -74,7 +74,7 @@ def describe_tf_strategy(strategy: Any) -> dict[str, Any]:
         framework, type, world_size; cluster, task_type and task_id where a cluster is resolved.
 
     Raises:
-        InvalidInput: It is no strategy.
+        InvalidInput: The argument is no strategy.
     """
     if not _derives_from(strategy, "tensorflow.", "StrategyBase"):
         _refuse("dist_tf_strategy", "an instance of tf.distribute.Strategy", strategy)
@@ -105,7 +105,7 @@ def describe_torch_model(model: Any) -> dict[str, Any]:
         framework, type, world_size; device_ids where the model is on chosen devices; backend for DDP.
 
     Raises:
-        InvalidInput: It is wrapped in neither, or its process group is gone.
+        InvalidInput: The model is wrapped in neither, or its process group is gone.
     """
     if _derives_from(model, "torch._dynamo.", "OptimizedModule"):
         model = model._orig_mod  # noqa: SLF001 - torch.compile has no public way to the wrapped model
@@ -142,7 +142,7 @@ def describe_horovod(module: Any) -> dict[str, Any]:
         framework, type, world_size; local_size and cross_size where the module tells.
 
     Raises:
-        InvalidInput: It is no module of Horovod, or `init()` was not called.
+        InvalidInput: The argument is no module of Horovod, or `init()` was not called.
     """
     is_horovod = isinstance(module, ModuleType) and module.__name__.split(".")[0] == "horovod"
     if not is_horovod or not callable(getattr(module, "size", None)):

@@ -56,8 +56,8 @@ def fetch_run(backend: Backend, path: str, progress: Progress | None = None, *, 
         directory: What it becomes; by default a new directory where runs lie. One that has the same files already is used.
 
     Raises:
-        NotFound: There is none.
-        CorruptData: It is damaged, or no run although the backend says so.
+        NotFound: The run does not exist.
+        CorruptData: The node is damaged, or no run although its record says so.
         LocalError: `directory` holds something else.
     """
     return Run.open_directory(_fetch(backend, path, RUN, None, progress, directory))
@@ -76,8 +76,8 @@ def fetch_artifact(
             is used.
 
     Raises:
-        NotFound: There is none.
-        CorruptData: It is damaged, or no artifact although the backend says so.
+        NotFound: The artifact does not exist.
+        CorruptData: The node is damaged, or no artifact although its record says so.
         LocalError: `directory` holds something else.
     """
     return Artifact.open_directory(_fetch(backend, path, ARTIFACT, (INDEX, METADATA), progress, directory))
@@ -93,8 +93,8 @@ def look_at_run(backend: Backend, path: str) -> Run:
         path: Absolute path; 'path@3' is its third version.
 
     Raises:
-        NotFound: There is none.
-        CorruptData: It is damaged, or no run although the backend says so.
+        NotFound: The run does not exist.
+        CorruptData: The node is damaged, or no run although its record says so.
     """
     return _look(Run, backend, path, None)
 
@@ -107,8 +107,8 @@ def look_at_artifact(backend: Backend, path: str) -> Artifact:
         path: Absolute path; 'path@3' is its third version.
 
     Raises:
-        NotFound: There is none.
-        CorruptData: It is damaged, or no artifact although the backend says so.
+        NotFound: The artifact does not exist.
+        CorruptData: The node is damaged, or no artifact although its record says so.
     """
     return _look(Artifact, backend, path, (INDEX, METADATA))
 
@@ -148,7 +148,7 @@ def _keep(
     """Make the local directory of what was looked at.
 
     Raises:
-        LocalError: It cannot be made, or something else is in its place.
+        LocalError: The directory cannot be made, or another file is in its place.
     """
     parent = make_parent() if wanted is None else wanted.absolute().parent
     target = parent / files.name if wanted is None else wanted
@@ -216,7 +216,7 @@ def _name(backend: Backend, path: str, node: Node) -> str:
     """Return the name of its directory.
 
     Raises:
-        CorruptData: That can be no name.
+        CorruptData: The name in the record cannot be one.
     """
     try:
         return check_name(node.metadata.get("alternative_name") or node.name, what="alternative name")

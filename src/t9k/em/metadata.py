@@ -21,7 +21,7 @@ def mapping_of(value: object, what: str) -> Mapping[str, Any]:
     """Return a value that is a mapping.
 
     Raises:
-        InvalidInput: It is something else.
+        InvalidInput: The value is no mapping.
     """
     if not isinstance(value, Mapping):
         raise InvalidInput(f"{what} must be a dict, not {value!r}")
@@ -32,7 +32,7 @@ def text_of(metadata: Mapping[str, Any], name: str) -> str:
     """Return a field that is a text; '' when it is missing or None.
 
     Raises:
-        InvalidInput: It is something else.
+        InvalidInput: The value is no text.
     """
     value = metadata.get(name)
     if value is None:
@@ -46,7 +46,7 @@ def labels_of(metadata: Mapping[str, Any]) -> list[str]:
     """Return the field `labels`, a sequence of str; a new list.
 
     Raises:
-        InvalidInput: It is something else.
+        InvalidInput: The value has another form.
     """
     labels = metadata.get("labels") or ()
     if not is_texts(labels):
@@ -58,7 +58,7 @@ def associations_of(metadata: Mapping[str, Any], sides: Collection[str]) -> dict
     """Return the field `associations`: for each side a list of records whose values are all str; new lists and dicts.
 
     Raises:
-        InvalidInput: It is something else.
+        InvalidInput: The value has another form.
     """
     given = metadata.get("associations") or {}
     if not isinstance(given, Mapping):
@@ -94,7 +94,7 @@ def check_texts(description: str, labels: Sequence[str]) -> None:
     """Refuse a description and labels that no backend takes.
 
     Raises:
-        InvalidInput: They are too large.
+        InvalidInput: The texts are too large.
     """
     size = _json_bytes(description) + _json_bytes(list(labels))
     if size > MAX_TEXT_BYTES:
@@ -127,7 +127,7 @@ def check_associations(associations: Mapping[str, Sequence[Mapping[str, str]]]) 
     """Refuse more inputs and outputs than a backend takes.
 
     Raises:
-        InvalidInput: They are too many.
+        InvalidInput: The associations are too many.
     """
     size = _json_bytes(associations)
     if size > MAX_ASSOCIATIONS_BYTES:

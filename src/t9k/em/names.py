@@ -79,7 +79,7 @@ def check_name(name: object, *, what: str = "name") -> str:
         what: How an error calls it.
 
     Raises:
-        InvalidName: It is not a str, empty, '.' or '..', holds '/', '\' or a control character, is longer than
+        InvalidName: The name is not a str, empty, '.' or '..', holds '/', '\' or a control character, is longer than
             255 bytes of UTF-8, is reserved by a file system or by this library, or looks like a version ('x@3').
     """
     if not isinstance(name, str):
@@ -140,7 +140,7 @@ def check_stored(key: str) -> str:
     """Return the key of an object in a store, if every store can have it: no component is empty, '.' or '..'.
 
     Raises:
-        InvalidKey: It is none.
+        InvalidKey: The text is no key.
     """
     if "\0" in key or any(component in ("", ".", "..") for component in key.split("/")):
         raise InvalidKey(f"{key!r} is no key of an object")
@@ -179,7 +179,7 @@ class KeySet:
             again: Whether it may be in the set already, in the same spelling.
 
         Raises:
-            KeyCollision: It differs from another only by case or Unicode form, is equal to one, or one of the two
+            KeyCollision: The key differs from another only by case or Unicode form, is equal to one, or one of the two
                 is a directory of the other. The set is as it was.
         """
         folded = fold(key)
@@ -273,7 +273,7 @@ def check_strategy(strategy: str) -> str:
     """Return a conflict strategy, if it is one.
 
     Raises:
-        InvalidStrategy: It is none of 'skip', 'error', 'new', 'replace'.
+        InvalidStrategy: The strategy is none of 'skip', 'error', 'new', 'replace'.
     """
     if strategy not in STRATEGIES:
         raise InvalidStrategy(
@@ -297,7 +297,7 @@ def check_path(path: str, *, version: bool = False) -> str:
         version: Whether it may end with a generation: 'path@3'.
 
     Raises:
-        InvalidName: It is not absolute, or a component cannot be a name.
+        InvalidName: The path is not absolute, or a component cannot be a name.
     """
     bare, generation = split_version(path)
     if generation is not None and not version:
@@ -314,7 +314,7 @@ def check_depth(path: str) -> str:
     """Return the absolute path of a node that is to be made, if it is not too deep.
 
     Raises:
-        InvalidName: It has more than `MAX_PATH_DEPTH` components.
+        InvalidName: The path has more than `MAX_PATH_DEPTH` components.
     """
     depth = path.count("/") if path != "/" else 0
     if depth > MAX_PATH_DEPTH:

@@ -18,7 +18,7 @@ from t9k.em.local.files import write_all
 from t9k.em.local.layout import ERROR, HPARAMS, LOG
 from t9k.em.nodes.local_node import LocalNode
 from t9k.em.records import utc_text
-from t9k.em.warn import tell
+from t9k.em.warn import warn_incomplete
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -81,7 +81,9 @@ class Recording(LocalNode):
         except InvalidInput as trouble:
             if error is None:
                 raise
-            tell(f"the run {self.name!r} could not be finished: {trouble}; what it logged is in {self.local}", 3)
+            warn_incomplete(
+                f"the run {self.name!r} could not be finished: {trouble}; what it logged is in {self.local}", 3
+            )
 
     @property
     def error(self) -> dict[str, Any]:
@@ -98,7 +100,9 @@ class Recording(LocalNode):
         try:
             self._end_here(status, error, is_forced=False)
         except Exception as trouble:  # noqa: BLE001 - nobody is left to catch it, and other runs have to end too
-            tell(f"the run {self.name!r} could not be finished: {trouble}; what it logged is in {self.local}")
+            warn_incomplete(
+                f"the run {self.name!r} could not be finished: {trouble}; what it logged is in {self.local}"
+            )
 
     def leave_backend(self, timeout_s: float) -> None:
         """See `t9k.em.ending.shutdown.GoesOn`."""
@@ -138,7 +142,7 @@ class Recording(LocalNode):
                     below.remove(self._at(ERROR))
                     self._save_metadata()
                 except (LocalError, OSError) as error:
-                    tell(f"the run {self.name!r} goes on, but on the disk it still has ended: {error}", 5)
+                    warn_incomplete(f"the run {self.name!r} goes on, but on the disk it still has ended: {error}", 5)
         if not is_elsewhere or recorder.is_this_process(self._directory):
             self._begin()
         if self._capture is not None:
@@ -153,7 +157,7 @@ class Recording(LocalNode):
         except (LocalError, OSError) as error:
             if not self._is_unsettled_told:
                 self._is_unsettled_told = True
-                tell(
+                warn_incomplete(
                     f"the run {self.name!r} has no local directory yet: {error}. Until there is one, which each `log` tries, what it "
                     f"logs lies in {self._place} and goes with the process",
                     6,
@@ -205,7 +209,7 @@ class Recording(LocalNode):
                 self.status, self.end_timestamp = status, self.end_timestamp or utc_text()
         if not self._directory.is_dir():
             self._stop_capture()
-            tell(
+            warn_incomplete(
                 f"the run {self.name!r} could not be finished: its directory {self.local} is gone, so nothing of it is kept here",
                 5,
             )
@@ -221,7 +225,7 @@ class Recording(LocalNode):
         invalid = [fault for fault in faults if not isinstance(fault, (LocalError, OSError))]
         others = [str(fault) for fault in faults if isinstance(fault, (LocalError, OSError))]
         if others:
-            tell(
+            warn_incomplete(
                 f"the run {self.name!r} could not be finished completely: {'; '.join(others)}. What is kept of it is in "
                 f"{self.local}; call finish() again when that is mended",
                 5,
@@ -260,7 +264,7 @@ class Recording(LocalNode):
         try:
             self._write_hparams()
         except (LocalError, OSError) as error:
-            tell(
+            warn_incomplete(
                 f"the hyperparameters of the run {self.name!r} are not on the disk: {error}. The run goes on, and they are written with "
                 "their next change or at its end",
                 7,
@@ -301,7 +305,7 @@ class Recording(LocalNode):
         if trouble is None:
             self._live = None  # what is logged after the end is uploaded as a whole by the next `finish`
         else:
-            tell(
+            warn_incomplete(
                 f"the run {self.name!r} is not uploaded completely: {trouble}. All of it is in {self.local}; "
                 f"send what remains with: {to.command(self._directory)}",
                 5,
@@ -311,7 +315,7 @@ class Recording(LocalNode):
         try:
             self._upload(to.folder, make_folder=to.make_folder, strategy=to.conflict_strategy)
         except Exception as error:  # noqa: BLE001 - a training that has ended well must not fail here
-            tell(
+            warn_incomplete(
                 f"the run {self.name!r} was not uploaded: {error}. All of it is in {self.local}; "
                 f"upload it later with: {to.command(self._directory)}",
                 5,

@@ -58,7 +58,7 @@ def backend_class(scheme: str) -> type[Backend]:
 
     Raises:
         UnknownScheme: No installed package serves it.
-        MissingExtra: It needs an optional library that is not installed.
+        MissingExtra: The backend needs an optional library that is not installed.
     """
     point = _declared().get(scheme) or _declared().get(ANY)
     if point is None:
@@ -76,7 +76,7 @@ def open_backend(uri: str | URI, *, api_key: str | None = None, timeout_s: float
         timeout_s: How long to wait for an answer, for backends on a network.
 
     Raises:
-        InvalidURI: It names no backend.
+        InvalidURI: The URI names no backend.
     """
     parsed = parse(uri) if isinstance(uri, str) else uri
     return backend_class(parsed.scheme).from_uri(parsed, api_key=api_key, timeout_s=timeout_s)

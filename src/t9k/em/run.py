@@ -34,7 +34,7 @@ from t9k.em.recording import Recording
 from t9k.em.records import ARTIFACT, RUN, Body, Outcome, utc_text
 from t9k.em.transfer.growing import catch_up
 from t9k.em.transfer.sources import growing_body
-from t9k.em.warn import tell
+from t9k.em.warn import warn_incomplete
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,7 +114,7 @@ class Run(Recording):
         """Open the run in a local directory; change nothing there before something is logged.
 
         Raises:
-            NotALocalNode: There is none.
+            NotALocalNode: The directory is no run.
             CorruptLocalData: Its files cannot be understood.
         """
         run = cls.__new__(cls)
@@ -263,7 +263,7 @@ class Run(Recording):
             resource: An Artifact, or a record of `t9k.ah.core`. Marking the same one again renews what is known of it.
 
         Raises:
-            InvalidInput: It is something else.
+            InvalidInput: The argument is no such resource.
         """
         self._mark(lineage.INPUT, resource)
 
@@ -274,7 +274,7 @@ class Run(Recording):
             resource: An Artifact, or a record of `t9k.ah.core`. Marking the same one again renews what is known of it.
 
         Raises:
-            InvalidInput: It is something else.
+            InvalidInput: The argument is no such resource.
         """
         self._mark(lineage.OUTPUT, resource)
 
@@ -313,7 +313,7 @@ class Run(Recording):
             data: `metadata`, and optionally `hparams`, `metrics`, `platform` and `git`.
 
         Raises:
-            InvalidInput: Something in it has a wrong form; nothing was changed.
+            InvalidInput: A value in the dict has a wrong form; nothing was changed.
         """
         metadata = data.get("metadata", {})
         Run.__new__(Run)._take_new(metadata)  # noqa: SLF001 - of this class
@@ -362,7 +362,7 @@ class Run(Recording):
             The local directory, absolute.
 
         Raises:
-            LocalError: It cannot be made, or the Run has another one already.
+            LocalError: The directory cannot be made, or the Run has another one already.
         """
         del progress
         if path is not None:
@@ -457,7 +457,7 @@ class Run(Recording):
         self.destination = to
         steps = Steps()
         self._live = LiveUpload(
-            RunSource(self, to, steps, place), steps, lambda fault: tell(f"the run {self.name!r} {fault}")
+            RunSource(self, to, steps, place), steps, lambda fault: warn_incomplete(f"the run {self.name!r} {fault}")
         )
         self._live.start()
 
@@ -641,7 +641,7 @@ class Run(Recording):
                 self._state.change_here("artifacts", lambda known: {**(known or {}), resource.id: local})
             self._save_metadata()
         except (LocalError, OSError) as error:
-            tell(
+            warn_incomplete(
                 f"what the run {self.name!r} {side}s is not on the disk: {error}. It is written with the next change or at the end",
                 6,
             )
@@ -679,7 +679,7 @@ class Run(Recording):
             artifact = self._find_artifact(identity, Path(local))
             if artifact is None:
                 if not self._is_recorded_in(backend.uri, identity):
-                    tell(
+                    warn_incomplete(
                         f"an artifact of the run {self.name!r} was not uploaded: it is not in {local}; put it back there",
                         4,
                     )
@@ -689,7 +689,7 @@ class Run(Recording):
                     artifact, backend, folder, make_folder=make_folder, strategy=strategy, progress=progress
                 )
             except Diverged as error:  # the run is no part of that, and must not stay here for it
-                tell(f"the artifact {artifact.name!r} of the run {self.name!r} was not uploaded: {error}", 4)
+                warn_incomplete(f"the artifact {artifact.name!r} of the run {self.name!r} was not uploaded: {error}", 4)
                 continue
             record = lineage.artifact_record(artifact, backend.uri)
             with self._locks.changing:

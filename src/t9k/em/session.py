@@ -68,7 +68,7 @@ def current() -> Backend:
     """Return the backend that `login` chose.
 
     Raises:
-        NotLoggedIn: None was chosen.
+        NotLoggedIn: No backend was chosen.
     """
     if _current is None:
         raise NotLoggedIn(f"no backend is chosen; {_HOW}")
@@ -84,7 +84,7 @@ def backend_at(uri: str) -> Backend:
     """Return the backend with a URI: the session's if it is that, else one that is kept for later calls.
 
     Raises:
-        InvalidURI: It names no backend.
+        InvalidURI: The URI names no backend.
     """
     if _current is not None and _current.uri == uri:
         return _current
@@ -99,8 +99,8 @@ def resolve(place: str) -> tuple[Backend, str]:
             for this call only. Relative paths lie under `/<user>/`. A URI without a fragment means the default folder.
 
     Raises:
-        NotLoggedIn: It is a path and no backend was chosen.
-        InvalidURI, InvalidName: It cannot be used.
+        NotLoggedIn: The argument is a path, and no backend was chosen.
+        InvalidURI, InvalidName: The argument cannot be used.
     """
     place = check_place(place)
     if not is_uri(place):
@@ -132,7 +132,7 @@ def text_of_place(place: str | os.PathLike[str]) -> str:
     """Return a folder, path or URI that a caller gave, as text.
 
     Raises:
-        InvalidInput: It is neither text nor a path.
+        InvalidInput: The argument is neither text nor a path.
     """
     text = os.fspath(place) if isinstance(place, os.PathLike) else place
     if not isinstance(text, str):
@@ -144,8 +144,8 @@ def check_place(place: str | os.PathLike[str]) -> str:
     """Return a folder or node argument as text, unless it was meant to be a URI and is none.
 
     Raises:
-        InvalidInput: It is neither text nor a path.
-        InvalidURI: It looks like a URI and is none.
+        InvalidInput: The argument is neither text nor a path.
+        InvalidURI: The text looks like a URI and is none.
     """
     text = text_of_place(place)
     return text if is_uri(text) else check_path_text(text)
@@ -155,8 +155,8 @@ def locate(path: str) -> tuple[Backend, str]:
     """Find the backend and absolute path that the path of a node means, for one that is no local directory.
 
     Raises:
-        NotLoggedIn: It is a path and no backend was chosen.
-        NotFound: It is a URI of a whole store.
+        NotLoggedIn: The argument is a path, and no backend was chosen.
+        NotFound: The argument is the URI of a whole store.
     """
     if is_uri(path):
         if (uri := parse(path)).folder is None:

@@ -62,8 +62,8 @@ def parse(text: str) -> URI:
     """Take a URI or a plain local path apart.
 
     Raises:
-        InvalidURI: It is neither.
-        SecretInURI: It holds credentials; the message does not.
+        InvalidURI: The text is neither a URI nor a path.
+        SecretInURI: The URI holds credentials; the message does not.
     """
     if not text or not _is_clean(text):
         raise InvalidURI(f"{_shown(text)} is no backend; use a URI like 'file:///data/em' or a local path")
@@ -106,7 +106,7 @@ def check_path_text(text: str) -> str:
         text: What has no scheme, see `is_uri`; whether it can be a path is checked elsewhere.
 
     Raises:
-        InvalidURI: It looks like a URI and is none.
+        InvalidURI: The text looks like a URI and is none.
     """
     _refuse_typo(text, meant_by_path(text), "the path of a folder of that name begins with '/' and your name")
     return text
@@ -195,8 +195,8 @@ def check_reference(uri: object) -> str:
     """Return the URI of a referenced object, if it can be one.
 
     Raises:
-        InvalidURI: It is no URI with a scheme, or holds control characters.
-        SecretInURI: It holds credentials; the message does not.
+        InvalidURI: The text is no URI with a scheme, or holds control characters.
+        SecretInURI: The URI holds credentials; the message does not.
     """
     if not isinstance(uri, str) or not is_uri(uri) or not _is_clean(uri):
         raise InvalidURI(f"{_shown(uri)} is no URI of an object; use one like 'https://host/file' or 's3://bucket/key'")

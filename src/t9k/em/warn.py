@@ -10,7 +10,7 @@ from t9k.em.errors import IncompleteWarning
 from t9k.em.settings import is_silent
 
 
-def tell(message: str, stacklevel: int = 2, category: type[Warning] = IncompleteWarning) -> None:
+def warn_incomplete(message: str, stacklevel: int = 2, category: type[Warning] = IncompleteWarning) -> None:
     """Warn, from any thread and never raising: where warnings are errors, or cannot be shown, the message is logged.
 
     Args:

@@ -48,7 +48,7 @@ class PrivateHosts:
         text: Names, which may hold `*`, addresses and networks, separated by commas: 'files.example, *.lab.example, 10.0.0.0/8'.
 
     Raises:
-        InvalidInput: Something with a '/' is no network.
+        InvalidInput: An entry with a '/' is no network.
     """
 
     def __init__(self, text: str) -> None:
@@ -64,7 +64,7 @@ class PrivateHosts:
         """Read `EM_REFERENCE_HOSTS`.
 
         Raises:
-            InvalidInput: Something in it is no network.
+            InvalidInput: An entry of the variable is no network.
         """
         return cls(os.environ.get(HOSTS_VARIABLE, ""))
 

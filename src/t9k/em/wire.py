@@ -182,7 +182,7 @@ def node_of(record: Mapping[str, Any]) -> Node:
     """Return the reverse of `node_json`, for what a server answered.
 
     Raises:
-        ValueError, TypeError, KeyError: It is none.
+        ValueError, TypeError, KeyError: The record is no node.
     """
     return Node(
         path=_text(record["path"]),
@@ -203,7 +203,7 @@ def is_whole(page: Mapping[str, Any]) -> bool | None:
     """Return whether a page of a folder's children is of a listing that leaves nothing out; None where an older server does not tell.
 
     Raises:
-        TypeError: It says something else.
+        TypeError: The field has another form.
     """
     whole = page.get("whole")
     if whole is not None and not isinstance(whole, bool):
@@ -215,7 +215,7 @@ def damaged_of(page: Mapping[str, Any]) -> Mapping[str, str]:
     """Return which children of a page are damaged: name -> what is wrong; none of a server that does not tell.
 
     Raises:
-        TypeError: It says something else.
+        TypeError: The field has another form.
     """
     damaged = page.get("damaged", {})
     if not isinstance(damaged, dict) or not all(isinstance(problem, str) for problem in damaged.values()):
@@ -227,7 +227,7 @@ def is_shown_whole(folder: Mapping[str, Any]) -> bool:
     """Return whether all that is in a folder is shown to who got this record of it: they may do more than pass it.
 
     Raises:
-        KeyError, TypeError: It is no record of a node.
+        KeyError, TypeError: The record is no node.
     """
     return _text(folder["permission"]) in (VIEW, EDIT, OWN)
 
@@ -241,7 +241,7 @@ def file_of(record: Mapping[str, Any]) -> FileEntry:
     """Return the reverse of `file_json`.
 
     Raises:
-        ValueError, TypeError, KeyError: It is none.
+        ValueError, TypeError, KeyError: The record is no file.
     """
     return FileEntry(
         key=_text(record["key"]),
@@ -284,7 +284,7 @@ def request_of(record: Mapping[str, Any]) -> UploadRequest:
 
     Raises:
         InvalidInput: A name, key, path or strategy cannot be used, or the metadata are not plain JSON.
-        ValueError, TypeError, KeyError: It is no request.
+        ValueError, TypeError, KeyError: The record is no request.
     """
     draft = _object(record["draft"])
     return UploadRequest(
@@ -319,7 +319,7 @@ def part_of(record: Mapping[str, Any]) -> Part:
     """Return the reverse of `part_json`.
 
     Raises:
-        ValueError, TypeError, KeyError: It is none.
+        ValueError, TypeError, KeyError: The record is no part.
     """
     return Part(start=_count(record["start"]), size=_count(record["size"]))
 
@@ -333,7 +333,7 @@ def segment_of(record: Mapping[str, Any]) -> Segment:
     """Return the reverse of `segment_json`.
 
     Raises:
-        ValueError, TypeError, KeyError: It is none.
+        ValueError, TypeError, KeyError: The record is no segment.
     """
     return Segment(
         key=_text(record["key"]),
@@ -358,7 +358,7 @@ def signed_of(record: Mapping[str, Any]) -> SignedRequest:
     """Return the reverse of `signed_json`.
 
     Raises:
-        ValueError, TypeError, KeyError: It is none.
+        ValueError, TypeError, KeyError: The record is no signed request.
     """
     return SignedRequest(
         method=_text(record["method"]),
@@ -378,7 +378,7 @@ def signed_upload_of(record: Mapping[str, Any]) -> SignedUpload:
     """Return the reverse of `signed_upload_json`.
 
     Raises:
-        ValueError, TypeError, KeyError: It is none.
+        ValueError, TypeError, KeyError: The record is no signed upload.
     """
     return SignedUpload(requests=tuple(map(signed_of, _list(record["requests"]))), token=_text(record["token"]))
 
@@ -397,7 +397,7 @@ def frames(batch: bytes) -> Iterator[tuple[str, memoryview]]:
     """Take a batch apart: the key and the bytes of each file.
 
     Raises:
-        RequestRefused: It is no batch.
+        RequestRefused: The body is no batch.
     """
     view, at = memoryview(batch), 0
     while at < len(view):
@@ -425,7 +425,7 @@ def check_json(value: Any) -> Any:
     """Return a value that came as JSON, if every reader of JSON can take it.
 
     Raises:
-        InvalidInput: It is nested too deeply, has an object with too many fields, holds NaN or an infinity, an integer beyond
+        InvalidInput: The value is nested too deeply, has an object with too many fields, holds NaN or an infinity, an integer beyond
             64 bits or a lone surrogate.
     """
     pending = [(value, 0)]

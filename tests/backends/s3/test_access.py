@@ -10,9 +10,9 @@ import pytest
 
 from t9k.em.errors import BackendPermissionError, InvalidURI
 from t9k_em_backends.s3.access import Access, find_access
-from t9k_em_backends.s3.location import S3Place
+from t9k_em_backends.s3.location import S3Location
 
-PLACE = S3Place(bucket="b")
+PLACE = S3Location(bucket="b")
 
 
 @pytest.fixture(autouse=True)
@@ -60,14 +60,14 @@ def test_the_uri_comes_before_the_environment_and_that_before_the_profile(keys, 
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3/")
     monkeypatch.setenv("AWS_REGION", "region")
     assert (find_access(PLACE).endpoint, find_access(PLACE).region) == ("http://s3", "region")
-    place = S3Place(bucket="b", endpoint="http://uri", region="uri")
+    place = S3Location(bucket="b", endpoint="http://uri", region="uri")
     assert (find_access(place).endpoint, find_access(place).region) == ("http://uri", "uri")
 
 
 def test_an_endpoint_takes_the_bucket_in_the_path_unless_told_otherwise(keys):
-    assert find_access(S3Place(bucket="b", endpoint="http://uri")).path_style
-    assert not find_access(S3Place(bucket="b", endpoint="http://uri", path_style=False)).path_style
-    assert find_access(S3Place(bucket="b", path_style=True)).path_style
+    assert find_access(S3Location(bucket="b", endpoint="http://uri")).path_style
+    assert not find_access(S3Location(bucket="b", endpoint="http://uri", path_style=False)).path_style
+    assert find_access(S3Location(bucket="b", path_style=True)).path_style
 
 
 def test_a_profile_has_credentials_and_the_endpoint_of_its_services(monkeypatch):
@@ -75,7 +75,7 @@ def test_a_profile_has_credentials_and_the_endpoint_of_its_services(monkeypatch)
         "[profile lab]\nregion = eu-1\nservices = lab\n[services lab]\ns3 =\n  endpoint_url = http://lab\n", "config"
     )
     write_config("[lab]\naws_access_key_id = lab-id\naws_secret_access_key = lab-secret\n", "credentials")
-    for place in (S3Place(bucket="b", profile="lab"), PLACE):
+    for place in (S3Location(bucket="b", profile="lab"), PLACE):
         access = find_access(place)
         assert (access.endpoint, access.region) == ("http://lab", "eu-1")
         assert given(access)["access_key_id"] == "lab-id"
@@ -102,7 +102,7 @@ def test_nothing_found_says_what_to_set():
         BackendPermissionError, match="no credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID"
     ):
         find_access(PLACE)
-    assert find_access(S3Place(bucket="b", anonymous=True)).credentials is None
+    assert find_access(S3Location(bucket="b", anonymous=True)).credentials is None
 
 
 def test_half_of_a_key_is_no_key(monkeypatch):
@@ -113,7 +113,7 @@ def test_half_of_a_key_is_no_key(monkeypatch):
 
 def test_a_profile_that_is_not_there_is_named():
     with pytest.raises(InvalidURI, match="The config profile .nobody. could not be found; correct AWS_PROFILE"):
-        find_access(S3Place(bucket="b", profile="nobody"))
+        find_access(S3Location(bucket="b", profile="nobody"))
 
 
 def test_a_session_of_sso_that_ended_says_how_to_log_in():

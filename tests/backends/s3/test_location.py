@@ -5,18 +5,18 @@ import pytest
 from t9k.em.errors import InvalidURI, SecretInURI
 from t9k.em.registry import open_backend
 from t9k.em.uris import parse
-from t9k_em_backends.s3.location import S3Place
+from t9k_em_backends.s3.location import S3Location
 
 
 def test_a_uri_names_a_bucket_a_root_and_how_to_get_there():
-    place = S3Place.from_uri(
+    place = S3Location.from_uri(
         parse("s3://b/a/root/?endpoint=https://host:9000&region=eu&path_style=false&profile=p&timeout=5")
     )
     assert (place.bucket, place.root, place.endpoint, place.region) == ("b", "a/root/", "https://host:9000", "eu")
     assert (place.path_style, place.profile, place.timeout_s, place.anonymous) == (False, "p", 5.0, False)
     assert place.text == "s3://b/a/root"
-    assert S3Place.from_uri(parse("s3://b")).root == ""
-    assert S3Place.from_uri(parse("s3://b?anonymous=true")).anonymous
+    assert S3Location.from_uri(parse("s3://b")).root == ""
+    assert S3Location.from_uri(parse("s3://b?anonymous=true")).anonymous
 
 
 @pytest.mark.parametrize(

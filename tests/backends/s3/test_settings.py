@@ -13,14 +13,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.services.places import BUCKET, S3Place
+from tests.services.places import BUCKET, S3Location
 from tests.services.proxy import Exchange, Proxy
 
 from t9k.em.errors import BackendError, InvalidURI
 from t9k.em.records import Body
 from t9k.em.registry import open_backend
 from t9k_em_backends.s3.access import find_access
-from t9k_em_backends.s3.location import S3Place as Place
+from t9k_em_backends.s3.location import S3Location as Place
 from t9k_em_backends.shared.part_size import MULTIPART_FROM_BYTES
 
 DRIVERS = ["obstore", "fsspec"]
@@ -89,7 +89,7 @@ def forward(service) -> Iterator[ForwardProxy]:
 
 
 @pytest.fixture
-def service(moto_service: S3Place, monkeypatch) -> Iterator[Proxy]:
+def service(moto_service: S3Location, monkeypatch) -> Iterator[Proxy]:
     """S3, of which every request is seen, and nothing of AWS in the environment but keys."""
     for name in [*os.environ]:
         if name.startswith("AWS_"):

@@ -90,7 +90,7 @@ class Sockets:
 
         Raises:
             Refused: The service answered something else.
-            OSError: It did not answer, or not to the end.
+            OSError: The service did not answer, or its answer broke off.
         """
         if self.pool.rests:
             raise Refused("later")

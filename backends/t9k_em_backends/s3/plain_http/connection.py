@@ -89,7 +89,7 @@ class Connection:
         """Return a new one to a host and port.
 
         Raises:
-            OSError: There is none.
+            OSError: The connection cannot be made.
         """
         connected = socket.create_connection(address, timeout=connect_timeout_s)
         try:
@@ -102,7 +102,7 @@ class Connection:
         """Return a new one to the same place, which is not waited for: it is there when its socket can be written to.
 
         Raises:
-            OSError: There will be none.
+            OSError: No further connection can be made.
         """
         connecting = socket.socket(self._family, socket.SOCK_STREAM)
         try:
@@ -133,8 +133,8 @@ class Connection:
         """Send a request and read the head of its answer.
 
         Raises:
-            Refused: It is none that can be made use of.
-            OSError: There is none.
+            Refused: The head of the answer is not understood.
+            OSError: No answer arrived.
         """
         # Python's own timeout makes a socket that never waits, and that ends each read with what is there already.
         self.socket.settimeout(None)
@@ -153,8 +153,8 @@ class Connection:
         """Receive more of an answer whose head is incomplete.
 
         Raises:
-            Refused: It is too long.
-            OSError: There is no more.
+            Refused: The head is too long.
+            OSError: The connection ended.
         """
         if len(received) > ANSWER_BYTES:
             raise Refused("an endless head")
@@ -167,8 +167,8 @@ class Connection:
         """Read the body of an answer.
 
         Raises:
-            Refused: It is longer than the buffer.
-            OSError: It does not come.
+            Refused: The body is longer than the buffer.
+            OSError: The bytes do not arrive.
         """
         there = len(self._rest)
         if there > len(buffer):
@@ -193,7 +193,7 @@ def parse_head(head: bytes) -> Answer:
     """Take the head of an answer apart.
 
     Raises:
-        Refused: It is not HTTP/1.1, or does not say how long the body is.
+        Refused: The head is not HTTP/1.1, or gives no length of the body.
     """
     first, *lines = head.decode("latin-1").split("\r\n")
     version, status, *_ = [*first.split(" "), ""]
@@ -213,7 +213,7 @@ def number(text: str) -> int:
     """Return a number that the service told.
 
     Raises:
-        Refused: It is none.
+        Refused: The text is no number.
     """
     if not text.isdecimal() or len(text) > _MOST_DIGITS:
         raise Refused(f"no number: {text[:40]!r}")

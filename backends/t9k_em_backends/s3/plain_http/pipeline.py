@@ -68,8 +68,8 @@ class _Lane:
         """Receives what is there; the answer and its content, once they are whole. They come after all was sent.
 
         Raises:
-            Refused: It is another one.
-            OSError: It does not come.
+            Refused: The answer is another one than expected.
+            OSError: The bytes do not arrive.
         """
         with contextlib.suppress(BlockingIOError):
             self.received += self.connection.receive(self.received)

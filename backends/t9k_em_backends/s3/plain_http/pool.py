@@ -90,7 +90,7 @@ class Pool:
             headers: By lower-case name, without those that are always there.
 
         Raises:
-            Refused: It cannot be signed, or not be sent.
+            Refused: The request cannot be signed, or not be sent.
         """
         now = time.monotonic()
         until, credentials = self._credentials
@@ -125,7 +125,7 @@ class Pool:
         """Return a new connection.
 
         Raises:
-            OSError: There is none.
+            OSError: The connection cannot be made.
         """
         connect_timeout_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
         return Connection.to(self._address, connect_timeout_s=connect_timeout_s, timeout_s=self._timeout_s)

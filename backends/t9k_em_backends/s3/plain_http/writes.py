@@ -30,9 +30,9 @@ class Write(Protocol):
         """Return the request, its body included.
 
         Raises:
-            Refused: It cannot be made.
+            Refused: The request cannot be made.
             SourceChanged: The bytes are not what was announced.
-            OSError: They cannot be read.
+            OSError: The bytes cannot be read.
         """
 
     def etag(self, answer: Answer, content: bytes) -> str:

@@ -113,8 +113,8 @@ class SendsDirect(Protocol):
         """Take note that the requests were sent, so that the file is no longer missing.
 
         Raises:
-            NotFound: Something was not sent.
-            SourceChanged: What was sent is not what was announced; it was thrown away.
+            NotFound: Some bytes were not sent.
+            SourceChanged: The bytes are not those that were announced; they were thrown away.
         """
 
 
@@ -160,7 +160,7 @@ class Backend(Closable, ABC):
         """Look up a node.
 
         Raises:
-            NotFound: There is none, it was deleted, or there is no such generation.
+            NotFound: The node does not exist, was deleted, or lacks that generation.
         """
 
     @abstractmethod
@@ -170,7 +170,7 @@ class Backend(Closable, ABC):
         One whose record is damaged does not hide the others: it is left out, and `stat` says what is wrong with it.
 
         Raises:
-            NotFound: There is no such folder.
+            NotFound: No such folder exists.
         """
 
     @abstractmethod
@@ -196,7 +196,7 @@ class Backend(Closable, ABC):
         Raises:
             FolderNotFound: The folder is missing and is not to be made.
             Conflict: The name is taken and the strategy is 'error', or it cannot be replaced.
-            NameCollision: It is taken by a name that differs only by case or Unicode form (not with 'new').
+            NameCollision: The name is taken by a node whose name differs only by case or Unicode form (not with 'new').
             UploadFenced: See `Upload.commit`.
             UnsafeStore: The store cannot take part in a safe commit.
         """
@@ -242,7 +242,7 @@ class ServesUsers(Protocol):
         """Return the same place as another user sees it; costs nothing, and shares connections, which `close` of either closes.
 
         Raises:
-            InvalidName: Nobody can be called so.
+            InvalidName: The text is no name of a user.
         """
 
 
@@ -291,7 +291,7 @@ class Grows(Protocol):
         """Yield the bytes [start, end) of a growing file, up to the first gap.
 
         Raises:
-            NotFound: Nothing was appended to it.
+            NotFound: The file has no appended bytes.
         """
 
 
@@ -317,7 +317,7 @@ class ListsPages(Protocol):
             The nodes, and `after` for the next piece; '' after the last one.
 
         Raises:
-            NotFound: There is no such folder.
+            NotFound: No such folder exists.
             InvalidInput: No piece gave this `after`.
         """
 
@@ -348,7 +348,7 @@ class TellsLeftOut(Protocol):
         """Return what `Backend.list` does, with what it leaves out.
 
         Raises:
-            NotFound: There is no such folder.
+            NotFound: No such folder exists.
         """
 
 
@@ -360,7 +360,7 @@ class TellsState(Protocol):
         """Return whether anything was ever kept there; an empty place, or one that does not exist, is no store yet.
 
         Raises:
-            BackendError: It cannot be looked at.
+            BackendError: The place cannot be examined.
         """
 
     def try_write(self) -> None:
@@ -368,8 +368,8 @@ class TellsState(Protocol):
 
         Raises:
             BackendPermissionError: The user may not write there.
-            UnsafeStore: It cannot keep a record without overwriting another.
-            BackendError: It cannot be written for another reason, such as a lack of space.
+            UnsafeStore: The store cannot keep a record without overwriting another.
+            BackendError: The store cannot be written to for another reason, such as a lack of space.
         """
 
 
@@ -385,15 +385,15 @@ class MarksStore(Protocol):
         """Return the id of the store, of at most 100 printable characters; '' for one that has no mark yet.
 
         Raises:
-            StoreGone: It is not the one that was seen.
+            StoreGone: The store is not the one that was seen.
         """
 
     def init_store(self) -> str:
         """Make the place where there is none, and a mark where there is none; return the id of the store.
 
         Raises:
-            StoreGone: It is not the one that was seen.
-            BackendError: Nothing can be written there.
+            StoreGone: The store is not the one that was seen.
+            BackendError: The place cannot be written to.
         """
 
     def check_store(self, *, now: bool = False) -> None:
@@ -403,7 +403,7 @@ class MarksStore(Protocol):
             now: Whether to look even when that was done a short while ago.
 
         Raises:
-            StoreGone: It is not.
+            StoreGone: The store is gone, or another one.
             NewerStore: Its writers have to know what this version does not.
         """
 
@@ -479,7 +479,7 @@ class ChecksRecords(Protocol):
             What was done; '' where nothing can be.
 
         Raises:
-            BackendError: It could not be done now.
+            BackendError: The flaw could not be mended now.
         """
 
     def put_back(self, node: Node, file: FileEntry, body: Body) -> None:
@@ -491,7 +491,7 @@ class ChecksRecords(Protocol):
             body: Its bytes, with the size and checksum of the file.
 
         Raises:
-            InvalidInput: It is another file.
+            InvalidInput: The bytes are those of another file.
         """
 
 

@@ -49,7 +49,7 @@ class ObjectStore(Closable, ABC):
         raises here and not in the caller's loop.
 
         Raises:
-            NotFound: There is no such object.
+            NotFound: No such object exists.
             BackendUnavailable: The store did not answer.
         """
 
@@ -74,7 +74,7 @@ class ObjectStore(Closable, ABC):
                 requests by itself.
             SourceChanged: The bytes are not those of the body's size and checksum; nothing was written.
             BackendUnavailable: The outcome is unknown; the write may even happen later.
-            BackendFull: There is no space.
+            BackendFull: No space is left.
         """
 
     @abstractmethod
@@ -112,7 +112,7 @@ class CopiesObjects(Protocol):
         """Copy an object; an existing target is replaced. Durable on return.
 
         Raises:
-            NotFound: There is no source.
+            NotFound: The source does not exist.
         """
 
 
@@ -155,7 +155,7 @@ class FillsBuffers(Protocol):
             The size of the whole object.
 
         Raises:
-            NotFound: There is no such object.
+            NotFound: No such object exists.
             BackendUnavailable: The store did not answer; what is in the buffer is undefined.
         """
 
@@ -181,7 +181,7 @@ class AssemblesParts(Protocol):
         Raises:
             SourceChanged: The bytes are not those of the body's size and checksum; nothing was kept.
             BackendUnavailable: Try again; so it is too when somebody drops the parts meanwhile.
-            BackendFull: There is no space.
+            BackendFull: No space is left.
         """
 
     def parts(self, key: str) -> Sequence[Part]:
@@ -228,7 +228,7 @@ class SignsRequests(Protocol):
             token: Of the `SignedUpload`.
 
         Raises:
-            NotFound: Something was not sent.
+            NotFound: Some bytes were not sent.
         """
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from t9k.em.warn import tell
+from t9k.em.warn import warn_incomplete
 
 _HEAD_START_S = 0.05
 
@@ -69,7 +69,7 @@ class Background:
         with self._lock:
             failures, self._failures = self._failures, []
         for failure in failures:
-            tell(
+            warn_incomplete(
                 f"something about this run could not be recorded: {type(failure).__name__}: {failure}; the run goes on",
                 3,
             )

@@ -17,7 +17,7 @@ from t9k.em.capture.output import Output, OutputLog
 from t9k.em.errors import LocalError
 from t9k.em.local.below import Below
 from t9k.em.local.layout import DIFF, GIT, LOG, PACKAGES, PLATFORM, write_mapping, write_text
-from t9k.em.warn import tell
+from t9k.em.warn import warn_incomplete
 
 if TYPE_CHECKING:
     from t9k.em.capture.background import Background
@@ -105,7 +105,7 @@ class Capture:
             try:
                 write_mapping(Below(self._directory, PLATFORM), {**machine, "packages": _packages()})
             except (LocalError, OSError) as error:
-                tell(f"the packages of the run were not written: {error}; the rest of it is kept", 5)
+                warn_incomplete(f"the packages of the run were not written: {error}; the rest of it is kept", 5)
 
 
 class _Imports:

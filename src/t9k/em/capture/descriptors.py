@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from t9k.em.warn import tell
+from t9k.em.warn import warn_incomplete
 
 if sys.platform != "win32":
     import fcntl
@@ -90,7 +90,9 @@ class Descriptors:
             for fd in (*saved, *(fd for pair in ends for fd in pair)):
                 os.close(fd)
             ours.close()
-            tell(f"the descriptors of the output could not be taken ({error.strerror}); what Python prints is kept", 8)
+            warn_incomplete(
+                f"the descriptors of the output could not be taken ({error.strerror}); what Python prints is kept", 8
+            )
             return None
         finally:
             theirs.close()
@@ -99,7 +101,9 @@ class Descriptors:
             for fd in (alive, *saved, *(fd for pair in ends for fd in pair)):
                 os.close(fd)
             ours.close()
-            tell("the process that keeps the output of child processes did not start; what Python prints is kept", 8)
+            warn_incomplete(
+                "the process that keeps the output of child processes did not start; what Python prints is kept", 8
+            )
             return None
         writes = [write for _, write in ends]
         for fd, write in zip((1, 2), writes * (2 if is_one else 1), strict=True):
@@ -145,7 +149,7 @@ class Descriptors:
         for fd in (*outs, *self._reads):
             os.close(fd)
         if was_taken:
-            tell(
+            warn_incomplete(
                 "the process that kept the output is gone; the output of the run is not kept any more; the run goes on"
             )
 

@@ -30,8 +30,8 @@ class LogFile:
         path: The file (0600), appended to if it exists; its directory must exist.
 
     Raises:
-        LocalError: It is a link, or no regular file.
-        OSError: It cannot be opened.
+        LocalError: The path is a link, or no regular file.
+        OSError: The file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +53,7 @@ class LogFile:
 
         Raises:
             LocalError: A link is in its place.
-            OSError: It is gone, or cannot be opened.
+            OSError: The file is gone, or cannot be opened.
         """
         self.fd = open_file(self._path, _FLAGS)
 

@@ -19,7 +19,7 @@ from t9k.em.capture import streams
 from t9k.em.capture.logfile import LogFile
 from t9k.em.errors import InvalidInput, LocalError
 from t9k.em.local import forks, openfiles
-from t9k.em.warn import tell
+from t9k.em.warn import warn_incomplete
 
 if TYPE_CHECKING:
     from t9k.em.capture.descriptors import Descriptors
@@ -197,7 +197,7 @@ class OutputLog:
         self._close()
         self._queue.clear()
         reason = f"{self.path}: {error.strerror}" if isinstance(error, OSError) else error
-        tell(f"the output of the run is not kept any more, and the run goes on: {reason}", 7)
+        warn_incomplete(f"the output of the run is not kept any more, and the run goes on: {reason}", 7)
 
     def forget_parent(self) -> None:
         """See `t9k.em.local.forks`: the parent goes on writing this file, at offsets that only it knows."""
@@ -216,7 +216,7 @@ def check_output(output: str) -> Output:
     """Return how the output is taken, if that is a way.
 
     Raises:
-        InvalidInput: It is none.
+        InvalidInput: The value is no such setting.
     """
     if output not in OUTPUTS:
         raise InvalidInput(f"output {output!r} is unknown; use one of {', '.join(map(repr, OUTPUTS))}")

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from t9k.em.warn import tell
+from t9k.em.warn import warn_incomplete
 
 Tell = Callable[[str, str], None]
 
@@ -119,7 +119,9 @@ def _installed(name: str, stream: Any) -> _Tap | None:
         else:
             return tap
     if hasattr(stream, "write") and getattr(stream, "closed", False) is not True:
-        tell(f"what is written to sys.{name} is not kept: {type(reason).__name__}: {reason}; the run goes on", 9)
+        warn_incomplete(
+            f"what is written to sys.{name} is not kept: {type(reason).__name__}: {reason}; the run goes on", 9
+        )
     return None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from t9k.em.capture.capture import importing
-from t9k.em.warn import tell
+from t9k.em.warn import warn_incomplete
 
 TYPE = "system"
 """Type of these metrics."""
@@ -195,4 +195,4 @@ def _gpu(nvml: Any, index: int, handle: Any) -> Source:
 
 
 def _warn(message: str) -> None:
-    tell(f"{message}; the run goes on", 5)
+    warn_incomplete(f"{message}; the run goes on", 5)

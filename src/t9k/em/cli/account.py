@@ -82,7 +82,7 @@ def _try(backend: Backend) -> tuple[bool, str]:
         Whether nothing was ever kept there, and the id of the store; '' where it has none.
 
     Raises:
-        BackendError: It can be neither read nor written.
+        BackendError: The place can be neither read nor written.
     """
     is_new = isinstance(backend, TellsState) and not backend.is_there()
     store = ""

@@ -62,7 +62,7 @@ def _directory(place_list: Sequence[str]) -> Path | None:
     """Return the last of two arguments, where that is no node in the backend.
 
     Raises:
-        UsageError: It may be meant as either.
+        UsageError: The last argument may be meant as either.
     """
     if len(place_list) != 2 or is_glob(place_list[1]) or (is_uri(place_list[1]) and "#" in place_list[1]):  # noqa: PLR2004
         return None

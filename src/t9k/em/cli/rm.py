@@ -61,8 +61,8 @@ def _find(place: str) -> tuple[Backend, Node]:
     """Return the nodes to delete.
 
     Raises:
-        NotFound: It is not there.
-        InvalidInput: It is one version, or in a store inside another one.
+        NotFound: The node does not exist.
+        InvalidInput: The argument is one version, or in a store inside another one.
     """
     backend, path = targets.remote(place)
     targets.refuse_nested(backend.uri)

@@ -40,7 +40,7 @@ def chosen_root() -> str:
     """URI of what is served.
 
     Raises:
-        UsageError: Nobody said it.
+        UsageError: No root is given.
     """
     root: str | None = click.get_current_context().meta[_ROOT]
     if not root:
@@ -58,7 +58,7 @@ def require_extra() -> None:
     """Make sure that what a server needs is installed.
 
     Raises:
-        MissingExtra: Something is missing.
+        MissingExtra: A library is missing.
     """
     if any(find_spec(name) is None for name in _NEEDED):
         raise MissingExtra("the server needs a few more libraries: pip install 't9k-em[server]'")
@@ -72,7 +72,7 @@ def accounts(*, check: bool = True) -> Iterator[Accounts]:
         check: Whether it has to have its tables already.
 
     Raises:
-        MissingExtra: What a server needs is not installed.
+        MissingExtra: A library of the server is not installed.
         BackendError: The database cannot be used.
     """
     require_extra()

@@ -33,7 +33,7 @@ def _whom(user: str | None, group: str | None, *, public: bool) -> tuple[Kind, s
     """Return the one that was named.
 
     Raises:
-        UsageError: None was, or several.
+        UsageError: No party is given, or several.
     """
     if [user is not None, group is not None, public].count(True) != 1:
         raise click.UsageError("say with whom: one of --user USER, --group GROUP and --public")

@@ -70,7 +70,7 @@ def connect() -> Backend:
     """Return the backend that paths without a URI mean; it is opened when it is asked for first.
 
     Raises:
-        NotLoggedIn: Neither the command line, the environment nor the T9k config names one.
+        NotLoggedIn: Neither the command line, the environment nor the T9k config names a backend.
     """
     from t9k.config import CONFIG, config_path
 
@@ -99,7 +99,7 @@ def remote(place: str) -> tuple[Backend, str]:
 
     Raises:
         NotLoggedIn: See `connect`.
-        InvalidURI, InvalidName: It cannot be used.
+        InvalidURI, InvalidName: The argument cannot be used.
     """
     if not is_uri(session.check_place(place)):
         connect()
@@ -167,7 +167,7 @@ def refuse_nested(uri: str) -> None:
         uri: Of the root of a store.
 
     Raises:
-        InvalidURI: It is a folder of another local store.
+        InvalidURI: The path is a folder of another local store.
     """
     root = parse(uri)
     around = meant_inside(root)
@@ -182,7 +182,7 @@ def require_store(backend: Backend) -> None:
         backend: Where nothing was found; the one that `em login` saved may be empty.
 
     Raises:
-        NotFound: It is no store.
+        NotFound: The place is no store.
     """
     if not isinstance(backend, TellsState) or backend.is_there():
         return
@@ -200,7 +200,7 @@ def require_local(place: str) -> list[Path]:
     """Like `local_nodes`, for what has to be local.
 
     Raises:
-        NotALocalNode: There is none.
+        NotALocalNode: The path is no local run or artifact.
     """
     found = local_nodes(place)
     if not found:
@@ -213,7 +213,7 @@ def located(place: str) -> tuple[Backend, str]:
     """Like `remote`, for a place that was looked for here and not found.
 
     Raises:
-        NotALocalNode: It can only be a local path.
+        NotALocalNode: The argument can only be a local path.
         NotLoggedIn: See `connect`.
     """
     if place in (".", "..") or place.startswith(_LOCAL_ONLY):
@@ -241,8 +241,8 @@ def node_at(backend: Backend, path: str, instead: str) -> Node:
         instead: What to do with a folder.
 
     Raises:
-        NotFound: There is none.
-        InvalidInput: It is a folder.
+        NotFound: No node has this path.
+        InvalidInput: The path is a folder.
     """
     node = backend.stat(path)
     if node.kind == FOLDER:

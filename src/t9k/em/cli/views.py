@@ -93,8 +93,8 @@ def look_at(place: str, *, only_metrics: bool = False) -> View:
         only_metrics: Whether only name, hyperparameters and metrics are needed.
 
     Raises:
-        NotFound: There is none.
-        InvalidInput: It is a folder, or a local directory with several.
+        NotFound: No node is there.
+        InvalidInput: The argument is a folder, or a local directory with several nodes.
     """
     directory = _local_directory(place, hint=only_metrics)
     if directory is not None:
@@ -119,9 +119,9 @@ def metric_paths(place: str) -> Iterator[dict[str, Below]]:
         place: Local directory, path in the backend, or URI.
 
     Raises:
-        NotFound: There is none.
-        InvalidInput: It is no run, or a local directory with several.
-        BackendError: They cannot be fetched.
+        NotFound: No run is there.
+        InvalidInput: The argument is no run, or a local directory with several.
+        BackendError: The files cannot be fetched.
     """
     with tempfile.TemporaryDirectory(prefix="em-") as name:
         directory = _local_directory(place)
@@ -168,8 +168,8 @@ def look_at_remote(backend: Backend, path: str, *, only_metrics: bool = False) -
         only_metrics: Whether only name, hyperparameters and metrics are needed.
 
     Raises:
-        NotFound: There is none.
-        InvalidInput: It is a folder.
+        NotFound: No node has this path.
+        InvalidInput: The path is a folder.
     """
     node = _found(backend, path)
     place = node_uri(backend, node)

@@ -65,7 +65,7 @@ def check_timeout(value: object) -> float:
     """Return how many seconds to wait, if it is a number.
 
     Raises:
-        InvalidInput: It is none.
+        InvalidInput: The value is no time.
     """
     try:
         seconds = float(value)  # type: ignore[arg-type]  # found out here

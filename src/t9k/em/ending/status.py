@@ -17,7 +17,7 @@ def check_end(status: object) -> str:
         status: As a caller gave it.
 
     Raises:
-        InvalidInput: It is none.
+        InvalidInput: The value is no such status.
     """
     if isinstance(status, str) and status in ENDS:
         return status

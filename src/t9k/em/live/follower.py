@@ -94,7 +94,7 @@ class Follower:
 
         Raises:
             NotFound: The generation is not the newest any more.
-            BackendError: Something could not be sent; it is sent the next time.
+            BackendError: Some bytes could not be sent; the next call sends them.
         """
         before = self._writes
         for file in sorted(files, key=lambda file: self._of(file).turn):

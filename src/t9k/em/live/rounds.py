@@ -85,7 +85,7 @@ class Rounds:
             is_urgent: Whether to do all of it, however much was written already.
 
         Raises:
-            EMError, OSError: It could not be done, and is done in the next round.
+            EMError, OSError: The round failed; the next one makes up for it.
         """
         state = self._source.state()
         if not self._is_published or (state != self._state and self._has_room(is_urgent)):
@@ -99,7 +99,7 @@ class Rounds:
         """Upload all of the run as it is now.
 
         Raises:
-            EMError, OSError: It could not be uploaded.
+            EMError, OSError: The run could not be uploaded.
         """
         self._publish(self._source.state())
 

@@ -22,7 +22,7 @@ from t9k.em.local import forks, openfiles, reentry
 from t9k.em.local.below import AnyPath, open_file, status, sync_parent
 from t9k.em.local.disk import explain, explained
 from t9k.em.local.shortwrite import LONGEST_BYTES, short_write
-from t9k.em.warn import tell
+from t9k.em.warn import warn_incomplete
 
 try:
     import fcntl
@@ -130,7 +130,7 @@ class LineAppender:
                 reentry.do_waiting()
         if dropped_bytes:
             message = f"{self.path}: dropped an incomplete last line of {dropped_bytes} bytes, left by a crash"
-            tell(message, 4, RecoveredDataWarning)
+            warn_incomplete(message, 4, RecoveredDataWarning)
 
     def rest(self) -> bool:
         """See `openfiles.Closable`; the next append opens the file again."""

@@ -75,7 +75,7 @@ def located(path: AnyPath) -> Iterator[tuple[str, int | None]]:
 
     Raises:
         NodeSymlinkError: A directory on the way is a link.
-        OSError: One cannot be opened.
+        OSError: A component of the path cannot be opened.
     """
     if not isinstance(path, Below):
         yield os.fspath(path), None
@@ -151,8 +151,8 @@ def open_file(path: AnyPath, flags: int = os.O_RDONLY, mode: int = 0o600) -> int
 
     Raises:
         NodeSymlinkError: A link would have to be followed.
-        LocalError: It is no regular file.
-        OSError: It cannot be opened.
+        LocalError: The path is no regular file.
+        OSError: The file cannot be opened.
     """
     with located(path) as (name, directory):
         if not CAN_OPEN_AT and os.path.islink(name):  # pragma: no cover - Windows
@@ -201,8 +201,8 @@ def status(path: AnyPath) -> os.stat_result | None:
     """Return the status of a file or directory; None where there is none.
 
     Raises:
-        NodeSymlinkError: It is a link, or a link would have to be followed.
-        OSError: It cannot be looked at.
+        NodeSymlinkError: The path is a link, or leads through a link.
+        OSError: The path cannot be examined.
     """
     try:
         with located(path) as (name, directory):
@@ -279,7 +279,7 @@ def names(path: Below) -> list[str]:
 
     Raises:
         NodeSymlinkError: See `status`.
-        OSError: It cannot be read.
+        OSError: The directory cannot be read.
     """
     if not CAN_OPEN_AT:  # pragma: no cover - Windows
         _refuse_links(path)
@@ -296,7 +296,7 @@ def remove(path: AnyPath) -> None:
 
     Raises:
         NodeSymlinkError: A directory on the way is a link.
-        OSError: It cannot be removed.
+        OSError: The file cannot be removed.
     """
     with contextlib.suppress(FileNotFoundError), located(path) as (name, directory):
         os.unlink(name, dir_fd=directory)
@@ -307,7 +307,7 @@ def move(source: Below, target: Below) -> None:
 
     Raises:
         NodeSymlinkError: A directory on the way is a link.
-        OSError: It cannot be moved.
+        OSError: The file cannot be moved.
     """
     with located(source) as (name, directory), located(target) as (other, there):
         os.replace(name, other, src_dir_fd=directory, dst_dir_fd=there)
@@ -321,8 +321,8 @@ def make_dirs(path: Below, *, durable: bool = True) -> None:
         durable: Whether those that are made have to survive a power cut.
 
     Raises:
-        NodeSymlinkError: One of them is a link.
-        FileExistsError: Something else has the name of one.
+        NodeSymlinkError: A component is a link.
+        FileExistsError: A file has the name of a component.
         LocalError: Disk full, over quota, no permission or read-only.
         OSError: Any other failure.
     """

@@ -69,8 +69,8 @@ def identity(file: int | AnyPath) -> FileIdentity:
         file: An open descriptor, or a path; a link is not followed.
 
     Raises:
-        NodeSymlinkError: It is a link.
-        OSError: It cannot be looked at.
+        NodeSymlinkError: The path is a link.
+        OSError: The file cannot be examined.
     """
     status = os.fstat(file) if isinstance(file, int) else below.status(file)
     if status is None:
@@ -191,7 +191,7 @@ def overwrite(path: AnyPath, data: bytes) -> None:
         data: The whole content.
 
     Raises:
-        NodeSymlinkError: There is a link.
+        NodeSymlinkError: The path is a link.
         OSError: The disk refuses or failed.
     """
     fd = below.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -210,7 +210,7 @@ def make_private_dir(path: Path, *, exist_ok: bool, durable: bool = True) -> Non
         durable: Whether it has to survive a power cut from then on; those above it do.
 
     Raises:
-        FileExistsError: It exists and may not, or something else has its name.
+        FileExistsError: The directory must not exist and does, or a file has its name.
         LocalError: Disk full, over quota, no permission or read-only.
         OSError: Any other failure.
     """
@@ -241,7 +241,7 @@ def make_private_dirs_below(path: Below) -> None:
     """Make a directory below one that may be missing itself (0700), and all in between; durable on return.
 
     Raises:
-        NodeSymlinkError: One below the root is a link.
+        NodeSymlinkError: A component below the root is a link.
         LocalError, OSError: See `make_private_dir`.
     """
     try:
@@ -277,8 +277,8 @@ def sha256_of(path: AnyPath) -> str:
     """Return the SHA-256 of a file, in hexadecimal.
 
     Raises:
-        NodeSymlinkError: It is a link.
-        OSError: It cannot be read.
+        NodeSymlinkError: The path is a link.
+        OSError: The file cannot be read.
     """
     digest = hashlib.sha256()
     with open(below.open_file(path), "rb") as file:

@@ -75,7 +75,7 @@ def check_local(path: str | os.PathLike[str], what: str) -> None:
         what: How an error calls it.
 
     Raises:
-        LocalError: It is a URI, or was meant to be one.
+        LocalError: The text is a URI, or was meant to be one.
     """
     text = os.fspath(path)
     if not is_uri(text) and meant_by_path(text) is None:
@@ -96,7 +96,7 @@ def new_directory(kind: str, name: str, wanted: str | None = None) -> Iterator[P
         wanted: The alternative name it should have; None to make one up. It becomes the name of the directory.
 
     Raises:
-        LocalError: It cannot be made, or `wanted` exists.
+        LocalError: The directory cannot be made, or `wanted` exists.
     """
     directory = _make_directory(make_parent(kind), name, wanted)
     try:
@@ -116,7 +116,7 @@ def make_parent(kind: str) -> Path:
         kind: 'Run' or 'Artifact'.
 
     Raises:
-        LocalError: It cannot be made.
+        LocalError: The directory cannot be made.
     """
     return _make_parent_at(parent_directory(kind), is_chosen=_is_chosen(kind))
 
@@ -175,8 +175,8 @@ def read_mapping(path: Below, what: str) -> dict[str, Any]:
     """Read a YAML file that holds a mapping; an empty one for a file that is missing.
 
     Raises:
-        CorruptLocalData: It holds something else.
-        NodeSymlinkError: It is a link.
+        CorruptLocalData: The file holds no mapping.
+        NodeSymlinkError: The path is a link.
     """
     if status(path) is None:
         return {}
@@ -196,7 +196,7 @@ def write_mapping(path: Below, data: dict[str, Any]) -> bytes:
 
     Raises:
         InvalidInput: YAML cannot hold it; the file is as it was.
-        LocalError: It would be larger than `read_mapping` takes, or the disk is full or refuses; the file is as it was.
+        LocalError: The file would be larger than `read_mapping` takes, or the disk is full or refuses; the file is as it was.
     """
     text = dump(data)
     if len(text) > MAX_BYTES:

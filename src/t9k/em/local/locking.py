@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 from t9k.em.errors import LocalError
 from t9k.em.local import below, forks, reentry
 from t9k.em.local.below import Below
-from t9k.em.warn import outside, tell
+from t9k.em.warn import outside, warn_incomplete
 
 try:
     import fcntl
@@ -142,7 +142,7 @@ class DirectoryLock:
             return
         self._is_stuck = True
         path = self._private / NAME
-        tell(
+        warn_incomplete(
             f"{path} was held by somebody else for {MOST_S:.0f} s, so this goes on without it, and what both change may be lost; look for a "
             f"process that is stopped or hangs: fuser {path}",
             outside(),

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Mapping
 
 from t9k.em.errors import LocalError
-from t9k.em.warn import tell
+from t9k.em.warn import warn_incomplete
 
 _CALM_S = 1.0  # on a disk that is nearly full a short line fits between two long ones; that ends no fault
 
 
-class Losses:
+class LostLines:
     """The lines that the files of one run have lost.
 
     A fault begins with the first failure and ends when something was written a second after the last one. Either is
@@ -51,7 +51,7 @@ class Losses:
                 return
             self.is_faulty = True
         reason = error if isinstance(error, LocalError) else self._explained(error)
-        tell(
+        warn_incomplete(
             f"{reason}. The run goes on, and its metrics are written again when that is over; until then they are lost",
             6,
         )
@@ -68,7 +68,7 @@ class Losses:
                 return
             self.is_faulty = False
             lost, self._in_fault = self._in_fault, Counter()
-        tell(f"{self._directory}: metrics are written again; lost were {_counted(lost)}", 6)
+        warn_incomplete(f"{self._directory}: metrics are written again; lost were {_counted(lost)}", 6)
 
     def ended(self) -> None:
         """Report all that was lost since the last end, when the run ends or is continued later."""
@@ -77,7 +77,9 @@ class Losses:
             self._in_fault = Counter()
             lost, self._total = self._total, Counter()
         if lost:
-            tell(f"{self._directory}: of what was logged, {_counted(lost)} could not be written and are lost", 6)
+            warn_incomplete(
+                f"{self._directory}: of what was logged, {_counted(lost)} could not be written and are lost", 6
+            )
 
 
 def _counted(lost: Mapping[str, int]) -> str:

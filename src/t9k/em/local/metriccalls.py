@@ -7,7 +7,7 @@ from typing import Any
 
 from t9k.em.errors import InvalidMetric
 from t9k.em.plain import described
-from t9k.em.warn import outside, tell
+from t9k.em.warn import outside, warn_incomplete
 
 MISSING: Any = object()
 """Stands for an argument that was not given."""
@@ -26,7 +26,9 @@ class LeftOut:
         """Warn that a metric is left out, the first time."""
         if name not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(name)
-            tell(f"{error}; it is left out, here and wherever it is no number, and the others are logged", outside())
+            warn_incomplete(
+                f"{error}; it is left out, here and wherever it is no number, and the others are logged", outside()
+            )
 
 
 def corrected(error: InvalidMetric, type: Any, metrics: Any, step: Any) -> InvalidMetric:

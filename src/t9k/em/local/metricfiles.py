@@ -13,7 +13,7 @@ from t9k.em.local import below, forks, metrics, reentry
 from t9k.em.local.appender import InUse, LineAppender
 from t9k.em.local.below import Below
 from t9k.em.local.disk import NO_SPACE, explained
-from t9k.em.local.lost_lines import Losses
+from t9k.em.local.lost_lines import LostLines
 from t9k.em.local.metriccalls import LeftOut
 from t9k.em.local.metricreader import Reader
 from t9k.em.local.metrictypes import canonical_type, file_name, type_of
@@ -44,7 +44,7 @@ class MetricFiles:
         self._appenders: dict[str, LineAppender] = {}  # by any alias; empty during a fault
         self._by_type: dict[str, LineAppender] = {}
         self.left_out = LeftOut()
-        self._losses = Losses(directory)
+        self._losses = LostLines(directory)
         self.forget_parent()
         forks.watch(self)
 
@@ -210,7 +210,7 @@ def encode_all(given: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[byte
         given: Metrics as `Run.to_dict` gives them.
 
     Raises:
-        InvalidInput: They have a wrong form.
+        InvalidInput: The entries have a wrong form.
     """
     lines: dict[str, list[bytes]] = {}
     for kind, entries in mapping_of(given, "metrics").items():

@@ -15,7 +15,7 @@ from t9k.em.errors import CorruptLocalData, RecoveredDataWarning
 from t9k.em.local.below import AnyPath, open_file
 from t9k.em.local.below import read as read_bytes
 from t9k.em.patterns import lazily
-from t9k.em.warn import tell
+from t9k.em.warn import warn_incomplete
 
 Entry = dict[str, dict[str, int | float | str]]
 """``{"value": {name: number}, "sequence": {"epoch": int or float, "step": int, "timestamp": str}}``, epoch optional."""
@@ -55,7 +55,7 @@ def iterate(path: AnyPath) -> Iterator[Entry]:
         The entries.
 
     Raises:
-        OSError: It cannot be read, for example FileNotFoundError.
+        OSError: The file cannot be read, for example FileNotFoundError.
     """
     reader = Reader(path)
     for block in reader.blocks(BLOCK_BYTES):
@@ -177,7 +177,7 @@ class _Damage:
         lines = f"line {self._first}" if self._first == self._last else f"lines {self._first} to {self._last}"
         msg = f"{self._path}: left out {lines}, damaged or incomplete ({self._size_bytes} bytes)"
         self._first = self._last = self._size_bytes = 0
-        tell(msg, 4, RecoveredDataWarning)
+        warn_incomplete(msg, 4, RecoveredDataWarning)
 
 
 def _is_torn(line: bytes) -> bool:

@@ -64,7 +64,7 @@ def decode(data: bytes, what: str) -> Objects:
     A torn last line is that of an object that was never completely added, and left out.
 
     Raises:
-        CorruptLocalData: It is no index, or a key, size, checksum or URI in it cannot be.
+        CorruptLocalData: The text is no index, or a key, size, checksum or URI in it cannot be.
     """
     records = _fast(data)
     if records is None:

@@ -12,7 +12,7 @@ from t9k.em.local.below import Below
 from t9k.em.local.layout import understanding, write_mapping
 from t9k.em.local.yamlwriter import MAX_BYTES
 from t9k.em.threeway import joined, same
-from t9k.em.warn import outside, tell
+from t9k.em.warn import outside, warn_incomplete
 
 
 class SharedMapping:
@@ -62,7 +62,7 @@ class SharedMapping:
             own: See `write`.
 
         Raises:
-            CorruptLocalData: What is there cannot be understood.
+            CorruptLocalData: The file cannot be understood.
         """
         theirs = self._changed_there(path)
         if theirs is None:
@@ -89,7 +89,7 @@ class SharedMapping:
         try:
             theirs = self._changed_there(path)
         except CorruptLocalData as error:
-            tell(f"{error}. What this process knows was written over it", outside())
+            warn_incomplete(f"{error}. What this process knows was written over it", outside())
             theirs = None
         if theirs is not None and self.base is not None:
             merged = {**joined(self.base, mine, theirs, self._lists), **(own or {})}
@@ -108,7 +108,7 @@ class SharedMapping:
         """Return the mapping that another process has made of the file; None for an unchanged file.
 
         Raises:
-            CorruptLocalData: It cannot be understood.
+            CorruptLocalData: The file cannot be understood.
         """
         if self.base is None:
             return None

@@ -44,7 +44,7 @@ def dump(data: Any) -> bytes:
         UTF-8 text that ends in ``\n``, without anchors and aliases.
 
     Raises:
-        InvalidInput: Something that YAML cannot hold: another type, lone surrogates, more than `MAX_DEPTH` levels
+        InvalidInput: A value is one that YAML cannot hold: another type, lone surrogates, more than `MAX_DEPTH` levels
             (a structure that holds itself included).
     """
     return ("\n".join(_lines(data, 0)) + "\n").encode()

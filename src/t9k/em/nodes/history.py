@@ -47,7 +47,7 @@ def expect_store(state: LocalState, backend: Backend) -> None:
     """Let a backend refuse every other store than the one that was there at the last upload or download.
 
     Raises:
-        StoreGone: It is another one, and nobody logged in to it.
+        StoreGone: The store is another one, to which no login was made.
     """
     if isinstance(backend, MarksStore) and (known := _stores(state.get(_STORES, None)).get(backend.uri)):
         backend.expect_store(known)

@@ -29,7 +29,7 @@ from t9k.em.records import Body, Draft, Node, Outcome
 from t9k.em.settings import is_disabled
 from t9k.em.threeway import same
 from t9k.em.transfer.uploading import target_of, upload_node
-from t9k.em.warn import outside, tell
+from t9k.em.warn import outside, warn_incomplete
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -134,7 +134,7 @@ class LocalNode(ABC):
         """Write attributes that were set, such as `labels`, to the local directory.
 
         Raises:
-            InvalidInput: One was set to something that it cannot be.
+            InvalidInput: A field was set to an invalid value.
             LocalError: The disk is full or refuses.
         """
         self._settle()
@@ -244,7 +244,7 @@ class LocalNode(ABC):
         """Take over what another copy has changed; durable on return.
 
         Raises:
-            merging.CannotMerge: It cannot be taken over now.
+            merging.CannotMerge: The newest version cannot be taken over now.
         """
         from t9k.em.nodes import merging  # noqa: PLC0415 - costs every importer otherwise, and copies rarely differ
 
@@ -329,7 +329,7 @@ class LocalNode(ABC):
         """Take over metadata.
 
         Raises:
-            InvalidName, InvalidInput: Something in it has a wrong form; nothing was changed.
+            InvalidName, InvalidInput: A value has a wrong form; nothing was changed.
         """
         name = check_name(mapping_of(metadata, "metadata").get("name"), what=f"name of the {self.kind.lower()}")
         alternative = text_of(metadata, "alternative_name")
@@ -345,7 +345,7 @@ class LocalNode(ABC):
         """Take over metadata that is to be written; what was written before may be larger.
 
         Raises:
-            InvalidName, InvalidInput: Something in it has a wrong form, or no backend takes so much; nothing was changed.
+            InvalidName, InvalidInput: A value has a wrong form, or no backend takes so much; nothing was changed.
         """
         check_texts(text_of(mapping_of(metadata, "metadata"), "description"), labels_of(metadata))
         self._take(metadata)
@@ -371,7 +371,7 @@ class LocalNode(ABC):
             wanted: What it becomes; by default a new directory where such lie.
 
         Raises:
-            LocalError: It cannot be made; this is as it was.
+            LocalError: The directory cannot be made; the object is unchanged.
         """
         if self._keep is None:
             return
@@ -415,7 +415,7 @@ class LocalNode(ABC):
             description, labels = cut
             if not self._is_cut_told:
                 self._is_cut_told = True
-                tell(
+                warn_incomplete(
                     f"description and labels of {self.name!r} take more than {MAX_TEXT_BYTES} bytes, and what is beyond is not "
                     "kept; keep long texts as a file of an artifact",
                     outside(),
@@ -470,7 +470,7 @@ class LocalNode(ABC):
         """Return the metadata that somebody else wrote, as this object would write it; what it does not know stays.
 
         Raises:
-            InvalidName, InvalidInput: Something in it has a wrong form.
+            InvalidName, InvalidInput: A value has a wrong form.
         """
         base = self._shared.base or {}
         checked = type(self).__new__(type(self))

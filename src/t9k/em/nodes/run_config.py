@@ -44,7 +44,7 @@ def read_run_config(path: Path) -> dict[str, Any]:
         The arguments of `create_run` that it gives; a key without a value counts as missing.
 
     Raises:
-        InvalidConfig: It is missing, no YAML, larger than 1 MiB, or a key is unknown or its value of a wrong type.
+        InvalidConfig: The file is missing, no YAML, larger than 1 MiB, or a key is unknown or its value of a wrong type.
     """
     from t9k.em.local import yamlfile  # noqa: PLC0415 - slow to import, and not every run has a config
 

@@ -43,7 +43,7 @@ class Source(Protocol):
         """URI of the backend and path with version where it can be found by others.
 
         Raises:
-            InvalidInput: It is nowhere.
+            InvalidInput: The artifact is in no backend.
         """
 
     def open(self, key: str) -> BinaryIO:
@@ -193,7 +193,7 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
             kwargs: Ignored.
 
         Raises:
-            PathNotFound: There is no such file.
+            PathNotFound: No such file exists.
             CorruptData: Its bytes are not those that were uploaded.
         """
         del kwargs

@@ -59,7 +59,7 @@ class PublishedArtifact:
         """Return the backend and the node.
 
         Raises:
-            NotFound: There is none, or it is no artifact.
+            NotFound: The node does not exist, or is no artifact.
         """
         backend = session.backend_at(self.uri)
         found = self._found
@@ -99,8 +99,8 @@ class PublishedArtifact:
             what: How errors call it.
 
         Raises:
-            NotFound: There is none.
-            CorruptData: There is another.
+            NotFound: The object does not exist.
+            CorruptData: The object holds other bytes than recorded.
         """
         data = self.objects[key] if data is None else data
         backend, node = self.find()

@@ -62,7 +62,7 @@ def default_key(uri: str) -> str:
         uri: A URI that `uris.check_reference` accepts.
 
     Raises:
-        InvalidKey: There is none, or it cannot be a key.
+        InvalidKey: The path has no last component, or one that cannot be a key.
     """
     name = unquote(urlsplit(uri).path.rpartition("/")[2])
     try:
@@ -113,8 +113,8 @@ def fetch_reference(key: str, data: Mapping[str, Any], directory: Path) -> Path 
         InvalidInput: The scheme is another than `file`, `http` and `https`.
         InvalidURI: The URI or a redirect leads where it must not, such as into a private network that `EM_REFERENCE_HOSTS`
             does not name.
-        NotFound: There is nothing.
-        SourceChanged: What is there is not what was recorded.
+        NotFound: The URI leads to nothing.
+        SourceChanged: The bytes are not those that were recorded.
         BackendPermissionError: The server refuses.
         BackendUnavailable: The server cannot be reached, failed, or ended too early.
     """

@@ -62,7 +62,7 @@ class Access:
         """Refuse a key that may only read.
 
         Raises:
-            Forbidden: It is one.
+            Forbidden: The key may only read.
         """
         if self.principal.scope == "read":
             raise Forbidden("this API key may only read; use one with the scope 'write' or 'all'")
@@ -76,7 +76,7 @@ class Access:
 
         Raises:
             NotFound: The person may not see it, so for them it is not there.
-            Forbidden: They may see it and not do that.
+            Forbidden: The person may see the node, but not do that.
         """
         permission = self.permission(path)
         if permission is None or (wanted == VIEW and permission == PASS and path != "/"):

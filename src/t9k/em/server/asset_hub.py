@@ -15,7 +15,7 @@ def check_place(kind: str, path: str) -> None:
         path: Absolute path that it is to have.
 
     Raises:
-        InvalidInput: It would lie where it does not belong.
+        InvalidInput: The node would lie where it does not belong.
     """
     place = path.split("/")[2:-1]
     if kind in (FOLDER, RUN, ARTIFACT):
@@ -34,7 +34,7 @@ def check_move(kind: str, path: str, target: str) -> None:
         target: Absolute path that it is to have.
 
     Raises:
-        InvalidInput: It would lie where it does not belong, or is a folder of Asset Hub.
+        InvalidInput: The node would lie where it does not belong, or is a folder of Asset Hub.
     """
     check_place(kind, target)
     if kind == FOLDER and _is_in_hub(path):

@@ -31,7 +31,7 @@ _bearer = HTTPBearer(auto_error=False, description="An API key, a UUID.")
 
 
 @frozen
-class Caller:
+class RequestUser:
     """Somebody with a valid key, in the course of one request.
 
     Attributes:
@@ -86,14 +86,14 @@ class Caller:
         return self.service.tree_at(bare, self.user)
 
 
-async def authenticate(request: Request) -> Caller:
+async def authenticate(request: Request) -> RequestUser:
     """Find out who makes a request, once.
 
     Raises:
         NotAuthenticated: See `t9k.em.server.accounts.keys.Keys.authenticate`.
-        RateLimited: They ask too often.
+        RateLimited: The user sends too many requests.
     """
-    known: Caller | None = getattr(request.state, "caller", None)
+    known: RequestUser | None = getattr(request.state, "caller", None)
     if known is not None:
         return known
     service: Service = request.app.state.service
@@ -101,11 +101,11 @@ async def authenticate(request: Request) -> Caller:
     principal = await run_in_threadpool(service.accounts.authenticate, key)
     request.state.user, request.state.key_id = principal.user, principal.key_id
     service.rates.take(principal.user)
-    caller = request.state.caller = Caller(service, principal, Access(service.accounts, principal), request.state)
+    caller = request.state.caller = RequestUser(service, principal, Access(service.accounts, principal), request.state)
     return caller
 
 
-async def _authenticated(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
+async def _authenticated(request: Request, _: Annotated[object, Security(_bearer)]) -> RequestUser:
     return await authenticate(request)
 
 
@@ -119,11 +119,11 @@ def _key(request: Request, *, allow_query: bool) -> str:
     raise missing
 
 
-Authenticated = Annotated[Caller, Depends(_authenticated)]
+Authenticated = Annotated[RequestUser, Depends(_authenticated)]
 """The caller, for a route that nobody uses without a key."""
 
 
-async def with_body(request: Request, work: Callable[[Received], _Result], caller: Caller) -> _Result:
+async def with_body(request: Request, work: Callable[[Received], _Result], caller: RequestUser) -> _Result:
     """Read the whole body, which the guard has bounded, as there is room for it, and work on it in a thread.
 
     Args:

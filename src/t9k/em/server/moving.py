@@ -24,8 +24,8 @@ def move_node(tree: Backend, path: str, folder: str) -> Node:
         The node in its new place.
 
     Raises:
-        NotFound: There is no such node.
-        Conflict: Something else has the name in the new folder, or somebody writes to what is moved all the time.
+        NotFound: No such node exists.
+        Conflict: Another node has the name in the new folder, or the node is written to all the time.
     """
     node = tree.stat(path)
     to = join(folder, node.name)
@@ -45,8 +45,8 @@ def check_depths(tree: Backend, path: str, folder: str) -> None:
         folder: Where it goes.
 
     Raises:
-        InvalidName: It would.
-        NotFound: There is no such node.
+        InvalidName: A path would be too deep.
+        NotFound: No such node exists.
     """
     above = parent_and_name(path)[0]
     pending = [tree.stat(path)]

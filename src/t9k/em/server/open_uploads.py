@@ -124,7 +124,7 @@ class OpenUploads:
             check: Raises when the user may not do any more what the upload does.
 
         Raises:
-            UploadForgotten: It is not known, is another user's, or its time is over.
+            UploadForgotten: The upload is unknown, another user's, or expired.
         """
         with self._lock:
             known = self._open.get(op)

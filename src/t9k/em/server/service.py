@@ -126,7 +126,7 @@ class Service:
         return self.settings.direct and _signs(self.backend)
 
     @cached_property
-    def places(self) -> Sequence[str]:
+    def secrets_to_hide(self) -> Sequence[str]:
         """How errors call the store and the database: URIs, and the path of a directory."""
         root = parse_uri(self.backend.uri)
         return [self.backend.uri, root.text, self.accounts.url, *([root.path] if root.scheme == "file" else [])]
@@ -147,7 +147,7 @@ class Service:
         """Open backend and database, and forget uploads whose time is over.
 
         Raises:
-            BackendError: One of them cannot be used.
+            BackendError: Backend or database cannot be used.
         """
         self.accounts.check()
         known = self._expect_store()
@@ -184,7 +184,7 @@ class Service:
         """Ask backend and database whether they answer; once in some seconds, for anybody may ask.
 
         Raises:
-            BackendError: One of them does not.
+            BackendError: Backend or database does not answer.
         """
         if time.monotonic() - self._checked < CHECKED_FOR_S:
             return
@@ -236,7 +236,7 @@ class Published:
         """Return a generation of a node and its files, in the order of their keys.
 
         Raises:
-            NotFound: There is no such generation.
+            NotFound: No such generation exists.
             CorruptManifest: The list of its files is damaged.
         """
         with self._lock:
@@ -259,7 +259,7 @@ class Published:
         """One file of a generation.
 
         Raises:
-            NotFound: There is none.
+            NotFound: The file does not exist.
         """
         node, files = self.find(tree, path, generation)
         at = bisect.bisect_left(files, key, key=_key)

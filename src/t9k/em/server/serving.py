@@ -27,7 +27,7 @@ def run(settings: Settings) -> None:
 
     Raises:
         BackendError: The database has no accounts yet, or cannot be reached; or the root cannot be used, and never was.
-        InvalidInput: Nobody can listen at the address, or the audit log cannot be written.
+        InvalidInput: The address cannot be listened at, or the audit log cannot be written.
     """
     accounts = Accounts(settings.database)
     try:

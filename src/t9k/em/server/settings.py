@@ -90,7 +90,7 @@ class Settings:
         """Return the settings that the process has which started this one.
 
         Raises:
-            InvalidInput: It left none.
+            InvalidInput: The environment holds no settings.
         """
         left = os.environ.get(ENVIRONMENT)
         if left is None:

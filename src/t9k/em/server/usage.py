@@ -48,7 +48,7 @@ def count_before_refusing(accounts: Accounts, tree: Backend, user: str, work: Ca
         work: What to do, and to do again after a count.
 
     Raises:
-        QuotaExceeded: It does not fit all the same.
+        QuotaExceeded: The bytes exceed the quota also after a new count.
     """
     try:
         work()
@@ -82,7 +82,7 @@ class Growth:
             size_bytes: How many.
 
         Raises:
-            QuotaExceeded: There is no room for them.
+            QuotaExceeded: The bytes would exceed the quota.
         """
         with self._lock:
             size = self._pending[user] + size_bytes

@@ -44,7 +44,7 @@ def copy_node(
         What became of it, and the node that is there now.
 
     Raises:
-        InvalidInput: It is a folder.
+        InvalidInput: The source is a folder.
         Diverged: The newest version there is none that the copied one comes from, and `strategy` is not 'replace'.
     """
     check_path(folder)

@@ -65,7 +65,7 @@ def download_files(
 
     Raises:
         NotFound: A key or its bytes are not there.
-        CorruptData: What is there is not what was uploaded; nothing was written for that file.
+        CorruptData: The bytes there are not those that were uploaded; nothing was written for that file.
         NodeSymlinkError: A link stands in the way.
     """
 
@@ -99,7 +99,7 @@ def select(
     """Return the files with these keys, or with keys that are wanted.
 
     Raises:
-        NotFound: There is none with some key.
+        NotFound: No file has one of the keys.
     """
     if keys is None:
         return files
@@ -116,8 +116,8 @@ def select_exact(files: Sequence[FileEntry], expected: Collection[FileSpec], whe
     """Return the files that have to hold certain bytes.
 
     Raises:
-        NotFound: There is none with some key.
-        CorruptData: One holds other bytes.
+        NotFound: No file has one of the keys.
+        CorruptData: A file holds other bytes.
     """
     found = select(files, [spec.key for spec in expected], where)
     for spec, file in zip(expected, found, strict=True):

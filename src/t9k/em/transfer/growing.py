@@ -32,7 +32,7 @@ def add_grown(backend: Backend, node: Node, directory: Path, *, metrics_only: bo
         metrics_only: Whether to leave out what it printed.
 
     Raises:
-        BackendError: Something cannot be read.
+        BackendError: Appended bytes cannot be read.
         InvalidKey: A key cannot be one; the backend is damaged or hostile.
     """
     if not _goes_on(node) or not isinstance(backend, Grows):
@@ -57,7 +57,7 @@ def catch_up(backend: Backend, path: str, identity: str, directory: Path) -> Non
 
     Raises:
         Diverged: Both have logged something of their own.
-        BackendError: Something cannot be read.
+        BackendError: Appended bytes cannot be read.
     """
     try:
         node = backend.stat(path)
@@ -106,7 +106,7 @@ def last_sign(backend: Backend, node: Node) -> float | None:
         node: Its newest generation.
 
     Raises:
-        BackendError: It cannot be asked.
+        BackendError: The backend cannot be reached.
     """
     if not _goes_on(node) or not isinstance(backend, Grows):
         return None

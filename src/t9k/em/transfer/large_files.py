@@ -58,8 +58,8 @@ class Pieces:
             what: How errors call the object.
 
         Raises:
-            CorruptData: It does not hold that; nor does the file then.
-            NotFound: There is none.
+            CorruptData: The object does not hold the expected bytes; nor does the file then.
+            NotFound: The object does not exist.
         """
         wanted = _Wanted(store, key, file.size, what)
         digest = hashlib.sha256()

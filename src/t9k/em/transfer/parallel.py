@@ -31,7 +31,7 @@ def in_parallel(
         The results, in the order of the items.
 
     Raises:
-        Exception: What the first call that failed raised. After that, or Ctrl-C, what is running ends and nothing else
+        Exception: The error of the first call that failed. After that, or Ctrl-C, what is running ends and nothing else
             starts.
     """
     if len(items) < 2:  # noqa: PLR2004 - nothing to do in parallel

@@ -117,8 +117,8 @@ def fetch(backend: Backend, node: Node, file: FileEntry, *, note: bool = True) -
         note: Whether what is not right is noted there.
 
     Raises:
-        NotFound: They are not there.
-        CorruptData: They are not what was uploaded.
+        NotFound: The bytes do not exist.
+        CorruptData: The bytes are not those that were uploaded.
     """
     with noting_damage(backend, node, file) if note else contextlib.nullcontext():
         yield from verified(backend.read(node, file), file.size, file.sha256, named(backend, node, file))
@@ -133,7 +133,7 @@ def verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) -> Iter
     """Pass chunks on, the last one only after all of them were found to have the size and checksum expected.
 
     Raises:
-        CorruptData: They have not.
+        CorruptData: The bytes have another size or checksum.
     """
     digest = hashlib.sha256()
     count = 0

@@ -60,7 +60,7 @@ class Ranges:
             stop: The one after the last, at most `size`.
 
         Raises:
-            CorruptData: There are fewer, or where `stop` is the end of the object, more.
+            CorruptData: Fewer bytes arrive, or where `stop` is the end of the object, more.
         """
         left = stop - start
         chunks = self.read(start, None if stop == self.size else stop)
@@ -80,7 +80,7 @@ class Ranges:
         """Return the bytes [start, stop); the whole object is checked.
 
         Raises:
-            CorruptData: It is not what was uploaded, or the part is not there.
+            CorruptData: The bytes are not those that were uploaded, or some are missing.
         """
         buffer = io.BytesIO()
         for piece in self.pieces(start, stop):
@@ -93,7 +93,7 @@ class Ranges:
         """Return the error that says so, after that was noted.
 
         Raises:
-            CorruptData: It could not be noted.
+            CorruptData: The damage could not be noted.
         """
         self.note()
         return damaged(self.what)
@@ -103,7 +103,7 @@ def local_ranges(path: AnyPath, size: int, sha256: str, what: str) -> Ranges:
     """Return a local file, which stays open until `Ranges.close`.
 
     Raises:
-        LocalError: It cannot be read.
+        LocalError: The file cannot be read.
     """
     with explained("read", path):
         file = stream(path)

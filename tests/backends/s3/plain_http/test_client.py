@@ -16,7 +16,7 @@ from tests.backends.s3.scripted import PATIENCE_S, SHORT_S, Server, an_access, k
 
 from t9k.em.records import Body
 from t9k_em_backends.s3.clients import make_driver
-from t9k_em_backends.s3.location import S3Place
+from t9k_em_backends.s3.location import S3Location
 from t9k_em_backends.s3.plain_http import client
 from t9k_em_backends.s3.plain_http import pool as module
 from t9k_em_backends.s3.plain_http.client import Sockets, sockets_for
@@ -123,7 +123,7 @@ class TestWhichServices:
 
         with Server(talk) as server:  # obstore's own descriptors stay
             access = an_access(f"http://127.0.0.1:{server.address[1]}{path}")
-            driver = make_driver(S3Place(bucket="bucket"), access, access.credentials)
+            driver = make_driver(S3Location(bucket="bucket"), access, access.credentials)
             obstore.put(driver, "a b/~+%*ü", b"data", use_multipart=False)
         sockets = sockets_for("bucket", access, 1)
         assert sockets is not None

@@ -48,7 +48,7 @@ def parse(text: str) -> Place:
     """Parse the URL of a database.
 
     Raises:
-        InvalidURI: It is none of SQLite with a file, or of PostgreSQL.
+        InvalidURI: The URL is neither that of an SQLite file nor of PostgreSQL.
     """
     try:
         url = make_url(text)

@@ -75,7 +75,7 @@ class Keys(Database):
             What is known about it, and its text, which is told only here.
 
         Raises:
-            NotFound: There is no such user.
+            NotFound: No such user exists.
             NotAuthenticated: `parent` was revoked meanwhile.
             InvalidInput: The note is too long or has control characters, the time has no zone or is past, the scope or folder
                 cannot be one, or the key would allow more than `parent` does, or last longer.
@@ -122,7 +122,7 @@ class Keys(Database):
         """All keys of a user, the oldest first, with those that were revoked or have expired.
 
         Raises:
-            NotFound: There is no such user.
+            NotFound: No such user exists.
         """
 
         def work(connection: Connection) -> list[KeyInfo]:
@@ -138,7 +138,7 @@ class Keys(Database):
         Their rows stay, so that whoever uses one can be told.
 
         Raises:
-            NotFound: There is no such user, or the user has no such key.
+            NotFound: No such user exists, or the user has no such key.
         """
 
         def work(connection: Connection) -> bool:
@@ -163,7 +163,7 @@ class Keys(Database):
             key_text: A UUID in its usual form, in any case.
 
         Raises:
-            NotAuthenticated: It is none, or one that is not accepted; `reason` says why: 'key_malformed',
+            NotAuthenticated: The key is malformed or not accepted; `reason` says why: 'key_malformed',
                 'key_unknown', 'key_revoked', 'key_expired' or 'user_disabled'. The key is not in the message.
         """
         text = key_text.lower() if len(key_text) <= _LONGEST_KEY else ""
@@ -232,7 +232,7 @@ def _within(wanted: KeyInfo, maker: Any) -> KeyInfo:
     """Return a new key within the bounds of the one that makes it.
 
     Raises:
-        InvalidInput: It asks for more than those.
+        InvalidInput: The new key would allow more than the key that makes it.
     """
     if SCOPES.index(wanted.scope) > SCOPES.index(maker.scope):
         raise InvalidInput(f"this key's scope is {maker.scope!r}, and it makes none with more; ask for that or less")

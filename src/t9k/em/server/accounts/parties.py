@@ -35,8 +35,8 @@ class Parties(Database):
         """Add a user.
 
         Raises:
-            InvalidName: It cannot be the name of a folder, which a user's tree is.
-            Conflict: There is such a user; NameCollision where the names differ by case or Unicode form only.
+            InvalidName: The name cannot be that of a folder, which a user's tree is.
+            Conflict: The user exists; NameCollision where the names differ by case or Unicode form only.
         """
         self._add("user", name, is_admin=is_admin)
         return self.user(name)
@@ -56,7 +56,7 @@ class Parties(Database):
         """One user.
 
         Raises:
-            NotFound: There is none.
+            NotFound: No such user exists.
         """
         query = select(*_USER).where(parties.c.kind == "user", parties.c.name == name)
         row = self._read(lambda connection: connection.execute(query).one_or_none()) if is_name(name) else None
@@ -68,7 +68,7 @@ class Parties(Database):
         """Let none of a user's keys be accepted, or those again that were neither revoked nor have expired.
 
         Raises:
-            NotFound: There is no such user.
+            NotFound: No such user exists.
         """
         change = update(parties).where(parties.c.kind == "user", parties.c.name == name).values(disabled=disabled)
         if not is_name(name) or not self._write(lambda connection: connection.execute(change).rowcount):
@@ -80,7 +80,7 @@ class Parties(Database):
 
         Raises:
             InvalidName: The name cannot be one.
-            Conflict: There is such a group; NameCollision where the names differ by case or Unicode form only.
+            Conflict: The group exists; NameCollision where the names differ by case or Unicode form only.
         """
         self._add("group", name)
         return Group(name=name, members=())
@@ -89,7 +89,7 @@ class Parties(Database):
         """Remove a group, and all that was shared with it; a later one of that name starts without.
 
         Raises:
-            NotFound: There is none.
+            NotFound: No such group exists.
         """
         gone = delete(parties).where(parties.c.kind == "group", parties.c.name == name)
         if not is_name(name) or not self._write(lambda connection: connection.execute(gone).rowcount):
@@ -116,7 +116,7 @@ class Parties(Database):
         """Make a user a member of a group; one who is a member stays one.
 
         Raises:
-            NotFound: There is no such user or group.
+            NotFound: No such user or group exists.
         """
 
         def work(connection: Connection) -> None:
@@ -132,7 +132,7 @@ class Parties(Database):
         """End a membership.
 
         Raises:
-            NotFound: There is no such user or group, or the user is not a member.
+            NotFound: No such user or group exists, or the user is not a member.
         """
 
         def work(connection: Connection) -> int:
@@ -166,7 +166,7 @@ def party_id(connection: Connection, kind: str, name: str) -> int:
     """Return the number of a user or group in the tables.
 
     Raises:
-        NotFound: There is none.
+        NotFound: No such user or group exists.
     """
     if name and not is_name(name):  # drivers refuse what no text can be
         raise nobody(kind, name)
@@ -181,7 +181,7 @@ def locked(connection: Connection, user: str) -> Any:
     """Return the row of a user; another transaction that locks it waits for this one.
 
     Raises:
-        NotFound: There is no such user.
+        NotFound: No such user exists.
     """
     row = locked_users(connection, user).get(user)
     if row is None:
@@ -205,7 +205,7 @@ def _sound(after: str) -> str:
     """Return the start of a page, if every database accepts it.
 
     Raises:
-        InvalidInput: It is neither '' nor a name.
+        InvalidInput: The text is neither '' nor a name.
     """
     if after and not is_name(after):
         raise InvalidInput(
@@ -218,7 +218,7 @@ def check_limit(limit: int) -> int:
     """Return the size of a page, if it can be one.
 
     Raises:
-        InvalidInput: It is not in 1 to 1,000.
+        InvalidInput: The number is not in 1 to 1,000.
     """
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidInput(f"limit must be in 1 to {MAX_PAGE}, not {limit}")

@@ -44,7 +44,7 @@ class UserQuotas(Database):
         """Return the limits that a user has of their own.
 
         Raises:
-            NotFound: There is no such user.
+            NotFound: No such user exists.
         """
         row = self._read(lambda connection: locked(connection, user))
         return Quotas(**{name: getattr(row, column) for name, column in _COLUMNS.items()})
@@ -53,7 +53,7 @@ class UserQuotas(Database):
         """Give a user limits of their own, in place of those before.
 
         Raises:
-            NotFound: There is no such user.
+            NotFound: No such user exists.
             InvalidInput: A limit is negative or has no place in the database.
         """
         values = {_COLUMNS[name]: value for name, value in attrs.asdict(quotas).items()}
@@ -69,7 +69,7 @@ class UserQuotas(Database):
         """Return the usage of a user.
 
         Raises:
-            NotFound: There is no such user.
+            NotFound: No such user exists.
         """
         now = self._now()
 
@@ -90,7 +90,7 @@ class UserQuotas(Database):
             quotas: What users may have who have no limits of their own.
 
         Raises:
-            QuotaExceeded: There is no room for them.
+            QuotaExceeded: The bytes would exceed the quota.
         """
 
         def work(connection: Connection) -> None:

@@ -48,7 +48,7 @@ class Schema(Database):
         """Make sure that the database can be reached and has the tables of this version.
 
         Raises:
-            BackendUnavailable: It cannot be reached.
+            BackendUnavailable: The database cannot be reached.
             BackendError: Its tables are of another version; the message says what to do.
         """
         if self._place.file is not None and not os.path.exists(self._place.file):  # noqa: PTH110 - see `missing`

@@ -32,8 +32,8 @@ class Shares(Database):
             most: How many shares may reach into the home of one user, who has no limit of their own; 0 for any number.
 
         Raises:
-            NotFound: There is no such user or group.
-            QuotaExceeded: There are as many.
+            NotFound: No such user or group exists.
+            QuotaExceeded: The user has as many shares as allowed.
             InvalidInput: The path, kind, name or level cannot be one.
         """
         if len(check_path(path).encode()) > MAX_PATH_BYTES:
@@ -65,7 +65,7 @@ class Shares(Database):
         """Take a share back; what folders above the path allow stays.
 
         Raises:
-            NotFound: There is no such user or group, or the path is not shared with it.
+            NotFound: No such user or group exists, or the path is not shared with it.
             InvalidInput: The path, kind or name cannot be one.
         """
         check_path(path)

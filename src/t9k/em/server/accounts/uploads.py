@@ -52,7 +52,7 @@ class Uploads(Database):
 
         Raises:
             Conflict: The upload is another user's.
-            NotFound: There is no such user.
+            NotFound: No such user exists.
             InvalidInput: The upload was not made by `names.new_op`, or the lifetime is not positive, or
                 over ten years.
             QuotaExceeded: The user has as many uploads under way, or the home as many bytes, as are allowed.

@@ -123,7 +123,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, EMError)  # noqa: S101 - see add_exception_handler
         if isinstance(error, StoreGone):
             await run_in_threadpool(request.app.state.service.look_again)
-        return of_error(error, request.state.id, request.app.state.service.places)
+        return of_error(error, request.state.id, request.app.state.service.secrets_to_hide)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - likewise

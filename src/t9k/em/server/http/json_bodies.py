@@ -40,8 +40,8 @@ def parse(body: bytes, model: type[_Model]) -> _Model:
             without lists or objects in them, and the attribute says what each of them is to be.
 
     Raises:
-        Refused: It is no JSON, too large, or has too many fields.
-        RequestValidationError: It is something else; only the first flaws are told.
+        Refused: The body is no JSON, too large, or has too many fields.
+        RequestValidationError: The document has another form; the error reports the first flaws.
     """
     try:
         text = body.decode()
@@ -69,7 +69,7 @@ def parse_stored(document: bytes, name: str) -> dict[str, Any]:
         name: The field that is a long list.
 
     Raises:
-        Refused: It is no such document.
+        Refused: The document has another form.
     """
     text = document.decode()
     end = start = _start_of_list(text, name)
@@ -97,7 +97,7 @@ def _records(text: str, at: int, name: str) -> Iterator[tuple[int, dict[str, Any
     """Return the elements of a list, and where each ends: before the comma that follows, or before the bracket.
 
     Raises:
-        Refused: One is no record.
+        Refused: An element is no record.
     """
     if _CLOSING.match(text, at):
         return

@@ -43,7 +43,7 @@ class Rates:
         """Take one token.
 
         Raises:
-            RateLimited: There is none.
+            RateLimited: No token is left.
         """
         if not self._rate:
             return

@@ -14,14 +14,14 @@ from t9k.em.records import utc_text
 from t9k.em.server import models
 from t9k.em.server.access import Forbidden
 from t9k.em.server.accounts import Group, KeyInfo, User
-from t9k.em.server.authentication import Authenticated, Caller
+from t9k.em.server.authentication import Authenticated, RequestUser
 from t9k.em.server.routes.json_route import DocumentRoute
 from t9k.em.server.routes.paging import PAGE, After, Limit, whole
 
 router = APIRouter(prefix=wire.PREFIX, tags=["accounts"], route_class=DocumentRoute)
 
 
-def _manager(caller: Authenticated) -> Caller:
+def _manager(caller: Authenticated) -> RequestUser:
     if not caller.principal.manages:
         raise Forbidden(
             "this API key has a narrower scope and does not manage keys; use one with the scope 'all' for all folders"
@@ -29,16 +29,16 @@ def _manager(caller: Authenticated) -> Caller:
     return caller
 
 
-Manager = Annotated[Caller, Depends(_manager)]
+Manager = Annotated[RequestUser, Depends(_manager)]
 
 
-def _administrator(caller: Manager) -> Caller:
+def _administrator(caller: Manager) -> RequestUser:
     if not caller.principal.is_admin:
         raise Forbidden("only administrators manage users and groups; ask one of them")
     return caller
 
 
-Administrator = Annotated[Caller, Depends(_administrator)]
+Administrator = Annotated[RequestUser, Depends(_administrator)]
 
 
 @router.get("/keys", operation_id="keys", response_model=models.Items[models.ApiKey])

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from t9k.em import wire
 from t9k.em.server import models
-from t9k.em.server.authentication import Authenticated, Caller
+from t9k.em.server.authentication import Authenticated, RequestUser
 from t9k.em.server.http import prometheus as counts
 from t9k.em.server.http.middleware import DOCUMENT_BYTES
 from t9k.em.server.routes.paging import FILES_PAGE, PAGE
@@ -86,7 +86,7 @@ def me(caller: Authenticated) -> JSONResponse:
     )
 
 
-def _quotas(caller: Caller) -> dict[str, dict[str, int]]:
+def _quotas(caller: RequestUser) -> dict[str, dict[str, int]]:
     accounts = caller.service.accounts
     usage = accounts.usage(caller.user)
     most = accounts.quotas(caller.user).over(caller.service.settings.quotas)

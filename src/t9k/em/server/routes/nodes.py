@@ -20,7 +20,7 @@ from t9k.em.records import FOLDER, FileEntry, Node
 from t9k.em.server import models
 from t9k.em.server.access import owner_of
 from t9k.em.server.asset_hub import check_move
-from t9k.em.server.authentication import Authenticated, Caller
+from t9k.em.server.authentication import Authenticated, RequestUser
 from t9k.em.server.http.error_responses import Refused
 from t9k.em.server.moving import check_depths, move_node
 from t9k.em.server.routes.json_route import DocumentRoute
@@ -226,11 +226,11 @@ def delete(
     return Response(status_code=204)
 
 
-def _make_room(caller: Caller, path: str, folder: str) -> None:
+def _make_room(caller: RequestUser, path: str, folder: str) -> None:
     """Count what is moved where it goes, for it is copied there.
 
     Raises:
-        QuotaExceeded: There is no room for it.
+        QuotaExceeded: The node would exceed the quota.
     """
     home, service = owner_of(folder) or caller.user, caller.service
     size = sum(stored_bytes(caller.tree, path).values())
@@ -243,7 +243,7 @@ def _make_room(caller: Caller, path: str, folder: str) -> None:
 
 
 @contextlib.contextmanager
-def _forgetting(caller: Caller, path: str) -> Iterator[None]:
+def _forgetting(caller: RequestUser, path: str) -> Iterator[None]:
     """Take the shares of what goes along, also of what went before, when somebody was killed in between."""
     try:
         yield
@@ -282,7 +282,7 @@ def _is_right(tree: Backend, node: Node, file: FileEntry) -> bool:
     return digest.hexdigest() == file.sha256
 
 
-def _permission(caller: Caller, path: str) -> str:
+def _permission(caller: RequestUser, path: str) -> str:
     return caller.access.require(path, PASS)
 
 
@@ -299,7 +299,7 @@ def _range(header: str, file: FileEntry) -> tuple[int, int, int]:
     """Start and end of what is asked for, and the status of the answer; other forms than one range mean the whole.
 
     Raises:
-        Refused: It begins past the end.
+        Refused: The range begins past the end.
     """
     match = _RANGE.fullmatch(header.strip())
     if match is None or (match[2] and int(match[2]) < int(match[1])):

@@ -13,7 +13,7 @@ from t9k.em.names import check_key, check_path
 from t9k.em.records import Node
 from t9k.em.server import models
 from t9k.em.server.access import owner_of
-from t9k.em.server.authentication import Authenticated, Caller, with_body
+from t9k.em.server.authentication import Authenticated, RequestUser, with_body
 from t9k.em.server.http.bodies import Received
 from t9k.em.server.http.error_responses import Refused
 from t9k.em.server.routes.nodes import ANYTHING
@@ -62,7 +62,7 @@ async def content(
     return await content_response(caller, look_up)
 
 
-def _growing(caller: Caller, path: str, generation: int, wanted: str) -> tuple[Grows, Node]:
+def _growing(caller: RequestUser, path: str, generation: int, wanted: str) -> tuple[Grows, Node]:
     tree = caller.reading(check_path(path), wanted)
     if wanted == EDIT:
         tree = caller.tree

@@ -12,7 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from t9k.em.records import CHUNK_BYTES
-from t9k.em.server.authentication import Caller
+from t9k.em.server.authentication import RequestUser
 from t9k.em.server.http.room import Holding
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Content:
     headers: Mapping[str, str] = field(factory=dict)
 
 
-async def content_response(caller: Caller, look_up: Callable[[], Content]) -> Response:
+async def content_response(caller: RequestUser, look_up: Callable[[], Content]) -> Response:
     """Make an answer of what was looked up, when there is room for its chunks; what fits a connection needs none.
 
     Args:

@@ -18,7 +18,7 @@ from t9k.em.names import is_op, join
 from t9k.em.records import Body, FileSpec, SignedUpload, UploadRequest
 from t9k.em.server import models
 from t9k.em.server.asset_hub import check_place
-from t9k.em.server.authentication import Authenticated, Caller, with_body
+from t9k.em.server.authentication import Authenticated, RequestUser, with_body
 from t9k.em.server.http.bodies import Received
 from t9k.em.server.http.error_responses import Refused
 from t9k.em.server.open_uploads import OpenUpload
@@ -185,11 +185,11 @@ def _checked(op: str) -> str:
     return op
 
 
-def _find(caller: Caller, op: str, round_: int) -> OpenUpload:
+def _find(caller: RequestUser, op: str, round_: int) -> OpenUpload:
     return caller.service.uploads.find(caller.user, _checked(op), round_, lambda request: _check(caller, request))
 
 
-def _check(caller: Caller, request: UploadRequest) -> None:
+def _check(caller: RequestUser, request: UploadRequest) -> None:
     """Refuse who may not publish there: neither in the folder, nor an update of the one node.
 
     Raises:
@@ -240,7 +240,7 @@ def _parts(upload: OpenUpload) -> TakesParts:
     return upload.upload
 
 
-def _direct(caller: Caller, upload: OpenUpload) -> SendsDirect | None:
+def _direct(caller: RequestUser, upload: OpenUpload) -> SendsDirect | None:
     there = upload.upload
     return there if isinstance(there, SendsDirect) and caller.service.signs else None
 
@@ -249,13 +249,13 @@ def _indirect() -> Refused:
     return Refused("not_supported", "files cannot be sent straight to the store here; send them to this server")
 
 
-async def _received(caller: Caller, request: Request, work: Callable[[Received], None]) -> Response:
+async def _received(caller: RequestUser, request: Request, work: Callable[[Received], None]) -> Response:
     await with_body(request, work, caller)
     caller.service.metrics.received(int(request.headers.get("content-length", "0")))
     return Response(status_code=204)
 
 
-def _state(caller: Caller, upload: OpenUpload) -> JSONResponse:
+def _state(caller: RequestUser, upload: OpenUpload) -> JSONResponse:
     there = upload.upload
     node = there.node if there.outcome is not None else None
     return JSONResponse(

@@ -75,7 +75,7 @@ def run_check(backend: Backend, path: str, options: Options, *, place: str, prog
         progress: Told how far it is.
 
     Raises:
-        NotFound: Nothing is there, and nothing damaged.
+        NotFound: The path holds neither nodes nor damaged records.
         InvalidInput: Clients cannot repair what is there.
     """
     if options.repair and not isinstance(backend, ChecksRecords):

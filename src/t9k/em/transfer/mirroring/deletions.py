@@ -45,7 +45,7 @@ class MaxDelete:
             value: A number, `'50%'`, or None for the default.
 
         Raises:
-            InvalidInput: It is neither.
+            InvalidInput: The value is neither a number nor a share.
         """
         if value is None:
             return cls()
@@ -121,7 +121,7 @@ def listing_of(backend: Backend, path: str) -> Listing:
     """Return the children of a folder with what is left out of them, as far as the backend tells.
 
     Raises:
-        NotFound: There is no such folder.
+        NotFound: No such folder exists.
     """
     if isinstance(backend, TellsLeftOut):
         return backend.list_all(path)

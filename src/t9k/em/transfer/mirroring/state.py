@@ -99,7 +99,7 @@ class State:
         """Let both sides refuse other stores than those that were there.
 
         Raises:
-            StoreGone: One of them is another one.
+            StoreGone: A store is another one than before.
         """
         for side, backend in ((_SOURCE, source), (_TARGET, target)):
             if side in self._stores and isinstance(backend, MarksStore):
