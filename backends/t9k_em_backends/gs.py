@@ -107,7 +107,7 @@ class GSLocation:
 
     @property
     def text(self) -> str:
-        """How errors call it."""
+        """Name of the root in error messages."""
         return f"gs://{self.bucket}/{self.root}".rstrip("/")
 
 

@@ -30,7 +30,7 @@ OVERHEAD_BYTES = 1 << 20
 
 
 class Bearer(requests.auth.AuthBase):
-    """Sends an API key, and keeps requests from sending what a .netrc says instead.
+    """Send an API key, and keep requests from sending what a .netrc says instead.
 
     Args:
         key: The key; '' sends none.
@@ -113,7 +113,7 @@ class Sessions:
 
 
 class _Straight(requests.Session):
-    """Goes nowhere else: even where redirects are not followed, requests reads their body and prepares for them."""
+    """Go nowhere else: even where redirects are not followed, requests reads their body and prepares for them."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """See requests; there is none."""

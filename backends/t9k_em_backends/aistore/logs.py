@@ -1,4 +1,4 @@
-"""Keeps signed URLs out of the logs of urllib3."""
+"""Keep signed URLs out of the logs of urllib3."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def send_pieces(
 
 
 class _Reader:
-    """Reads the pieces in order; used by one thread at a time."""
+    """Read the pieces in order; used by one thread at a time."""
 
     def __init__(self, body: Body, stream: BinaryIO, pieces: Sequence[Piece], budget: Budget, *, check: bool) -> None:
         self._body = body

@@ -142,7 +142,7 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 class PacedAdapter(HTTPAdapter):
-    """Connects by these, through a proxy of HTTP too."""
+    """Connect by these, through a proxy of HTTP too."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """See requests."""

@@ -27,7 +27,7 @@ _REFUSED = frozenset(
 
 
 class FsspecStore(ObjectStore):
-    """Makes the store for a scheme; each is a class of its own, for what it can do beyond the port differs."""
+    """Make the store for a scheme; each is a class of its own, for what it can do beyond the port differs."""
 
     @classmethod
     def from_uri(cls, uri: URI) -> ObjectStore:  # type: ignore[override]  # a store of another class

@@ -65,7 +65,7 @@ class PlainStore(ObjectStore):
         scheme: What fsspec calls it.
         options: What its class takes.
         root: The path of the root there.
-        text: How errors call the place.
+        text: Name of the place in error messages.
     """
 
     batch_files = 1

@@ -115,7 +115,7 @@ class S3Clients:
 
 
 class Credentials:
-    """Gives obstore the credentials as they are now; obstore itself would tell of an error as of any other.
+    """Give obstore the credentials as they are now; obstore itself would tell of an error as of any other.
 
     It knows nothing of `S3Clients`: what obstore holds, no garbage collector sees.
 

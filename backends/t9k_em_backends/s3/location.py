@@ -67,5 +67,5 @@ class S3Location:
 
     @property
     def text(self) -> str:
-        """How errors call it."""
+        """Name of the root in error messages."""
         return f"s3://{self.bucket}/{self.root}".rstrip("/")

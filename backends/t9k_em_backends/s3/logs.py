@@ -1,4 +1,4 @@
-"""Keeps secrets out of the logs of botocore and what is built on it."""
+"""Keep secrets out of the logs of botocore and what is built on it."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class SignsS3(ObjectStore):
 
 @frozen(kw_only=True)
 class Signer:
-    """Signs for one store.
+    """Sign for one store.
 
     Attributes:
         store: The store, which keeps the records.

@@ -52,7 +52,7 @@ class CloudStore(ObjectStore):
     A subclass says how one request is made; whatever waits for an answer is a coroutine on fsspec's loop.
 
     Args:
-        text: How errors call the place, without a slash at its end.
+        text: Name of the place in error messages, without a slash at its end.
         root: Prefix of all keys; '' or ends with a slash.
     """
 

@@ -1,4 +1,4 @@
-"""Looks through the records of a store for damage: heads, lists of files, listing caches, and whether the files are there.
+"""Look through the records of a store for damage: heads, lists of files, listing caches, and whether the files are there.
 
 Somebody may write, delete or collect meanwhile: what is found wrong under a name counts only if no generation came on top.
 """

@@ -1,4 +1,4 @@
-"""Mends what `checking` finds, by the commit protocol: a damaged newest record gets a generation on top that repeats the last good one.
+"""Mend what `checking` finds, by the commit protocol: a damaged newest record gets a generation on top that repeats the last good one.
 
 The damaged record itself is kept, byte for byte, under::
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Mender:
-    """Mends flaws of one tree.
+    """Mend flaws of one tree.
 
     Args:
         tree: The tree.

@@ -102,7 +102,7 @@ def is_as_told(store: ObjectStore, file: FileEntry, info: ObjectInfo) -> bool | 
 
 @frozen(kw_only=True)
 class Comparison:
-    """Compares files that a head refers to with the store.
+    """Compare files that a head refers to with the store.
 
     Attributes:
         tree: The tree.

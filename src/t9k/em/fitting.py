@@ -1,4 +1,4 @@
-"""Cuts plain data so that its file does not become larger than its reader takes."""
+"""Cut plain data so that its file does not become larger than its reader takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at runs and artifacts that lie in a backend, and makes local directories of them."""
+"""Look at runs and artifacts that lie in a backend, and make local directories of them."""
 
 from __future__ import annotations
 

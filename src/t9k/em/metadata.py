@@ -1,4 +1,4 @@
-"""Reads fields of metadata that a caller, a file or a backend gave."""
+"""Read fields of metadata that a caller, a file or a backend gave."""
 
 from __future__ import annotations
 

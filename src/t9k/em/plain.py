@@ -1,4 +1,4 @@
-"""Turns hyperparameters into plain data, whatever they are: nothing that a training passes may stop it."""
+"""Turn hyperparameters into plain data, whatever they are: nothing that a training passes may stop it."""
 
 from __future__ import annotations
 

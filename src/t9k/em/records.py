@@ -103,7 +103,7 @@ class Body:
         open: Opens the bytes for reading; may be called more than once and from any thread.
         path: A local file that holds exactly these bytes, where there is one: a store may clone it. Otherwise None.
         origin: An object that holds exactly these bytes, where there is one: a store of the same service may copy it.
-        what: How errors call the source.
+        what: Name of the source in error messages.
     """
 
     size: int

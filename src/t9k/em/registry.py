@@ -1,4 +1,4 @@
-"""Finds the backend for a URI among those that installed packages declare.
+"""Find the backend for a URI among those that installed packages declare.
 
 A package adds a scheme by an entry point in the group `t9k.em.backends`: its name is the scheme, its value a class
 that implements `t9k.em.backend.Backend`. The one called `*` is asked for every scheme that none has the name of.

@@ -1,4 +1,4 @@
-"""Joins what two have made of one mapping that both knew: what one has changed is kept, and where both have, one goes before the other."""
+"""Join what two have made of one mapping that both knew: what one has changed is kept, and where both have, one goes before the other."""
 
 from __future__ import annotations
 

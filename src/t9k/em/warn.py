@@ -1,4 +1,4 @@
-"""Tells the user where a run goes, and what could not be done where nothing may be raised."""
+"""Tell the user where a run goes, and what could not be done where nothing may be raised."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ class _Session(requests.Session):
 
 
 class _NamedHost(HTTPAdapter):
-    """Checks the certificate for a name, while the address is a number."""
+    """Check the certificate for a name, while the address is a number."""
 
     def __init__(self, host: str) -> None:
         self._host = host

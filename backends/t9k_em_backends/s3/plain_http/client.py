@@ -56,7 +56,7 @@ def sockets_for(bucket: str, access: Access, timeout_s: float) -> Sockets | None
 
 
 class Sockets:
-    """Reads, writes and copies in one bucket; may be used from any thread, not after a fork.
+    """Read, write and copy in one bucket; may be used from any thread, not after a fork.
 
     Args:
         pool: Connections to the bucket.

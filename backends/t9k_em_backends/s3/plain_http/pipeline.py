@@ -85,7 +85,7 @@ class _Lane:
 
 
 class RequestPipeline:
-    """Writes objects as long as all goes well; use it in a `with`, which closes what is left.
+    """Write objects as long as all goes well; use it in a `with`, which closes what is left.
 
     Args:
         pool: Where the connections come from, and go to.

@@ -1,4 +1,4 @@
-"""Collects what a run records by itself, without making anybody wait."""
+"""Collect what a run records by itself, without making anybody wait."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Capture:
 
 
 class _Imports:
-    """Keeps a process from being forked while a collector imports: the child would wait for that import forever."""
+    """Keep a process from being forked while a collector imports: the child would wait for that import forever."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""Draws curves in the terminal with plotext."""
+"""Draw curves in the terminal with plotext."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes values short, and safe, to show in a terminal: names and metadata may come from anybody's store."""
+"""Make values short, and safe, to show in a terminal: names and metadata may come from anybody's store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads all that is to be shown of a run or artifact, here or in a backend, as far as it can be read."""
+"""Read all that is to be shown of a run or artifact, here or in a backend, as far as it can be read."""
 
 from __future__ import annotations
 

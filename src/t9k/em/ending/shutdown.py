@@ -176,7 +176,7 @@ class _Exit:
 
 
 class _Mark:
-    """Goes with a `SystemExit`."""
+    """Companion of a `SystemExit`."""
 
     def __init__(self, seen: _Exit) -> None:
         self._seen = seen
@@ -205,7 +205,7 @@ def _watch_exits() -> None:
 
 
 class _noting:  # noqa: N801 - a frame less in tracebacks than by a generator
-    """Notes a `SystemExit` that the main thread raises."""
+    """Note a `SystemExit` that the main thread raises."""
 
     def __enter__(self) -> None:
         pass

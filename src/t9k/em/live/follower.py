@@ -56,7 +56,7 @@ class _Sent:
 
 
 class Follower:
-    """Appends to one published generation.
+    """Append to one published generation.
 
     Args:
         backend: Where the run is.

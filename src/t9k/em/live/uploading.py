@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Steps:
-    """Remembers when something was sent last; a `t9k.em.transfer.progress.Progress`."""
+    """Remember when something was sent last; a `t9k.em.transfer.progress.Progress`."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
@@ -44,7 +44,7 @@ class Steps:
 
 
 class LiveUpload:
-    """Uploads one run from its own thread until it is finished.
+    """Upload one run from its own thread until it is finished.
 
     Args:
         source: The run.

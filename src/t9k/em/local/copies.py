@@ -1,4 +1,4 @@
-"""Copies of files that somebody may be writing to: each holds what the file held at one moment."""
+"""Copies of files that another program may be writing to: each holds what the file held at one moment."""
 
 from __future__ import annotations
 

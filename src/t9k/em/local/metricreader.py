@@ -1,4 +1,4 @@
-"""Reads metrics files, whose format `metrics` describes, block by block: what is damaged is left out and told."""
+"""Read metrics files, whose format `metrics` describes, block by block: what is damaged is left out and told."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def column_name(metric: str, others: Collection[str] = ()) -> str:
 
 
 class Reader:
-    """Reads one metrics file from its beginning to its end.
+    """Read one metrics file from its beginning to its end.
 
     Args:
         path: The file.

@@ -127,7 +127,7 @@ _MERGE = object()
 
 
 class _Builder:
-    """Turns the parser's events into data.
+    """Turn the parser's events into data.
 
     Events instead of PyYAML's constructors: nothing recurses, so that depth is limited by us and not by the stack; aliases are
     seen before anything is made of them; and no constructor is ever looked up by a tag.

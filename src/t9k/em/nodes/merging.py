@@ -1,4 +1,4 @@
-"""Joins two states of one run or artifact that came from the same version, where nothing of either is lost.
+"""Join two states of one run or artifact that came from the same version, where nothing of either is lost.
 
 Three states are compared: `base`, the newest version that this copy comes from; `theirs`, the newest one there is; and `mine`, what
 the copy holds. Each field of the metadata and each file is taken from the one that has changed it. Of a file that grows, where one is the

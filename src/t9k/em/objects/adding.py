@@ -1,4 +1,4 @@
-"""Copies files and directories into an artifact: which key each gets, and that all or none of them arrive."""
+"""Copy files and directories into an artifact: which key each gets, and that all or none of them arrive."""
 
 from __future__ import annotations
 

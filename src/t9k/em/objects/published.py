@@ -96,7 +96,7 @@ class PublishedArtifact:
         Args:
             key: Its key.
             data: What it has to hold, `size` and `sha256`; by default what the index says.
-            what: How errors call it.
+            what: Name of the object in error messages.
 
         Raises:
             NotFound: The object does not exist.

@@ -1,4 +1,4 @@
-"""Moves a node or a folder within a store: what lies below is copied to its new path, compared, and deleted where it was."""
+"""Move a node or a folder within a store: what lies below is copied to its new path, compared, and deleted where it was."""
 
 from __future__ import annotations
 

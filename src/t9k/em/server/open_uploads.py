@@ -1,4 +1,4 @@
-"""Uploads under way.
+"""Uploads in progress.
 
 What matters is in the database, where the request that began an upload is kept, and in the store, where its files are.
 The objects here spare looking both up again: a process that has not seen an upload, or not its newest round, resumes it.

@@ -1,4 +1,4 @@
-"""Prints the OpenAPI document of the server: `python -m t9k.em.server.openapi > docs/aistore-openapi.json`."""
+"""Print the OpenAPI document of the server: `python -m t9k.em.server.openapi > docs/aistore-openapi.json`."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ class Service:
 
     @cached_property
     def secrets_to_hide(self) -> Sequence[str]:
-        """How errors call the store and the database: URIs, and the path of a directory."""
+        """Names of the store and the database in error messages, which clients must not see: URIs, and the path of a directory."""
         root = parse_uri(self.backend.uri)
         return [self.backend.uri, root.text, self.accounts.url, *([root.path] if root.scheme == "file" else [])]
 

@@ -1,4 +1,4 @@
-"""Runs a server until it is told to stop."""
+"""Run a server until it is told to stop."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Moves nodes between local directories and backends: what to send, in parallel, resumable, verified."""
+"""Move nodes between local directories and backends: what to send, in parallel, resumable, verified."""

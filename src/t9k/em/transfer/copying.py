@@ -1,4 +1,4 @@
-"""Copies one node from a backend to another, without a local copy."""
+"""Copy one node from a backend to another, without a local copy."""
 
 from __future__ import annotations
 

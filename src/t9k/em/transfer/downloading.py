@@ -1,4 +1,4 @@
-"""Fetches files of a node: into temporary files, checked, then renamed; a file that is there already is not fetched."""
+"""Fetch files of a node: into temporary files, checked, then renamed; a file that is there already is not fetched."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def select_exact(files: Sequence[FileEntry], expected: Collection[FileSpec], whe
 
 
 class _Download:
-    """Fetches files of one node into one directory."""
+    """Fetch files of one node into one directory."""
 
     def __init__(self, backend: Backend, node: Node, target: Path, *, durable: bool, progress: Progress) -> None:
         self._backend = backend

@@ -1,4 +1,4 @@
-"""Reads what a run that goes on has logged since it was published."""
+"""Read what a run that goes on has logged since it was published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches large objects in large pieces, several at a time, into memory that is used again for the next one."""
+"""Fetch large objects in large pieces, several at a time, into memory that is used again for the next one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Pieces:
             key: Its key there.
             file: What it has to hold.
             fd: Descriptor of the new file.
-            what: How errors call the object.
+            what: Name of the object in error messages.
 
         Raises:
             CorruptData: The object does not hold the expected bytes; nor does the file then.

@@ -1,4 +1,4 @@
-"""Does the same with many things, several at a time."""
+"""Do the same with many things, several at a time."""
 
 from __future__ import annotations
 

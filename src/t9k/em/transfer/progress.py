@@ -11,7 +11,7 @@ from t9k.em.records import CHUNK_BYTES, Body
 
 
 class Progress(Protocol):
-    """Follows one transfer; called from several threads at once."""
+    """Follow one transfer; called from several threads at once."""
 
     def start(self, what: str, files: int, size: int) -> None:
         """Return a transfer begins; called again when its plan changes.
@@ -27,7 +27,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Shows nothing."""
+    """Show nothing."""
 
     def start(self, what: str, files: int, size: int) -> None:
         """See `Progress`."""
@@ -37,7 +37,7 @@ class Silent:
 
 
 class Watch:
-    """Tells progress how much of a body a store has read, so that a large file does not stand still.
+    """Report how much of a body a store has read, so that a large file does not stand still.
 
     A body that is read again, or never because the store clones its file, counts once.
 

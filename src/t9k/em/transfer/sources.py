@@ -80,7 +80,7 @@ def open_verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) ->
         chunks: All bytes, in order.
         size: How many there must be.
         sha256: What they must hash to, hexadecimal.
-        what: How errors call them.
+        what: Name of the bytes in error messages.
 
     Returns:
         A buffered binary stream, to be read once from start to end; its last bytes come only after the check.

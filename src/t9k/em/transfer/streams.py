@@ -39,7 +39,7 @@ class Ranges:
     Attributes:
         size: In bytes.
         sha256: Of all bytes, hexadecimal.
-        what: How errors call it.
+        what: Name of the object in error messages.
         read: Yields the bytes [start, end), to the end for None; like `Backend.read`.
         close: Releases what `read` needs.
         note: Writes down that it is damaged, see `t9k.em.transfer.damage.note_damage`.

@@ -1,4 +1,4 @@
-"""Sends one node to a backend: plan, parallel puts, publish; resumes what an earlier process began."""
+"""Send one node to a backend: plan, parallel puts, publish; resume what an earlier process began."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH_BYTES = 8 << 20
 
 
 class Journal(Protocol):
-    """Remembers the op of an upload that is under way, so that another process can go on with it."""
+    """Remember the op of an upload that is under way, so that another process can go on with it."""
 
     def op_for(self, target: str, digest: str) -> tuple[str, bool]:
         """Return the op for a target and content, and whether it was used before; durable on return."""

@@ -1,4 +1,4 @@
-"""Runs statements: one transaction each, repeated once over a dropped connection, with errors of this library."""
+"""Run statements: one transaction each, repeated once over a dropped connection, with errors of this library."""
 
 from __future__ import annotations
 

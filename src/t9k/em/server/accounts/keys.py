@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 
 class Keys(Database):
-    """Manages API keys.
+    """Manage API keys.
 
     A key is a UUID4, and only its SHA-256 is stored. A slow hash, as passwords need, would add nothing: a UUID4 has
     122 random bits, which nobody tries out, and every request would pay for it.

@@ -29,7 +29,7 @@ def written(connection: Connection, statement: postgresql.Insert | sqlite.Insert
 
 
 class Parties(Database):
-    """Manages users and groups."""
+    """Manage users and groups."""
 
     def add_user(self, name: str, is_admin: bool = False) -> User:
         """Add a user.

@@ -38,7 +38,7 @@ class Count:
 
 
 class UserQuotas(Database):
-    """Keeps the limits of users, and counts what lies in their folders."""
+    """Keep the limits of users, and count what lies in their folders."""
 
     def quotas(self, user: str) -> Quotas:
         """Return the limits that a user has of their own.

@@ -1,4 +1,4 @@
-"""Brings the tables of a database to this version, and says whether they are."""
+"""Bring the tables of a database to this version, and say whether they are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PAUSE_S = 0.05
 
 
 class Schema(Database):
-    """Makes and checks the tables."""
+    """Make and check the tables."""
 
     def migrate(self) -> None:
         """Make the database of SQLite if there is none, and all tables, or bring them to this version.

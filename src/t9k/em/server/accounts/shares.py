@@ -18,7 +18,7 @@ _COLUMNS = (shares.c.path, parties.c.kind, parties.c.name, shares.c.level, share
 
 
 class Shares(Database):
-    """Manages shares. A path is absolute; whether there is something, and whose it is, is the caller's business."""
+    """Manage shares. A path is absolute; whether there is something, and whose it is, is the caller's business."""
 
     def share(self, path: str, kind: Kind, name: str, level: Level, by: str, *, most: int = 0) -> Share:
         """Let others view or edit a path and all below it, instead of what they were allowed by this path before.

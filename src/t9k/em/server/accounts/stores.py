@@ -10,7 +10,7 @@ from t9k.em.server.accounts.tables import stores
 
 
 class Stores(Database):
-    """Remembers the stores that servers with this database have served."""
+    """Remember the stores that servers with this database have served."""
 
     def store_at(self, root: str) -> str:
         """Return the id of the store that was found at a root; '' where none was.

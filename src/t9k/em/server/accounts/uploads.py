@@ -36,7 +36,7 @@ class Storing:
 
 
 class Uploads(Database):
-    """Keeps records of uploads; each belongs to a user, and nobody else is told of it."""
+    """Keep records of uploads; each belongs to a user, and nobody else is told of it."""
 
     def save_upload(
         self, op: str, user: str, document: bytes, lifetime_s: float, storing: Storing | None = None

@@ -27,7 +27,7 @@ HEAD_S = 30.0
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Closes a connection whose client sends a head without end, or too slowly, or nothing at all, or does not read.
+    """Close a connection whose client sends a head without end, or too slowly, or nothing at all, or does not read.
 
     Attributes:
         open: All connections of this process, see `limit`.

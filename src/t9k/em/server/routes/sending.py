@@ -1,4 +1,4 @@
-"""Answers with the bytes of files: as many large ones at once as there is room for, however slowly they are read."""
+"""Answer with the bytes of files: as many large ones at once as there is room for, however slowly they are read."""
 
 from __future__ import annotations
 

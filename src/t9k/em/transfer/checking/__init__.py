@@ -1,1 +1,1 @@
-"""Reads a store again, and says what is not as it was written."""
+"""Read a store again, and say what is not as it was written."""

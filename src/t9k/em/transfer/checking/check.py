@@ -1,4 +1,4 @@
-"""Checks a place: what its records say, what lies there, and whether the bytes are those that were uploaded."""
+"""Check a place: what its records say, what lies there, and whether the bytes are those that were uploaded."""
 
 from __future__ import annotations
 

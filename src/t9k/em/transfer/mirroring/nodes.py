@@ -1,4 +1,4 @@
-"""Brings one run or artifact in the target up to date with the source; safe to repeat, at any time and anywhere."""
+"""Bring one run or artifact in the target up to date with the source; safe to repeat, at any time and anywhere."""
 
 from __future__ import annotations
 

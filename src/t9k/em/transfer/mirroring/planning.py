@@ -72,7 +72,7 @@ class Plan:
 
 
 class Planner:
-    """Compares listings.
+    """Compare listings.
 
     Args:
         source: Where it is.

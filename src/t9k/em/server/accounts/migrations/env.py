@@ -1,4 +1,4 @@
-"""Runs the steps on the connection, and in the transaction, that `schema` has begun."""
+"""Run the steps on the connection, and in the transaction, that `schema` has begun."""
 
 from __future__ import annotations
 
