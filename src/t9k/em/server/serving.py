@@ -11,6 +11,7 @@ from t9k.em.registry import open_backend
 from t9k.em.server import logs
 from t9k.em.server.accounts import Accounts
 from t9k.em.server.audit import AuditLog
+from t9k.em.server.http.protocol import protocol
 from t9k.em.server.settings import Settings
 
 DRAIN_S = 30
@@ -50,13 +51,13 @@ def run(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=KEEP_ALIVE_S,
-        http="t9k.em.server.http.connections:BoundedConnection",
+        http=protocol(),
         ws="none",
     )
 
 
 def _check_root(root: str, accounts: Accounts) -> None:
-    """Return here what is wrong with a root, and not in each process; one that is known may be gone for a while."""
+    """Report here what is wrong with a root, and not in each process; one that is known may be gone for a while."""
     backend = open_backend(root)
     if not accounts.store_at(backend.uri):
         with backend:
