@@ -12,18 +12,18 @@ from tests.services.places import S3Place
 from t9k import CONFIG
 from t9k import em as em_
 from t9k.em import session
-from t9k.em.cli.targets import local_node, local_nodes, refuse_nested, uri_of
+from t9k.em.cli.targets import local_node, local_nodes, refuse_nested
 from t9k.em.errors import NotFound
-from t9k.em.uris import parse
+from t9k.em.uris import parse, uri_of_node
 
 
 @pytest.mark.parametrize(
     "path", ["/alice/mnist", "/alice/a b", "/alice/100%", "/alice/a#b", "/alice/a?b", "/alice/模型"]
 )
 def test_the_uri_of_a_node_leads_back_to_it(path: str) -> None:
-    uri = uri_of("file:///data/em", path, 3)
+    uri = uri_of_node("file:///data/em", path, 3)
     assert parse(uri).folder == f"{path}@3"
-    assert uri_of("file:///data/em", path) == uri.removesuffix("@3")
+    assert uri_of_node("file:///data/em", path) == uri.removesuffix("@3")
     assert session.resolve(uri)[1] == f"{path}@3"
 
 

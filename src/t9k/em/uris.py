@@ -136,6 +136,18 @@ def root_of(uri: URI) -> str:
     return f"{uri.text}?{options}" if options else uri.text
 
 
+def uri_of_node(uri: str, path: str, generation: int | None = None) -> str:
+    """Return the URI of a node in a store, as every command and `load_run` take it.
+
+    Args:
+        uri: URI of the store.
+        path: Absolute path of the node.
+        generation: The version; None for the newest.
+    """
+    version = f"@{generation}" if generation else ""
+    return f"{uri}#{quote(path, safe='/@')}{version}"
+
+
 def is_same_root(one: str | None, other: str | None) -> bool:
     """Return whether two URIs or local paths certainly name the same root; options and fragments do not count.
 

@@ -10,6 +10,7 @@ from t9k.em.cli.progress import progress
 from t9k.em.cli.text import clean
 from t9k.em.errors import InvalidInput
 from t9k.em.transfer.copying import copy_node
+from t9k.em.uris import uri_of_node
 
 
 @click.command(short_help="Copy a run or artifact between folders and backends.")
@@ -34,6 +35,6 @@ def cp(source: str, target: str, *, make_folder: bool, conflict_strategy: str, a
         )
     uri = targets.node_uri(to, node)
     if as_json:
-        print_json({"source": targets.uri_of(backend.uri, path), "outcome": outcome.value, "uri": uri})
+        print_json({"source": uri_of_node(backend.uri, path), "outcome": outcome.value, "uri": uri})
     else:
-        say(f"{outcome.value:<9}  {clean(targets.uri_of(backend.uri, path))}  ->  {clean(uri)}")
+        say(f"{outcome.value:<9}  {clean(uri_of_node(backend.uri, path))}  ->  {clean(uri)}")

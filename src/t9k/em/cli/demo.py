@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from t9k.em import session
-from t9k.em.cli import targets
 from t9k.em.cli.drawing import WIDTH, draw
 from t9k.em.cli.output import console, print_rows, say, text, tree
 from t9k.em.cli.progress import progress
 from t9k.em.cli.summary import summarize
 from t9k.em.cli.text import clean, count, number, size, when
 from t9k.em.local import layout
+from t9k.em.uris import uri_of_node
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,7 +86,7 @@ def _show(result: Result, directory: Path) -> None:
     to.print(made)
     _heading(to, "Try next")
     for arguments in (
-        f"ls --long {quote(targets.uri_of(result.uri, result.folder))}",
+        f"ls --long {quote(uri_of_node(result.uri, result.folder))}",
         f"show {quote(str(result.trained_in))}",
         f"plot --type val {quote(str(directory / layout.PRIVATE / 'runs'))}/*",
         f"login {quote(result.uri)}",

@@ -12,6 +12,7 @@ from t9k.em.cli.text import clean
 from t9k.em.errors import EMError
 from t9k.em.names import join, parent_and_name, split_version
 from t9k.em.typos import did_you_mean, nearest
+from t9k.em.uris import uri_of_node
 
 _ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(["list", "dir", "tree", "find", "runs", "status", "versions", "history", "log"], "ls"),
@@ -87,7 +88,6 @@ def neighbours(message: str) -> str:
     missing = _MISSING.fullmatch(message)
     if missing is None:
         return ""
-    from t9k.em.cli.targets import uri_of
 
     uri, path = missing["uri"], split_version(missing["path"])[0]
     try:
@@ -98,14 +98,13 @@ def neighbours(message: str) -> str:
         return clean(found)
     if missing["advice"]:
         return ""
-    return f"; em ls {uri_of(uri, parent_and_name(path)[0])} lists what is there"
+    return f"; em ls {uri_of_node(uri, parent_and_name(path)[0])} lists what is there"
 
 
 def _nearest_path(uri: str, path: str) -> str | None:
     """Return the most similar path in a backend, or a hint that the backend has none; None without a similar one."""
     from t9k.em import session
     from t9k.em.backend import TellsState
-    from t9k.em.cli.targets import uri_of
 
     backend = session.backend_at(uri)
     if isinstance(backend, TellsState) and not backend.is_there():
@@ -117,6 +116,6 @@ def _nearest_path(uri: str, path: str) -> str | None:
         if name not in there:
             close = nearest(name, there)
             rest = names[position + 1 :]
-            return close and f"; did you mean {uri_of(uri, '/'.join([join(folder, close), *rest]))}?"
+            return close and f"; did you mean {uri_of_node(uri, '/'.join([join(folder, close), *rest]))}?"
         folder = join(folder, name)
     return None

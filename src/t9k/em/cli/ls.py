@@ -22,6 +22,7 @@ from t9k.em.local import below, layout, recorder
 from t9k.em.local.below import Below
 from t9k.em.names import split_version
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
+from t9k.em.uris import uri_of_node
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -187,7 +188,7 @@ def node_dict(uri: str, node: Node) -> dict[str, Any]:
         node: The node.
     """
     known = asdict(node, filter=filters.exclude(fields(Node).handle))
-    return {"uri": targets.uri_of(uri, node.path, node.generation), **known}
+    return {"uri": uri_of_node(uri, node.path, node.generation), **known}
 
 
 def _list_remote(backend: Backend, path: str, *, long: bool, as_tree: bool, as_json: bool) -> None:
@@ -201,7 +202,7 @@ def _list_remote(backend: Backend, path: str, *, long: bool, as_tree: bool, as_j
     elif not nodes:
         note(f"nothing in {clean(path)} of {clean(backend.uri)} yet")
     elif as_tree:
-        made = tree(targets.uri_of(backend.uri, path))
+        made = tree(uri_of_node(backend.uri, path))
         _grow(made, backend, nodes, long=long)
         console().print(made)
     elif long:

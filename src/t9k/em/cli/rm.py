@@ -16,6 +16,7 @@ from t9k.em.cli.text import clean, count, size
 from t9k.em.errors import CorruptManifest, InvalidInput
 from t9k.em.names import split_version
 from t9k.em.records import FOLDER, Node
+from t9k.em.uris import uri_of_node
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -52,7 +53,7 @@ def rm(ctx: click.Context, place_list: tuple[str, ...], *, recursive: bool, yes:
     def delete(place: str) -> None:
         backend, node = doomed[place]
         backend.delete(node.path, recursive=recursive)
-        say(f"deleted  {clean(targets.uri_of(backend.uri, node.path))}")
+        say(f"deleted  {clean(uri_of_node(backend.uri, node.path))}")
 
     ctx.exit(do_each(list(doomed), delete))
 

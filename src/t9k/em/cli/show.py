@@ -22,6 +22,7 @@ from t9k.em.cli.views import View, look_at
 from t9k.em.ending.status import RUNNING
 from t9k.em.local import layout, recorder
 from t9k.em.records import ARTIFACT, RUN, utc_text
+from t9k.em.uris import uri_of_node
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -232,7 +233,7 @@ def _place(record: Mapping[str, Any]) -> str:
     if not record.get("uri") or not record.get("path"):
         return ""
     generation = record.get("generation")
-    return targets.uri_of(str(record["uri"]), str(record["path"])) + (f"@{generation}" if generation else "")
+    return uri_of_node(str(record["uri"]), str(record["path"])) + (f"@{generation}" if generation else "")
 
 
 def _objects(to: Console, view: View, *, show_all: bool) -> None:

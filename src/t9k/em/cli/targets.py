@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
 
 import click
 
@@ -29,7 +28,7 @@ from t9k.em.names import STRATEGIES
 from t9k.em.nesting import meant_inside
 from t9k.em.records import ARTIFACT, FOLDER, RUN, Node
 from t9k.em.typos import nearest
-from t9k.em.uris import is_same_root, is_uri, parse
+from t9k.em.uris import is_same_root, is_uri, parse, uri_of_node
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -253,15 +252,9 @@ def node_at(backend: Backend, path: str, instead: str) -> Node:
     return node
 
 
-def uri_of(uri: str, path: str, generation: int | None = None) -> str:
-    """Return the URI of a node in a store, as every command takes it."""
-    version = f"@{generation}" if generation else ""
-    return f"{uri}#{quote(path, safe='/@')}{version}"
-
-
 def node_uri(backend: Backend, node: Node) -> str:
     """Return the URI of a node, with its generation."""
-    return uri_of(backend.uri, node.path, node.generation)
+    return uri_of_node(backend.uri, node.path, node.generation)
 
 
 def _near_here(place: str) -> str:

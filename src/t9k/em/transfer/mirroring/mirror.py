@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from attrs import evolve, frozen
 
@@ -20,7 +19,7 @@ from t9k.em.transfer.mirroring.shards import Shard, run_shard, split
 from t9k.em.transfer.mirroring.state import State
 from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.progress import Progress, Silent
-from t9k.em.uris import parse
+from t9k.em.uris import parse, uri_of_node
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -46,7 +45,7 @@ class Side:
     path: str
 
     def __str__(self) -> str:
-        return f"{self.backend.uri}#{quote(self.path, safe='/@')}"
+        return uri_of_node(self.backend.uri, self.path)
 
 
 def run_mirror(
