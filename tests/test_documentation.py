@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 import shlex
@@ -103,3 +104,29 @@ def test_every_module_that_the_page_on_architecture_names_exists():
     named = set(re.findall(r"`([\w/]+(?:\.py|/))`", page))
     assert len(named) > 30
     assert {name for name in named if not any((top / name).exists() for top in tops)} == set()
+
+
+SHOWN = [
+    pytest.param(target, id=target)
+    for page in PAGES
+    for target in re.findall(r"^::: ([\w.]+)$", page.read_text(), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("target", SHOWN)
+def test_what_the_api_pages_show_is_what_a_module_exports(target):
+    """A page shows a whole module, all of whose public definitions are exported, or one name that its module exports."""
+    try:
+        module, name = importlib.import_module(target), ""
+    except ModuleNotFoundError:
+        module, name = importlib.import_module(target.rpartition(".")[0]), target.rpartition(".")[2]
+    assert all(hasattr(module, each) for each in module.__all__)
+    if name:
+        assert name in module.__all__
+    elif not hasattr(module, "__path__"):
+        own = {
+            each
+            for each, value in vars(module).items()
+            if not each.startswith("_") and getattr(value, "__module__", None) == module.__name__
+        }
+        assert own <= set(module.__all__)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from t9k.em.objects.filesystem import ArtifactFileSystem
     from t9k.em.transfer.progress import Progress
 
+__all__ = ["Artifact"]
+
 
 class Artifact(LocalNode):
     """A set of files that a Run inputs or outputs.

@@ -18,6 +18,35 @@ from urllib.parse import quote
 from t9k.em.errors import InvalidKey, InvalidName, InvalidStrategy, KeyCollision
 from t9k.em.typos import did_you_mean
 
+__all__ = [
+    "MAX_COMPONENT_BYTES",
+    "MAX_KEY_BYTES",
+    "MAX_PATH_DEPTH",
+    "OP",
+    "RESERVED",
+    "STRATEGIES",
+    "KeySet",
+    "absolute",
+    "alternative_name",
+    "check_collisions",
+    "check_depth",
+    "check_key",
+    "check_name",
+    "check_path",
+    "check_stored",
+    "check_strategy",
+    "encode_component",
+    "fold",
+    "is_name",
+    "is_op",
+    "is_within",
+    "join",
+    "new_op",
+    "parent_and_name",
+    "random_text",
+    "split_version",
+]
+
 MAX_KEY_BYTES = 1024
 MAX_COMPONENT_BYTES = 255
 MAX_PATH_DEPTH = 64

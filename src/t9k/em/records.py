@@ -18,6 +18,29 @@ from attrs.validators import in_
 from t9k.em.errors import SourceChanged
 from t9k.em.names import check_collisions, check_key, check_name, check_path, check_strategy, is_op
 
+__all__ = [
+    "CHUNK_BYTES",
+    "COMPARISONS",
+    "Body",
+    "Draft",
+    "FileEntry",
+    "FileSpec",
+    "Flaw",
+    "Garbage",
+    "Listing",
+    "Node",
+    "ObjectInfo",
+    "Origin",
+    "Outcome",
+    "Part",
+    "Segment",
+    "SignedRequest",
+    "SignedUpload",
+    "UploadRequest",
+    "parse_utc",
+    "utc_text",
+]
+
 CHUNK_BYTES = 1 << 20
 FOLDER, RUN, ARTIFACT = "Folder", "Run", "Artifact"
 COMPARISONS = ("listing", "content")

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from t9k.em.nodes import merging
     from t9k.em.transfer.progress import Progress
 
+__all__ = ["Run"]
+
 
 class Run(Recording):
     """A run of a specific model for certain ML task.

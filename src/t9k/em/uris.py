@@ -20,6 +20,8 @@ from t9k.em.masking import mask_keys
 from t9k.em.patterns import lazily
 from t9k.em.typos import meant_by_path, meant_by_store
 
+__all__ = ["URI", "check_path_text", "check_reference", "is_same_root", "is_uri", "parse", "root_of", "uri_of_node"]
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _WEB = ("http", "https")
 _FORMS = "'file:///data/em', 's3://bucket/root' or 'https://host/path'"

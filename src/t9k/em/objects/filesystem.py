@@ -22,6 +22,8 @@ from t9k.em.records import CHUNK_BYTES
 from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.streams import Ranges
 
+__all__ = ["ArtifactFileSystem"]
+
 PROTOCOL = "em-artifact"
 
 _FILE, _DIRECTORY = "file", "directory"

@@ -10,6 +10,8 @@ from attrs import asdict, frozen
 
 from t9k.em.records import Flaw
 
+__all__ = ["UNREAD", "Found", "Report", "Unreferenced"]
+
 UNREAD = "unread"
 
 

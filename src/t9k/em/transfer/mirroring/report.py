@@ -18,6 +18,8 @@ from attrs import asdict, frozen
 
 from t9k.em.records import FileEntry, FileSpec
 
+__all__ = ["Action", "Entry", "Report", "digest_of"]
+
 
 class Action(enum.Enum):
     """What becomes of one path in the target."""
