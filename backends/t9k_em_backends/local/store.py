@@ -45,6 +45,9 @@ from t9k_em_backends.tree.foreign import closed_directories, is_needed
 if TYPE_CHECKING:
     from t9k.em.uris import URI
 
+_RECORDS, _HEADS, _UPLOADS = ".em", "h", "uploads"
+"""Where a folder has its records, see `docs/formats/store.md`: those of uploads that began come and go with each upload."""
+
 TEMPORARY = ".em/tmp"
 _log = logging.getLogger(__name__)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -144,25 +147,19 @@ class LocalStore(ObjectStore):
             if found is None:
                 pending.pop()
                 continue
-            key, rest = found
-            try:
-                info = os.lstat(f"{self._root}/{key}")
-            except OSError:
-                with contextlib.suppress(NotFound), self._readable(key, closed):
-                    raise
-                continue
-            if stat.S_ISDIR(info.st_mode):
+            key, entry, rest = found
+            if entry.is_dir(follow_symlinks=False):
                 if key != TEMPORARY:
                     pending.append(self._ordered(key, rest or "", closed))
-            elif stat.S_ISREG(info.st_mode) and rest is None:
-                yield _info(key, info)
+            elif rest is None and (info := self._listed(key, entry, closed)) is not None:
+                yield info
         if closed:
             _log.warning(closed_directories(str(self._root), closed))
 
     def _ordered(
         self, directory: str, after: str, closed: MutableSequence[str] | None
-    ) -> Iterator[tuple[str, str | None]]:
-        """Return the content of a directory from a name on, in the order of the names.
+    ) -> Iterator[tuple[str, os.DirEntry[str], str | None]]:
+        """Yield the content of a directory from a name on, in the order of the names.
 
         Args:
             directory: The directory.
@@ -170,17 +167,20 @@ class LocalStore(ObjectStore):
             closed: See `_entries`.
 
         Yields:
-            The key of each entry, and of the one that `after` begins with what follows there; else None.
+            The key of each entry, the entry, and of the one that `after` begins with what follows there; else None.
         """
         first, _, rest = after.partition("/")
-        names: Sequence[str] = []
-        with contextlib.nullcontext() if closed is None else self._readable(directory, closed):
-            names = self._names(directory)
-        left = [name for name in names if name >= first]
-        heapq.heapify(left)
+        entries: Sequence[os.DirEntry[str]] = []
+        if closed is None:
+            entries = self._scan(directory)
+        else:
+            with self._readable(directory, closed):
+                entries = self._scan(directory)
+        left = [(entry.name, entry) for entry in entries if entry.name >= first]
+        heapq.heapify(left)  # no two names are equal, so that entries are never compared
         while left:
-            name = heapq.heappop(left)
-            yield (f"{directory}/{name}" if directory else name), (rest if name == first else None)
+            name, entry = heapq.heappop(left)
+            yield (f"{directory}/{name}" if directory else name), entry, (rest if name == first else None)
 
     def _listed(self, key: str, entry: os.DirEntry[str], closed: MutableSequence[str]) -> ObjectInfo | None:
         """Return a file as an object; None of one that is gone, or of what is no file."""
@@ -316,7 +316,9 @@ class LocalStore(ObjectStore):
 
     def _chunks(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
         with self._translated(key):
-            yield from _read(self._path(key), start, end)
+            yield from _read(
+                f"{self._root}/{check_stored(key)}", start, end
+            )  # a Path would cost as much as a small read
 
     def _path(self, key: str) -> Path:
         return self._root / check_stored(key)
@@ -324,16 +326,8 @@ class LocalStore(ObjectStore):
     def _scan(self, directory: str) -> Sequence[os.DirEntry[str]]:
         """Return the entries of a directory; none for one that is not there (any more)."""
         try:
-            with self._translated(directory), os.scandir(self._root / directory) as entries:
+            with self._translated(directory), os.scandir(f"{self._root}/{directory}") as entries:
                 return list(entries)
-        except NotFound:
-            return []
-
-    def _names(self, directory: str) -> Sequence[str]:
-        """Return the names in a directory, which are quicker to get than entries; none for one that is not there (any more)."""
-        try:
-            with self._translated(directory):
-                return os.listdir(self._root / directory)
         except NotFound:
             return []
 
@@ -409,6 +403,11 @@ class LocalStore(ObjectStore):
     def _prune(self, directory: Path) -> None:
         with contextlib.suppress(OSError):  # ENOTEMPTY mostly; whatever it is, an empty directory does no harm
             while directory != self._root:
+                if directory.name == _UPLOADS and (directory.parent / _HEADS).is_dir():
+                    return  # the next upload to this folder would have to make it, durably
+                if directory.name == _RECORDS:
+                    with contextlib.suppress(OSError):
+                        (directory / _UPLOADS).rmdir()
                 directory.rmdir()
                 directory = directory.parent
 
@@ -438,7 +437,7 @@ def _translate(error: OSError, place: str) -> EMError:
     return BackendUnavailable(f"{place}: {reason}; run the same command again when this is mended")
 
 
-def _read(path: Path, start: int, end: int | None) -> Iterator[bytes]:
+def _read(path: str, start: int, end: int | None) -> Iterator[bytes]:
     fd = os.open(path, os.O_RDONLY | _NO_FOLLOW)
     try:
         status = os.fstat(fd)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from attrs import field, frozen
 
 from t9k.em.backend import ListsInOrder, ObjectStore
+from t9k.em.backend.abilities import can
 from t9k.em.errors import (
     AlreadyExists,
     BackendUnavailable,
@@ -112,8 +114,9 @@ class Generations:
         known = self.known.of(self.prefix)
         seen = known.newest
         listed: dict[int, ObjectInfo] = {}
-        if seen and isinstance(self.store, ListsInOrder):
-            listed = self._generations(self.store.list_after(self.prefix, head_key(self.prefix, seen - 1)))
+        store: Any = self.store
+        if seen and can(store, ListsInOrder):
+            listed = self._generations(store.list_after(self.prefix, head_key(self.prefix, seen - 1)))
         if seen not in listed:  # nothing is known, or the store was put in another's place
             listed = self.listed()
         known.newest = max(listed, default=0)

@@ -105,6 +105,7 @@ class KnownMark:
     _instead: str = field(default="", init=False)
     _features: tuple[str, ...] = field(default=(), init=False)
     _looked: float = field(default=float("-inf"), init=False)
+    _last: tuple[bytes, Mark | None] = field(default=(b"", None), init=False)
     _making: threading.Lock = field(factory=threading.Lock, init=False)
 
     def expect(self, store: ObjectStore, store_id: str, *, instead: str, is_accepted: bool) -> None:
@@ -209,10 +210,17 @@ class KnownMark:
             data = b"".join(store.get(KEY, 0, MAX_BYTES + 1))
         except NotFound:
             return None
-        mark = decode_mark(data, self.uri)
+        mark = self._decoded(data)
         if self._id in ("", mark.id):
             self._looked = before
             self._features = mark.writer_features
+        return mark
+
+    def _decoded(self, data: bytes) -> Mark:
+        known, mark = self._last
+        if mark is None or data != known:
+            mark = decode_mark(data, self.uri)
+            self._last = data, mark
         return mark
 
     def _compare(self, mark: Mark | None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from t9k.em.backend import ObjectStore, RecognizesContent
+from t9k.em.backend.abilities import can
 from t9k.em.errors import NotFound
 from t9k.em.records import Body, FileEntry, ObjectInfo, utc_text
 from t9k_em_backends.tree.foreign import nameable
@@ -95,7 +96,7 @@ class Listed:
 
 def is_as_told(store: ObjectStore, file: FileEntry, info: ObjectInfo) -> bool | None:
     """Return whether the ETag of an object is the one in the record; None where ETags tell nothing."""
-    if isinstance(store, RecognizesContent) and file.etag and info.etag:
+    if can(store, RecognizesContent) and file.etag and info.etag:
         return file.etag == info.etag
     return None
 

@@ -22,6 +22,7 @@ from uuid import uuid4
 from attrs import evolve
 
 from t9k.em.backend import CopiesObjects, RecognizesContent, Upload
+from t9k.em.backend.abilities import can
 from t9k.em.errors import Conflict, CorruptData, CorruptManifest, Diverged, NameCollision, NotFound, UploadFenced
 from t9k.em.names import join
 from t9k.em.records import (
@@ -390,7 +391,7 @@ class TreeUpload(Upload):
             return [], True
         listed = self._listed()
         own, objects = [file for file in files if file.op == self._request.op], listed.under(self._request.op)
-        by_etag = isinstance(self._tree.store, RecognizesContent)
+        by_etag = can(self._tree.store, RecognizesContent)
         lost = [file for file in own if not _is_whole(file, objects.get(file.key), by_etag=by_etag)]
         return lost, self._compare_base(listed)
 

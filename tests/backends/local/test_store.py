@@ -480,3 +480,13 @@ def test_a_path_that_is_too_long_for_the_system_is_refused_and_not_tried_again(t
     folder = "/alice/" + "/".join(["x" * 200] * 25)
     with pytest.raises(InvalidKey, match="File name too long; use shorter names, fewer folders, or a shorter root"):
         backend.begin(make_request(folder, "m", {}))
+
+
+def test_the_directory_of_begun_uploads_stays_as_long_as_its_folder_is_used(tmp_path) -> None:
+    store = LocalStore(tmp_path / "store")
+    store.put("a/.em/h/x/00000001.json", Body.of(b"x"))
+    store.put("a/.em/uploads/x@1", Body.of(b"x"))
+    store.delete(["a/.em/uploads/x@1"])
+    assert [*(tmp_path / "store/a/.em/uploads").iterdir()] == []
+    store.delete(["a/.em/h/x/00000001.json"])
+    assert not (tmp_path / "store/a").exists()

@@ -11,6 +11,7 @@ from attrs import evolve
 
 from t9k.em import backend as ports
 from t9k.em.backend import Collects, CopiesObjects, SweepsTemporary
+from t9k.em.backend.abilities import can, members_of
 from t9k.em.errors import BackendFull, BackendPermissionError, BackendUnavailable
 from t9k.em.records import Body, Outcome
 from t9k.em.testing import (
@@ -35,7 +36,6 @@ from t9k.em.testing import (
     read_node,
     upload,
 )
-from t9k.em.testing.wrappers import members_of
 from t9k.em.uris import parse
 from t9k_em_backends.local import LocalStore
 from t9k_em_backends.memory import MemoryBackend, MemoryStore
@@ -105,6 +105,7 @@ def test_a_store_wrapper_has_each_ability_if_its_store_has_it(ability: type) -> 
         found = getattr(able, name)
         assert found is True if not callable(found) else found("a", more=1) == (("a",), {"more": 1})
     assert isinstance(ReadOnlyStore(able.inner), ability) == (ability is not ports.SignsRequests)
+    assert (can(able, ability), can(plain, ability)) == (True, False)
 
 
 @pytest.mark.parametrize("ability", ports.BACKEND_ABILITIES, ids=lambda each: each.__name__)

@@ -21,6 +21,7 @@ from t9k.em.backend import (
     SignsRequests,
     Upload,
 )
+from t9k.em.backend.abilities import members_of
 from t9k.em.errors import BackendPermissionError
 from t9k.em.records import Body, FileEntry, FileSpec, Node, ObjectInfo, UploadRequest
 
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _READING = ("get", "list", "list_after", "read_into", "recognizes", "sweep", "parts")
-
-
-def members_of(ability: type) -> list[str]:
-    """Return the names of the methods and attributes that a protocol of `t9k.em.backend` asks for."""
-    return [name for name in vars(ability) if not name.startswith("_")]
 
 
 def _pass_on(wrapper: object, inner: object, abilities: Iterable[type], call: Callable[..., Any]) -> None:
