@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.services import others
@@ -47,8 +49,9 @@ def rclone_s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Pl
 
 
 @pytest.fixture(scope="session")
-def postgresql_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQLPlace]:
-    with postgresql_in(tmp_path_factory.mktemp("postgresql")) as place:
+def postgresql_service() -> Iterator[PostgreSQLPlace]:
+    # As root it runs as another user, who may not look into pytest's directory once a second run of pytest begins.
+    with tempfile.TemporaryDirectory(prefix="em-postgresql-") as directory, postgresql_in(Path(directory)) as place:
         yield place
 
 
