@@ -166,7 +166,7 @@ _MEANINGS: Sequence[tuple[tuple[type[BaseException], ...], _Explain]] = (  # the
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Return an error and all that led to it: requests wraps what urllib3 wraps."""
+    """Yield an error and all that led to it: requests wraps what urllib3 wraps."""
     pending: list[object] = [error]
     seen: set[int] = set()
     while pending:

@@ -113,7 +113,7 @@ class Hosts:
             raise ForbiddenAddress(f"{address} is reached from this machine alone, and the server is not there")
 
     def check_text(self, address: str) -> None:
-        """Return the same for an address as the system gives it."""
+        """Check an address as the system gives it; see `check`."""
         found = address_of_host(address)
         if found is not None:
             self.check(found)

@@ -246,7 +246,7 @@ class PlainStore(ObjectStore):
             start += len(piece)
 
     def _entries(self, directory: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Return the content of a directory, with keys; nothing for a directory that does not exist."""
+        """Yield the content of a directory, with keys; nothing for a directory that does not exist."""
         path = f"{self._root}/{directory}".rstrip("/")
         try:
             with self._driving(directory) as driver:

@@ -45,7 +45,7 @@ class ComingPart:
     chunks: list[memoryview] = field(factory=list)
 
     def watched(self, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
-        """Return the same chunks, which are kept if the part is."""
+        """Yield the same chunks, which are kept if the part is."""
         for chunk in chunks:
             if self.is_kept:
                 self.chunks.append(chunk)

@@ -323,7 +323,7 @@ def _placed(chunks: Iterable[memoryview], start: int) -> Iterator[tuple[int, mem
 
 
 def _gathered(chunks: Iterable[memoryview], start: int) -> Iterator[tuple[int, memoryview]]:
-    """Return the same in memory that begins where a page does, as writing past the cache needs it; what does already, as it is."""
+    """Yield the same in memory that begins where a page does, as writing past the cache needs it; what does already, as it is."""
     buffer, filled = memoryview(b""), 0
     for chunk in chunks:
         left = chunk

@@ -190,7 +190,7 @@ class LocalStore(ObjectStore):
         return None
 
     def _entries(self, directory: str, closed: MutableSequence[str] | None) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """Return the content of a directory, with keys.
+        """Yield the content of a directory, with keys.
 
         Args:
             directory: The directory.

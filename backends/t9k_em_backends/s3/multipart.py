@@ -135,7 +135,7 @@ class Multipart:
         return self._complete(key, upload_id, parts)
 
     def pending(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Return the uploads under way below a prefix; the ETag of each is its id."""
+        """Yield the uploads under way below a prefix; the ETag of each is its id."""
         marker: dict[str, Any] = {}
         while True:
             page = self.call("list_multipart_uploads", Prefix=prefix, **marker)

@@ -188,7 +188,7 @@ class ObstoreStore(SignsS3):
             yield from self._listed(clients, prefix, last)
 
     def _listed(self, clients: S3Clients, prefix: str, after: str) -> Iterator[ObjectInfo]:
-        """Return the objects behind a key of the bucket in a listing, by botocore."""
+        """Yield the objects behind a key of the bucket in a listing, by botocore."""
         more: dict[str, Any] = {"StartAfter": after} if after else {}
         while True:
             page = clients.client.call("list_objects_v2", Prefix=self._place.root + prefix, MaxKeys=LIST_CHUNK, **more)
@@ -439,7 +439,7 @@ class ObstoreStore(SignsS3):
             return (), 0, ""
 
     def _following(self, clients: S3Clients, key: str, start: int, end: int, etag: str) -> Iterator[bytes]:
-        """Return the bytes after the first piece, some pieces ahead of who reads them, all of the same object."""
+        """Yield the bytes after the first piece, some pieces ahead of who reads them, all of the same object."""
         running: deque[tuple[int, Future[Sequence[bytes]]]] = deque()  # each with how much room was taken for it
         try:
             while start < end or running:

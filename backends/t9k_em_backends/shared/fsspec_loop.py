@@ -114,7 +114,7 @@ def _end(process: int, end: Callable[[], Coroutine[Any, Any, object]]) -> None:
 
 
 def following(fetch: Callable[[int, int], Future[bytes]], start: int, end: int, budget: Budget) -> Iterator[bytes]:
-    """Return the bytes [start, end) in pieces, some of them fetched ahead of who reads them.
+    """Yield the bytes [start, end) in pieces, some of them fetched ahead of who reads them.
 
     Args:
         fetch: Starts to fetch the bytes from a start to an end.

@@ -155,7 +155,7 @@ class Checker:
         return found
 
     def _files(self, folder: str, heads: Mapping[int, Head], newest: int, collected: int) -> Iterator[Flaw]:
-        """Return the flaws in the lists of the versions that can be read, and the files of these that are missing."""
+        """Yield the flaws in the lists of the versions that can be read, and the files of these that are missing."""
         listed: dict[str, dict[str, int]] = {}
         seen: set[str] = set()
         for number, head in heads.items():
@@ -186,7 +186,7 @@ class Checker:
         heads: Mapping[str, tuple[int, Head | None]],
         newest: Mapping[str, Mapping[str, tuple[int, Head | None]]],
     ) -> Iterator[Flaw]:
-        """Return whether a folder with something in it is there itself."""
+        """Yield the flaw of a folder that has content and does not exist itself."""
         there = sorted(head.name for _, head in heads.values() if head is not None and head.ready)
         above, name = parent_and_name(folder)
         if not name or not there:
@@ -203,7 +203,7 @@ class Checker:
             )
 
     def _cache(self, folder: str, heads: Mapping[str, tuple[int, Head | None]]) -> Iterator[Flaw]:
-        """Return whether the listing cache says what the heads say."""
+        """Yield the flaw of a listing cache that differs from the heads."""
         key = index_key(folder)
         flaw = functools.partial(Flaw, kind="listing", path=folder, key=key, handle=Place(folder=folder))
         try:

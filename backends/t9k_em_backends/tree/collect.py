@@ -84,7 +84,7 @@ class _Found:
         return min((info.modified for info in self.infos()), default=math.inf)
 
     def infos(self) -> Iterator[ObjectInfo]:
-        """Return the objects."""
+        """Yield the objects."""
         yield from (item.info for item in self.data)
         yield from (record.info for record in self.begun)
 
@@ -300,7 +300,7 @@ class Collector:
         return (grown_prefix(folder, head.name, op),) if head is not None and op is not None else ()
 
     def _needs(self, folder: str, head: Head) -> Iterable[str]:
-        """Return the keys that a head refers to."""
+        """Yield the keys that a head refers to."""
         if head.manifest is not None:
             yield manifest_key(folder, head.name, head.manifest)
         for file in self._tree.entries(folder, head).values():

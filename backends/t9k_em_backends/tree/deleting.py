@@ -138,7 +138,7 @@ class _Deleter:
             raise first
 
     def _damaged(self, path: str, damaged: Iterable[str]) -> Iterator[str | CorruptManifest]:
-        """Return the paths of children whose newest record is damaged, as their names are spelled; or that a name is unknown."""
+        """Yield the paths of children whose newest record is damaged, as their names are spelled; or that a name is unknown."""
         store = self._tree.store
         listed = (split_head_key(info.key) for info in nameable(store.list(heads_prefix(path))))
         for c in sorted({parts[1] for parts in listed if parts is not None and unquote(parts[1]) in damaged}):

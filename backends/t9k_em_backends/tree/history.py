@@ -41,7 +41,7 @@ class KnownName:
         return _OVERHEAD + len(self.ops) + len(self.unread)
 
     def to_read(self, op: str, newest: int, seen: int) -> Iterator[int]:
-        """Return the generations that have to be read to learn whether an upload published one.
+        """Yield the generations that have to be read to learn whether an upload published one.
 
         Args:
             op: The upload.

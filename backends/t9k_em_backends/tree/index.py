@@ -93,7 +93,7 @@ def write_index(store: ObjectStore, folder: str, rows: Mapping[str, Row]) -> Non
 
 
 def _encoded(rows: Mapping[str, Row]) -> Iterator[bytes]:
-    """Return the cache as JSON, with as many rows as its readers take."""
+    """Yield the cache as JSON, with as many rows as its readers take."""
     before = f'{{"v":{FORMAT},"rows":{{'.encode()
     size = _FRAME_BYTES
     for of_row, row in rows.items():

@@ -63,7 +63,7 @@ def decode_manifest(data: bytes, head: Head, key: str) -> tuple[FileEntry, ...]:
 
 
 def _entries(data: bytes, most: int, key: str) -> Iterator[FileEntry]:
-    """Return the files in a list, up to the first flaw."""
+    """Yield the files in a list, up to the first flaw."""
     ops: dict[str, str] = {}  # one text for all files of an upload
     texts = decoded(_unpacked(data), MAX_MANIFEST_BYTES)
     for number, record in enumerate(elements(texts, "files", FORMAT, key)):

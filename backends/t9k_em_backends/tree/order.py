@@ -74,7 +74,7 @@ def _order(c: str) -> str:
 
 
 def _grouped(infos: Iterable[ObjectInfo], folder: str) -> Iterator[Newest]:
-    """Return the newest of those with one name, which come one after the other."""
+    """Yield the newest of those with one name, which come one after the other."""
     newest: Newest | None = None
     for head in _heads(infos, folder):
         if newest is not None and head.c != newest.c:
@@ -87,7 +87,7 @@ def _grouped(infos: Iterable[ObjectInfo], folder: str) -> Iterator[Newest]:
 
 
 def _heads(infos: Iterable[ObjectInfo], folder: str) -> Iterator[Newest]:
-    """Return the records among some objects."""
+    """Yield the records among some objects."""
     for info in nameable(infos):
         parts = split_head_key(info.key)
         if parts is not None and parts[0] == folder_prefix(folder) and is_name_in_key(parts[1]) and parts[2]:

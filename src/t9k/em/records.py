@@ -154,7 +154,7 @@ class Body:
             yield from self._checked(lambda size: _read_exactly(stream, size), size_bytes)
 
     def views(self, size_bytes: int) -> Iterator[memoryview]:
-        """Return the same without copying, where the source has the bytes in memory: for who does no more than hash and write them.
+        """Yield the same without copying, where the source has the bytes in memory: for who does no more than hash and write them.
 
         Args:
             size_bytes: Of every view but the last.

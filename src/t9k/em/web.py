@@ -250,7 +250,7 @@ def _resolve(uri: str, host: str) -> list[Address]:
 
 
 def _forms(address: Address) -> Iterator[Address]:
-    """Return an address, and the IPv4 addresses that it stands for where a network translates it."""
+    """Yield an address, and the IPv4 addresses that it stands for where a network translates it."""
     yield address
     if isinstance(address, ipaddress.IPv4Address):
         return

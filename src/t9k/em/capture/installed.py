@@ -42,7 +42,7 @@ def _packages() -> Iterator[tuple[str, str]]:
 
 
 def _by_metadata(directory: str) -> Iterator[tuple[str, str]]:
-    """Return the packages whose installers wrote no `.dist-info`."""
+    """Yield the packages whose installers wrote no `.dist-info`."""
     import importlib.metadata  # noqa: PLC0415 - 40 modules, which few need
 
     for distribution in importlib.metadata.distributions(path=[directory]):

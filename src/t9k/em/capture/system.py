@@ -164,7 +164,7 @@ class _Rates:
 
 
 def _gpus() -> Iterator[Source]:
-    """Return the GPUs that NVIDIA's library tells about; none where it is missing or has no driver."""
+    """Yield the GPUs that NVIDIA's library tells about; none where it is missing or has no driver."""
     try:
         import pynvml  # noqa: PLC0415 - the extra `system`
 

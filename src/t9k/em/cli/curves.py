@@ -42,7 +42,7 @@ class Curve:
         return sum(1 for _, value in self.points if not _is_drawable(value))
 
     def segments(self, most: int) -> Iterator[list[Pair]]:
-        """Return the parts of the curve between values that cannot be drawn.
+        """Yield the parts of the curve between values that cannot be drawn.
 
         Args:
             most: About how many points the whole may have; of more, the extremes of each stretch are kept.

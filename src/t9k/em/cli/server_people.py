@@ -23,7 +23,7 @@ _PAGE = 1000
 
 
 def all_of(page: Callable[[str, int], list[Named]]) -> Iterator[Named]:
-    """Return the records of all pages."""
+    """Yield the records of all pages."""
     after = ""
     while found := page(after, _PAGE):
         yield from found

@@ -94,7 +94,7 @@ def _say(result: dict[str, Any]) -> None:
 
 
 def _complain(failures: Mapping[str, Sequence[Path]]) -> None:
-    """Return every error once, with how many directories it is about."""
+    """Report every error once, with how many directories it is about."""
     for message, directories in failures.items():
         more = f" and {len(directories) - 1:,} more" if len(directories) > 1 else ""
         note(f"em: {clean(directories[0])}{more}: {message}")

@@ -147,7 +147,7 @@ def _hash_zeros(digest: hashlib._Hash, count: int) -> None:
 
 
 def _extents(fd: int, size_bytes: int) -> Iterator[tuple[int, int]]:
-    """Return the parts of a file that are no holes, in order; all of it where the system does not tell."""
+    """Yield the parts of a file that are no holes, in order; all of it where the system does not tell."""
     blocks: int | None = getattr(os.fstat(fd), "st_blocks", None)
     if blocks is None or blocks * _BLOCK_BYTES >= size_bytes or not hasattr(os, "SEEK_DATA"):
         yield 0, size_bytes

@@ -61,7 +61,7 @@ class LocalState:
         reentry.alone(partial(self.change_here, name, make))
 
     def change_here(self, name: str, make: Callable[[Any], Any]) -> None:
-        """Return the same, for what is done `alone` already."""
+        """Change the state as `change` does, in work that is done `alone` already."""
         with self.lock.held():
             state = self._read()
             state[name] = make(state.get(name))

@@ -78,7 +78,7 @@ class Pieces:
             yield piece
 
     def _several(self, wanted: _Wanted, fd: int) -> Generator[memoryview]:
-        """Return the pieces in their order; those that follow are fetched meanwhile, as far as there is room."""
+        """Yield the pieces in their order; those that follow are fetched meanwhile, as far as there is room."""
         begun = 0
         # What is still written after a second Ctrl-C goes into this file, and not into one that has its number then.
         fd = os.dup(fd)

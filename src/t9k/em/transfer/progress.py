@@ -14,7 +14,7 @@ class Progress(Protocol):
     """Follow one transfer; called from several threads at once."""
 
     def start(self, what: str, files: int, size: int) -> None:
-        """Return a transfer begins; called again when its plan changes.
+        """Note that a transfer begins; called again when its plan changes.
 
         Args:
             what: For people, for example 'uploading mnist'.

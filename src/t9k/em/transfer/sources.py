@@ -108,7 +108,7 @@ class _Chunks(io.RawIOBase):
 
 
 def fetch(backend: Backend, node: Node, file: FileEntry, *, note: bool = True) -> Iterator[bytes]:
-    """Return the bytes of one file, the last of them only after all were found right.
+    """Yield the bytes of one file, the last of them only after all were found right.
 
     Args:
         backend: Where it is.

@@ -100,7 +100,7 @@ class Ranges:
 
 
 def local_ranges(path: AnyPath, size: int, sha256: str, what: str) -> Ranges:
-    """Return a local file, which stays open until `Ranges.close`.
+    """Yield a local file, which stays open until `Ranges.close`.
 
     Raises:
         LocalError: The file cannot be read.

@@ -94,7 +94,7 @@ def _start_of_list(text: str, name: str) -> int:
 
 
 def _records(text: str, at: int, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Return the elements of a list, and where each ends: before the comma that follows, or before the bracket.
+    """Yield the elements of a list, and where each ends: before the comma that follows, or before the bracket.
 
     Raises:
         Refused: An element is no record.

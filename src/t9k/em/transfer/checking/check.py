@@ -146,7 +146,7 @@ class _Check:
             self.flaws.setdefault((flaw.path, flaw.key), flaw)
 
     def _nodes(self, path: str) -> Iterator[Node]:
-        """Return the node at a path, and all below it."""
+        """Yield the node at a path, and all below it."""
         try:
             pending = [self.backend.stat(path)]
         except NotFound:
