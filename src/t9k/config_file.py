@@ -36,7 +36,6 @@ _STORE = "store"
 _PLAIN = "?insecure=true"
 """Of a server without TLS that somebody trusts the network to; it stands behind the prefix of aistore."""
 
-_INDENTED_LIST = re.compile(rb"^contexts:[^\n]*\n(?:[ \t]*(?:#[^\n]*)?\n)*( +)- ", re.MULTILINE)
 _HTTP_URL = re.compile(r"(?P<server>https?://[^/?#]*)(?P<prefix>.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -63,9 +62,10 @@ def save_login(
 ) -> Path:
     """Write where the data is kept, and the API key for it, into the current context of the config file.
 
-    All other contexts and keys stay, and comments where ruamel.yaml is installed, as with the extra `cli`. The file is replaced as a whole, so that a reader or a crash
-    never meets half of it; its mode becomes 0600, and a directory that has to be made gets 0700. Where another process
-    saves at the same moment, one of the two wins. `CONFIG` does not change; see `Config.reload`.
+    All else in the file stays as it is: other contexts and keys, comments, order, quotes and blank lines (comments do not
+    where aliases or merge keys share what changes). The file is replaced as a whole, so that a reader or a crash never
+    meets half of it; its mode becomes 0600, and a directory that has to be made gets 0700. Where another process saves at
+    the same moment, one of the two wins. `CONFIG` does not change; see `Config.reload`.
 
     Args:
         aistore_host: URL of an AIStore server, URI such as `file:///data/em` or `s3://bucket/root`, or a local path,
@@ -293,10 +293,12 @@ def _dump(path: Path, data: dict[Any, Any]) -> None:
     """Replace the file, through a link if it is one."""
     import tempfile  # noqa: PLC0415 - costs every importer of t9k otherwise
 
-    text = _text_with_comments(path, data)
+    from t9k.yaml_editing import edit  # noqa: PLC0415 - likewise
+
     target = path.resolve()
     temporary: str | None = None
     try:
+        text = edit(target.read_bytes() if target.exists() else b"", data)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # mode 0600
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -312,65 +314,6 @@ def _dump(path: Path, data: dict[Any, Any]) -> None:
 
         message = f"T9k config file {path} cannot be written ({error.strerror}); make its directory writable"
         raise LocalError(message) from error
-
-
-def _text_with_comments(path: Path, data: dict[Any, Any]) -> str:
-    """Return the data as YAML, with the comments, the order and the quotes of the file as it is.
-
-    What ruamel.yaml makes is read again and compared; where that holds anything else, as with parts that aliases share, or
-    where the library is missing, the text is that of PyYAML.
-    """
-    import io  # noqa: PLC0415 - costs every importer of t9k otherwise
-
-    import yaml  # noqa: PLC0415 - likewise
-
-    plain: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-    try:
-        from ruamel.yaml import YAML  # noqa: PLC0415 - optional, and slow to import
-        from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - likewise
-    except ImportError:
-        return plain
-    editor = YAML()
-    editor.preserve_quotes = True
-    editor.width = 1 << 16  # no line is folded
-    stream = io.StringIO()
-    try:
-        before = path.read_bytes()
-        if indented := _INDENTED_LIST.search(before):
-            editor.indent(mapping=2, sequence=len(indented[1]) + 2, offset=len(indented[1]))
-        document = editor.load(before)
-        if not isinstance(document, dict):
-            return plain
-        _update(document, data)
-        editor.dump(document, stream)
-        text = stream.getvalue()
-        return text if yaml.safe_load(text) == data else plain
-    except (OSError, YAMLError, yaml.YAMLError, ValueError, RecursionError):
-        return plain
-
-
-def _update(document: Any, data: dict[Any, Any]) -> None:
-    """Make a document hold the data, and change no more of it than that takes.
-
-    Args:
-        document: A mapping with comments.
-        data: What it is to hold.
-    """
-    for key in [key for key in document if key not in data]:
-        del document[key]
-    for key, value in data.items():
-        old = document.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            _update(old, value)
-        elif (
-            isinstance(old, list) and isinstance(value, list) and all(isinstance(item, dict) for item in [*old, *value])
-        ):
-            for known, item in zip(old, value, strict=False):
-                _update(known, item)
-            del old[len(value) :]
-            old.extend(value[len(old) :])
-        elif old != value or key not in document:
-            document[key] = value
 
 
 def _checked_host(host: Any) -> str:
