@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import random
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.measuring import unmeasured
 
 from t9k import em
 from t9k.em.local import reentry
@@ -193,9 +193,7 @@ other.finish()
 with open("counts", "w") as file:
     file.write(f"{{next(numbers)}} {{step}} {{run.local}} {{other.local}}")
 """
-    # Not measured: coverage takes a plain lock when a line of a file is first seen, and a handler that comes then waits for it.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")}
-    subprocess.run([sys.executable, "-c", program], timeout=120, check=True, capture_output=True, env=environment)
+    subprocess.run([sys.executable, "-c", program], timeout=120, check=True, capture_output=True, env=unmeasured())
     done, count, local, other = Path("counts").read_text().split()
     logged = range(int(count)) if "log" in main else ()
     expected = Counter([*logged, *range(1_000_000, 1_000_000 + int(done)), *range(2_000_000, 2_002_000)])

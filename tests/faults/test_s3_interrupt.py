@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.faults.s3clients import proxied
+from tests.measuring import unmeasured
 from tests.services.proxy import Proxy
 
 from t9k import em
@@ -46,7 +47,9 @@ def interrupt(direct: str, proxy: Proxy) -> None:
             pending = [*multipart.pending(store.place.root)]
             return {number for upload in pending for number in multipart._parts(upload.key, upload.etag)}
 
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=unmeasured()
+        ) as process:
             deadline = time.monotonic() + 60
             while process.poll() is None and len(parts()) < 2 and time.monotonic() < deadline:
                 time.sleep(0.005)

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.services.places import BUCKET, S3Location
+from tests.services.places import BUCKET, S3Place
 from tests.services.proxy import Exchange, Proxy
 
 from t9k.em.errors import BackendError, InvalidURI
@@ -89,7 +89,7 @@ def forward(service) -> Iterator[ForwardProxy]:
 
 
 @pytest.fixture
-def service(moto_service: S3Location, monkeypatch) -> Iterator[Proxy]:
+def service(moto_service: S3Place, monkeypatch) -> Iterator[Proxy]:
     """S3, of which every request is seen, and nothing of AWS in the environment but keys."""
     for name in [*os.environ]:
         if name.startswith("AWS_"):
