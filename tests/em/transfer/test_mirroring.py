@@ -554,7 +554,7 @@ class TestTrouble:
 
         def write() -> None:
             number = 0
-            while not stop.is_set():
+            while not stop.wait(0.002):  # else no mirror catches up with all the versions
                 put(number := number + 1)
 
         writer = threading.Thread(target=write)
