@@ -39,6 +39,13 @@ def get(store, key):
     return b"".join(store.get(key))
 
 
+def test_the_other_scheme_means_the_same_bucket(root, store):
+    with open_backend(f"gcs{root[2:]}") as other:
+        assert type(other.store) is GSStore
+        other.store.put("a", Body.of(b"data"))
+    assert get(store, "a") == b"data"
+
+
 def test_large_objects_go_in_chunks_and_come_back(store):
     info = store.put("a", Body.of(LARGE))
     assert info.size == len(LARGE)

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from t9k.em.records import Body
+from t9k.em.registry import open_backend
+
 OPEN = """
 import sys
 for missing in sys.argv[2:]:
@@ -36,6 +39,17 @@ def opened(uri, *missing, before="", use="print(type(store).__name__)"):
 def test_the_best_that_is_installed_is_taken():
     assert opened("s3://bucket/root") == "ObstoreStore"
     assert opened("s3://bucket/root", "obstore") == "S3fsStore"
+
+
+@pytest.mark.parametrize("driver", ["obstore", "fsspec"])
+def test_the_scheme_of_hadoop_means_the_same_bucket_by_either_driver(s3, driver):
+    root = s3.new_root()
+    with open_backend(f"{root}?driver={driver}") as ours, open_backend(f"s3a{root[2:]}?driver={driver}") as theirs:
+        ours.store.put("a", Body.of(b"data"))
+        assert type(theirs.store) is type(ours.store)
+        assert b"".join(theirs.store.get("a")) == b"data"
+        theirs.store.put("b", Body.of(b"more"))
+        assert [info.key for info in ours.store.list("")] == ["a", "b"]
 
 
 def test_without_any_both_are_named_the_better_one_first():

@@ -19,12 +19,19 @@ def test_a_uri_names_a_bucket_a_root_and_how_to_get_there():
     assert S3Location.from_uri(parse("s3://b?anonymous=true")).anonymous
 
 
+def test_plain_http_may_be_turned_off_and_is_on_otherwise():
+    assert S3Location.from_uri(parse("s3://b")).plain_http
+    assert S3Location.from_uri(parse("s3://b?plain_http=true")).plain_http
+    assert not S3Location.from_uri(parse("s3://b?plain_http=false")).plain_http
+
+
 @pytest.mark.parametrize(
     ("uri", "says"),
     [
         ("s3://b?speed=fast", "takes no option 'speed'; it takes anonymous, endpoint"),
         ("s3://b?endpoint=host:9000", "is no URL of a service; write it like 'https://host:9000'"),
         ("s3://b?anonymous=maybe", "anonymous is true or false, not 'maybe'"),
+        ("s3://b?plain_http=no", "plain_http is true or false, not 'no'"),
         ("s3://b?timeout=soon", "timeout is a number of seconds"),
         ("s3://b?timeout=0", "timeout is a number of seconds"),
         ("s3:///root", "names no bucket; write it like 's3://bucket/root'"),
