@@ -18,6 +18,7 @@ from t9k_em_backends.s3.botocore_client import S3Client
 from t9k_em_backends.s3.multipart import Multipart
 from t9k_em_backends.s3.obstore_errors import translated
 from t9k_em_backends.s3.plain_http.seam import plain_http_for
+from t9k_em_backends.shared import inherited
 from t9k_em_backends.shared.pacing import FEWEST, MOST
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class S3Clients:
         )
         self.multipart = Multipart(call=self.client.call, budget=budget, pool=self.pool)
         self._from_buckets: dict[str, S3Store] = {place.bucket: self.obstore}
+        inherited.outlive_forks(self)
 
     @property
     def refused(self) -> EMError | None:

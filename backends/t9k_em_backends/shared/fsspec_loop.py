@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from fsspec.asyn import get_loop
 
+from t9k_em_backends.shared import inherited
 from t9k_em_backends.shared.pacing import Budget, Pace
 from t9k_em_backends.shared.part_size import MIB
 
@@ -23,9 +24,6 @@ PIECE_BYTES = 8 * MIB
 
 PIECES_AHEAD = 4
 CLOSING_S = 5.0
-
-_inherited: list[Any] = []
-"""What a fork got of its parent: it is neither used nor collected, for that would end the parent's connections."""
 
 
 def submit(request: Coroutine[Any, Any, _Result]) -> Future[_Result]:
@@ -84,7 +82,7 @@ class PerProcess:
             with self._locks.setdefault(process, threading.Lock()):
                 made = self._made
                 if made is None or made[0] != process:
-                    _inherited.append(made)
+                    inherited.keep(made)
                     value, end = self._make()
                     made = process, value, weakref.finalize(self, _end, process, end) if end else None
                     self._made = made

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import multiprocessing
 import pickle
 import traceback
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +17,8 @@ from t9k.em.backend import Backend
 from t9k.em.errors import BackendError
 from t9k.em.registry import open_backend
 from t9k.em.testing.uploads import make_request, read_node, upload
+from t9k_em_backends.s3 import S3Backend
+from t9k_em_backends.s3.obstore_store import ObstoreStore
 
 HOME = "/alice/default"
 
@@ -65,6 +69,21 @@ def test_a_fork_works_with_what_its_parent_opened(query: str, used_before: bool,
         assert in_a_fork(lambda: use(backend, "inside")) is None
         use(backend, "after")
         assert read_node(backend, backend.stat(f"{HOME}/inside"))["x"] == b"inside"
+
+
+def test_a_fork_does_not_end_the_connections_of_its_parent(s3: S3Place) -> None:
+    with open_backend(s3.new_root()) as backend:
+        assert isinstance(backend, S3Backend)
+        use(backend, "before")
+        clients = weakref.ref(backend.tree.store._clients)
+
+        def look() -> None:
+            assert not isinstance(backend.tree.store, ObstoreStore)
+            gc.collect()
+            assert clients() is not None
+
+        assert in_a_fork(look) is None
+        use(backend, "after")
 
 
 def test_one_that_must_use_obstore_is_told_what_else_to_do(s3: S3Place) -> None:
