@@ -174,7 +174,7 @@ class TestBrokenFiles:
         assert str(file) in str(caught.value)
         assert KEY not in str(caught.value)
         assert caught.value.__context__ is None
-        if "names 'a'" not in says and "quotes" not in says:  # a new login mends these
+        if "names 'a'" not in says and "quotes" not in says:  # a new login fixes these
             with pytest.raises(InvalidConfig):
                 save_login("https://h", KEY)
         assert file.read_text(encoding="utf-8") == data

@@ -36,6 +36,7 @@ from t9k_em_backends.shared.fsspec_loop import run
 from t9k_em_backends.shared.part_size import MIB
 from t9k_em_backends.shared.proxies import proxy_for
 from t9k_em_backends.shared.redirects import is_same_host, no_redirects
+from t9k_em_backends.shared.timeouts import CONNECT_TIMEOUT_S
 from t9k_em_backends.shared.uri_options import check_known, flag, seconds, service_url, url
 from t9k_em_backends.tree import TreeBackend
 
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
 OPTIONS = ("anonymous", "endpoint", "project", "timeout")
 TIMEOUT_S = 120.0
-CONNECT_TIMEOUT_S = 10.0
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 PAGE = 1000
 DELETES_AT_ONCE = 32

@@ -19,7 +19,6 @@ no Asset Hub.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from pathlib import Path
@@ -218,15 +217,15 @@ def _load(path: Path) -> dict[Any, Any]:
         problem = f"cannot be read ({error.strerror}); make it a file that you may read"
     except yaml.MarkedYAMLError as error:
         at = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = f"is not valid YAML{at}; mend or delete it and log in again"
+        problem = f"is not valid YAML{at}; fix or delete it and log in again"
     except (yaml.YAMLError, ValueError, RecursionError):
-        problem = "is not valid YAML; mend or delete it and log in again"
+        problem = "is not valid YAML; fix or delete it and log in again"
     else:
         if data is None:
             return {}
         if isinstance(data, dict):
             return data
-        problem = "must be a mapping with the keys current-context and contexts; mend or delete it and log in again"
+        problem = "must be a mapping with the keys current-context and contexts; fix or delete it and log in again"
     raise _invalid(f"T9k config file {path} {problem}")
 
 
@@ -236,7 +235,7 @@ def _current_context(path: Path, data: dict[Any, Any], *, to_save: bool = False)
     if contexts is None:
         contexts = []
     if not isinstance(contexts, list) or not all(isinstance(context, dict) for context in contexts):
-        raise _invalid(f"'contexts' in T9k config file {path} must be a list of mappings; mend it")
+        raise _invalid(f"'contexts' in T9k config file {path} must be a list of mappings; fix it")
     name = data.get("current-context")
     if name is None and not to_save:
         return None
@@ -269,7 +268,7 @@ def _mapping(path: Path, parent: dict[Any, Any], key: str) -> dict[Any, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _invalid(f"{key!r} of the current context in T9k config file {path} must be a mapping; mend it")
+        raise _invalid(f"{key!r} of the current context in T9k config file {path} must be a mapping; fix it")
     return value
 
 
@@ -291,25 +290,16 @@ def _set_api_key(context: dict[Any, Any], auth: dict[Any, Any], api_key: str | N
 
 def _dump(path: Path, data: dict[Any, Any]) -> None:
     """Replace the file, through a link if it is one."""
-    import tempfile  # noqa: PLC0415 - costs every importer of t9k otherwise
-
-    from t9k.yaml_editing import edit  # noqa: PLC0415 - likewise
+    from t9k.em.local.files import replacing, write_all  # noqa: PLC0415 - t9k.em imports this module
+    from t9k.yaml_editing import edit  # noqa: PLC0415 - costs every importer of t9k otherwise
 
     target = path.resolve()
-    temporary: str | None = None
     try:
         text = edit(target.read_bytes() if target.exists() else b"", data)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # mode 0600
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(target)
+        with replacing(target) as fd:
+            write_all(fd, text.encode())
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
         from t9k.em.errors import LocalError  # noqa: PLC0415 - t9k.em imports this module
 
         message = f"T9k config file {path} cannot be written ({error.strerror}); make its directory writable"

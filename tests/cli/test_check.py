@@ -45,7 +45,7 @@ def test_damage_is_told_with_a_code_of_its_own_and_nothing_is_changed(em: Em, no
         ]
         assert checked.endswith("#/alice/cv")
         assert damage == "damage    2: 1 missing, 1 rot; none repaired"
-        assert ran.err == "nothing was repaired; --repair mends what can be mended\n"
+        assert ran.err == "nothing was repaired; --repair fixes what can be fixed\n"
 
 
 def test_what_is_repaired_has_a_code_of_its_own_and_what_is_left_another(em: Em, node: Path) -> None:

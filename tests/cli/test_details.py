@@ -8,7 +8,7 @@ import pytest
 from tests.cli.conftest import Em, make_artifact
 
 from t9k import em as em_
-from t9k.em.cli.details import Details, columns, took
+from t9k.em.cli.details import Details, columns, duration_of
 
 
 def train(count: int) -> None:
@@ -67,6 +67,6 @@ def test_long_and_damaged_metrics_are_read_from_their_end(em: Em) -> None:
 def test_durations_have_two_units(seconds: int, text: str) -> None:
     day, rest = divmod(seconds, 86_400)
     end = f"2026-01-0{day + 1}T{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}.000000Z"
-    assert took({"start_timestamp": "2026-01-01T00:00:00.000000Z", "end_timestamp": end}) == text
-    assert took({"start_timestamp": end}) == ""
-    assert took({"start_timestamp": "x", "end_timestamp": "y"}) == ""
+    assert duration_of({"start_timestamp": "2026-01-01T00:00:00.000000Z", "end_timestamp": end}) == text
+    assert duration_of({"start_timestamp": end}) == ""
+    assert duration_of({"start_timestamp": "x", "end_timestamp": "y"}) == ""

@@ -122,3 +122,11 @@ def test_what_cannot_be_written_leaves_nothing(em: Em, run: Run, monkeypatch: py
 
 def test_it_is_a_command_of_the_program(program, run: Run) -> None:
     assert program("export", run.local).stdout.startswith("type,step,epoch,timestamp,")
+
+
+def test_a_file_is_as_readable_as_any_new_one_and_a_device_is_written_to(em: Em, program, run: Run) -> None:
+    Path("other").touch()
+    assert em("export", run.local, "-o", "m.csv").code == 0
+    assert Path("m.csv").stat().st_mode == Path("other").stat().st_mode
+    ran = program("export", run.local, "--format", "csv", "-o", "/dev/stdout")
+    assert ran.stdout.replace("\r", "") == Path("m.csv").read_text(encoding="utf-8")

@@ -158,6 +158,34 @@ def test_attributes_of_the_reference_exist(path, instance):
         assert hasattr(found, name), name
 
 
+OURS = {
+    "t9k.em.run.Run": {
+        "directory",
+        "download",
+        "error",
+        "finish",
+        "kind",
+        "local",
+        "metrics_table",
+        "params",
+        "save",
+        "update",
+    },
+    "t9k.em.artifact.Artifact": {"directory", "download", "fs", "get", "kind", "local", "open", "save"},
+}
+"""What runs and artifacts offer beyond the reference, documented for their users."""
+
+
+@pytest.mark.parametrize("path", OURS)
+def test_runs_and_artifacts_show_what_the_reference_names_and_what_is_documented_and_no_hook(path):
+    cls = resolve(path)
+    shown = {name for name in dir(cls) if not name.startswith("_")}
+    named = {entry.path.rpartition(".")[2] for entry in ENTRIES if entry.path.startswith(path + ".")}
+    attributes = set(re.findall(r"^\* \*\*(\w+)\*\*", REFERENCE, re.MULTILINE))
+    assert shown - named - attributes == OURS[path] - named - attributes
+    assert all(inspect.getdoc(getattr(cls, name)) for name in shown - {"kind"})
+
+
 def test_the_names_of_the_package_are_those_of_the_reference_with_mirror_and_check():
     functions = {entry.path.rpartition(".")[2] for entry in ENTRIES if re.fullmatch(r"t9k\.em\.[a-z_]+", entry.path)}
     assert set(em.__all__) == functions | {"Artifact", "Params", "Run", "check", "mirror"}

@@ -525,7 +525,7 @@ class TestUpload:
             return upload
 
         monkeypatch.setattr(backend, "begin", begin)
-        monkeypatch.setattr("t9k.em.transfer.parallel.WORKERS", 1)
+        monkeypatch.setattr("t9k.em.parallel.WORKERS", 1)
         with pytest.raises(KeyboardInterrupt):
             artifact.upload()
         assert backend.list("/alice/default") == []
@@ -556,7 +556,7 @@ class TestDirectory:
         run = em.create_run()
         for directory in (tmp_path, Path(run.local), tmp_path / "nowhere"):
             with pytest.raises(NotALocalNode, match="is not the directory of an artifact"):
-                Artifact.open_directory(directory)
+                Artifact._open_directory(directory)
 
     def test_is_not_changed_by_being_opened(self, artifact, snapshot):
         before = snapshot()

@@ -63,7 +63,7 @@ class TestAnOldVersion:
         return on_another_machine(monkeypatch, f"{PATH}@1")
 
     def test_that_was_only_looked_at_is_not_uploaded(self, old, backend):
-        outcome, node = old.send(backend, "/alice/default")
+        outcome, node = old._send(backend, "/alice/default")
         assert (outcome, node.generation) == (Outcome.UNCHANGED, 1)
         assert published().labels == ["better"]
         assert old.labels == ["a"]
@@ -99,7 +99,7 @@ class TestARunThatWentOnElsewhere:
         log(other, 2, 3)
         other.finish()
         other.upload()
-        assert run.send(backend, "/alice/default")[0] is Outcome.UNCHANGED
+        assert run._send(backend, "/alice/default")[0] is Outcome.UNCHANGED
         assert steps(published()) == [1, 2, 3]
 
     def test_is_a_conflict_when_both_have_logged_something_else(self, run, monkeypatch):
@@ -131,7 +131,7 @@ class TestARunThatWentOnElsewhere:
         run.upload()
         there = published()
         assert (steps(there), there.description) == ([1, 2, 3], "of mine")
-        assert there.metrics == run.metrics == Run.open_directory(run.directory).metrics
+        assert there.metrics == run.metrics == Run._open_directory(run.directory).metrics
         log(run, 4)
         run.upload()
         assert steps(published()) == [1, 2, 3, 4]
@@ -153,7 +153,7 @@ class TestTwoPeople:
             "mine",
             {"lr": 0.2, "batch": 32},
         )
-        on_disk = Run.open_directory(run.directory)
+        on_disk = Run._open_directory(run.directory)
         assert (on_disk.labels, on_disk.description, on_disk.hparams.as_dict()) == (
             ["theirs"],
             "mine",
@@ -182,7 +182,7 @@ class TestTwoPeople:
         other = on_another_machine(monkeypatch)
         other.labels = run.labels = ["both"]
         other.upload()
-        assert run.send(backend, "/alice/default")[0] is Outcome.UNCHANGED
+        assert run._send(backend, "/alice/default")[0] is Outcome.UNCHANGED
         run.labels = ["later"]
         run.upload()
         assert published().labels == ["later"]
@@ -258,7 +258,7 @@ class TestACopyOfTheDirectory:
     @pytest.fixture
     def copy(self, run) -> Run:
         shutil.copytree(run.directory, "copy")
-        return Run.open_directory(Path("copy"))
+        return Run._open_directory(Path("copy"))
 
     def test_goes_on_where_the_original_was(self, copy):
         log(copy, 2)
@@ -275,7 +275,7 @@ class TestACopyOfTheDirectory:
     def test_beside_the_original_is_told_apart(self, run, backend):
         beside = run.directory.with_name("beside")
         shutil.copytree(run.directory, beside)
-        copy = Run.open_directory(beside)
+        copy = Run._open_directory(beside)
         log(copy, 2)
         with pytest.raises(
             Conflict, match=f"beside is a copy of .*{run.directory.name}, and both are the run {run.id}"
@@ -284,20 +284,20 @@ class TestACopyOfTheDirectory:
         assert steps(published()) == [1]
         metadata = beside / "metadata.yaml"
         metadata.write_text(metadata.read_text().replace(run.id, str(uuid4())))
-        Run.open_directory(beside).upload()
+        Run._open_directory(beside).upload()
         assert len(list(backend.list("/alice/default"))) == 2
 
     def test_beside_the_original_replaces_it_when_told_to(self, run):
         beside = run.directory.with_name("beside")
         shutil.copytree(run.directory, beside)
-        copy = Run.open_directory(beside)
+        copy = Run._open_directory(beside)
         log(copy, 2)
         copy.upload(conflict_strategy="replace")
         assert steps(published()) == [1, 2]
 
     def test_of_which_the_original_is_gone_is_the_run(self, run):
         run.directory.rename(run.directory.with_name("moved"))
-        moved = Run.open_directory(run.directory.with_name("moved"))
+        moved = Run._open_directory(run.directory.with_name("moved"))
         log(moved, 2)
         moved.upload()
         assert steps(published()) == [1, 2]
@@ -311,7 +311,7 @@ class TestACopyOfTheDirectory:
 
 class TestOneDirectory:
     def test_of_two_processes_is_one_copy(self, run):
-        again = Run.open_directory(run.directory)
+        again = Run._open_directory(run.directory)
         for number in range(3):
             log(again, number + 2)
             again.upload()
@@ -329,7 +329,7 @@ class TestOneDirectory:
                 run.upload()
         assert LocalState.done is original
         (state / "state.yaml").write_bytes(noted[state / "state.yaml"])
-        again = Run.open_directory(run.directory)
+        again = Run._open_directory(run.directory)
         again.labels = ["c"]
         again.upload()
         assert published().labels == ["c"]

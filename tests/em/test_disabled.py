@@ -61,7 +61,7 @@ run.mark_input(artifact)
 run.mark_output(artifact)
 run.labels.append("more")
 run.save(); artifact.save()
-run.sync()
+run._sync()
 print(run, artifact, run.local, run.directory, run.remote, run.id, run.alternative_name, run.platform, run.git, run.metrics)
 assert run.metrics_table().num_rows == 0
 run.upload(folder="x", make_folder=True)
@@ -180,7 +180,7 @@ class TestInterface:
     def test_nothing_can_be_sent(self):
         backend = session.login("memory://nothing-is-sent")
         with pytest.raises(NotFound, match="not kept"):
-            em.create_run(name="a").send(backend, "/alice")
+            em.create_run(name="a")._send(backend, "/alice")
 
     @pytest.mark.parametrize(
         ("path", "name"),

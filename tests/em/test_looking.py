@@ -56,7 +56,7 @@ def test_reading_all_of_many_runs_leaves_no_directory_and_no_descriptor(run, tem
         assert loaded.error == {}
         assert loaded.remote[-1]["action"] == "download"
         assert f"remote='{loaded.remote[-1]['uri']}#/alice/default/r@1'" in repr(loaded)
-        assert not loaded.has_directory
+        assert not loaded._has_directory
     del loaded
     gc.collect()
     assert _made() == []
@@ -245,7 +245,7 @@ def test_an_artifact_that_is_only_looked_at_makes_no_directory(run, temporary):
     with loaded.open("f") as file:
         assert file.read() == b"data"
     assert loaded.fs.cat_file("f") == b"data"
-    assert not loaded.has_directory
+    assert not loaded._has_directory
     assert Path(loaded.get("f")).read_text() == "data"
     assert loaded.get("f").startswith(os.path.abspath("loaded artifacts"))
     assert list(temporary.iterdir()) == []
@@ -264,7 +264,7 @@ def test_the_first_change_of_an_artifact_makes_its_directory(run, change):
         "save": loaded.save,
         "upload": loaded.upload,
     }[change]()
-    assert loaded.has_directory
+    assert loaded._has_directory
     assert [path.name for path in Path("loaded artifacts").iterdir()] == [loaded.alternative_name]
     assert em.load_artifact(loaded.local).objects == loaded.objects
     loaded.upload()
@@ -273,7 +273,7 @@ def test_the_first_change_of_an_artifact_makes_its_directory(run, change):
 def test_a_block_that_only_reads_leaves_nothing(run, backend):
     with em.load_run(PLACE) as loaded:
         assert loaded.metrics["train"][0]["value"] == {"loss": 1}
-    assert (loaded.status, loaded.has_directory, _made()) == ("Complete", False, [])
+    assert (loaded.status, loaded._has_directory, _made()) == ("Complete", False, [])
     with em.load_run(PLACE) as loaded:
         loaded.log("train", {"loss": 2}, step=2)
-    assert (loaded.status, loaded.has_directory) == ("Complete", True)
+    assert (loaded.status, loaded._has_directory) == ("Complete", True)

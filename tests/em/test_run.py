@@ -327,7 +327,7 @@ class TestDirectory:
         artifact = em.create_artifact("a")
         for directory in (tmp_path, Path(artifact.local), tmp_path / "nowhere"):
             with pytest.raises(NotALocalNode, match="is not the directory of a run"):
-                Run.open_directory(directory)
+                Run._open_directory(directory)
 
     @pytest.mark.parametrize(
         ("name", "text"),

@@ -17,7 +17,7 @@ from tests.em.test_signals import interrupted
 from t9k import em
 from t9k.em.errors import IncompleteWarning, KeyCollision, LocalError
 from t9k.em.local import locking, reentry
-from t9k.em.local.files import sha256_of
+from t9k.em.local.files import sha256_of_file
 from t9k.em.run import Run
 
 fcntl = pytest.importorskip("fcntl")
@@ -296,7 +296,7 @@ class TestArtifacts:
             *(f"d/own-{number}" for number in range(6)),
         }
         for entry in found.objects:
-            assert sha256_of(Path(found.local, "objects", entry["key"])) == entry["sha256"]
+            assert sha256_of_file(Path(found.local, "objects", entry["key"])) == entry["sha256"]
 
     def test_a_key_that_some_file_system_takes_for_anothers_is_refused(self):
         artifact = em.create_artifact("a")

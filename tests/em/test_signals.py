@@ -102,7 +102,7 @@ def test_the_end_of_the_run_loses_nothing_that_a_handler_logs_meanwhile():
 def test_a_handler_may_finish_the_run_anywhere_in_a_log(number):
     run = Run({"name": "r"})
     run.log("train", {"loss": 0.5}, step=0)
-    run.sync()
+    run._sync()
     left = number * 3
 
     def finish() -> None:

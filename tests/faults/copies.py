@@ -188,14 +188,14 @@ class Copies:
         if what == "platform":
             write_mapping(Below(directory, PLATFORM), {"edit": edit})
             return
-        run = Run.open_directory(directory)
+        run = Run._open_directory(directory)
         setattr(run, what, [edit] if what == "labels" else edit)
         run.save()
 
     def _upload(self, directory: Path, strategy: str) -> None:
         before = read_copy(directory)
         try:
-            Run.open_directory(directory).send(self._tree(), FOLDER, make_folder=True, strategy=strategy)
+            Run._open_directory(directory)._send(self._tree(), FOLDER, make_folder=True, strategy=strategy)
         except Diverged as error:
             self.world.note(directory.name, str(error))
             if self.is_alone:
@@ -239,8 +239,8 @@ class Copies:
                 (LocalState, "op_for"),
                 (LocalState, "change"),
                 (LocalState, "done"),
-                (Run, "_adopt"),
-                (Run, "_adopt_metadata"),
+                (Run, "_apply_merge"),
+                (Run, "_apply_metadata"),
                 (Run, "_save_index"),
             ):
                 patch.setattr(owner, name, self._stepped(getattr(owner, name), name))
@@ -318,7 +318,7 @@ def line_of(edit: str) -> str:
 
 def read_copy(directory: Path) -> Content:
     """What a directory holds."""
-    run = Run.open_directory(directory)
+    run = Run._open_directory(directory)
     platform = directory / PLATFORM
     train = directory / TRAIN
     return content_of(

@@ -57,9 +57,9 @@ class TestReports:
         assert (state["outcome"], state["missing"]) == (None, ["file.bin"])
         sent = alice.ask("PUT", f"uploads/{op}/file", params={"key": "file.bin"}, data=CONTENT["file.bin"])
         assert sent.status_code == 204
-        mended = alice.ask("POST", f"uploads/{op}/commit").json()["node"]
-        assert lacking(alice, mended) == []
-        assert report(alice, mended).json() == {"damaged": False}
+        fixed = alice.ask("POST", f"uploads/{op}/commit").json()["node"]
+        assert lacking(alice, fixed) == []
+        assert report(alice, fixed).json() == {"damaged": False}
 
     def test_of_a_missing_one_are_right(self, alice, node, stored):
         stored.unlink()

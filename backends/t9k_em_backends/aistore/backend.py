@@ -160,7 +160,7 @@ class AIStoreBackend(Backend):
         """See `t9k.em.backend.NotesDamage`; the server reads the file itself before it notes anything."""
         if "damage" not in self._server.ready().abilities:
             raise failure(
-                RequestRefused, f"{self._address.url} notes nothing of what is damaged; let who runs it upgrade it"
+                RequestRefused, f"{self._address.url} notes nothing of what is damaged; ask its operator to upgrade it"
             )
         self._server.ask("POST", "/nodes/damage", document={**_of(node), "key": file.key}, wait_s=hashing_s(file.size))
 
@@ -184,7 +184,7 @@ class AIStoreBackend(Backend):
         try:
             self._server.ask("DELETE", "/nodes", params, patience=patience)
         except NotFound:
-            if not patience.doubt:
+            if not patience.maybe_executed:
                 raise
             self.versions(path)  # an earlier try, whose answer was lost, has deleted it, unless the name was never used
 

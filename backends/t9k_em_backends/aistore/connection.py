@@ -227,12 +227,12 @@ class Connection:
             try:
                 return once()
             except Failed as failed:
-                trouble = failed.trouble
-            patience.doubt |= trouble.doubt
-            if trouble.dropped and patience.at_once():
+                why = failed.why
+            patience.maybe_executed |= why.maybe_executed
+            if why.dropped and patience.at_once():
                 continue
-            if not trouble.again or not patience.wait(trouble.after_s):
-                raise trouble.error from None
+            if not why.again or not patience.wait(why.after_s):
+                raise why.error from None
 
     def send(
         self,
@@ -274,7 +274,7 @@ class Connection:
             response.close()
             raise failure(
                 BackendError,
-                f"{self.url} compresses what it was asked to send as it is; let who runs it, or a proxy on the way, switch "
+                f"{self.url} compresses what it was asked to send as it is; ask its operator, or that of a proxy on the way, to switch "
                 "compression off for it",
                 response.status_code,
             )

@@ -12,7 +12,7 @@ import requests
 import urllib3
 
 from t9k.em.errors import BackendError, BackendUnavailable
-from t9k_em_backends.aistore.failures import Trouble, failure
+from t9k_em_backends.aistore.failures import RequestFailure, failure
 from t9k_em_backends.aistore.signed import ForbiddenAddress
 from t9k_em_backends.shared.allowance import SLOWEST_BYTES_S, TooMuch, TooSlow
 
@@ -22,7 +22,7 @@ DRIVER_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSErro
 _PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
 
 
-def of_connection(error: Exception, where: str) -> Trouble:
+def of_connection(error: Exception, where: str) -> RequestFailure:
     """Return what became of a request that got no answer; what the driver raised is emptied, for it knows the key.
 
     Args:
@@ -35,30 +35,30 @@ def of_connection(error: Exception, where: str) -> Trouble:
     return found
 
 
-def _find(causes: Sequence[BaseException], where: str) -> Trouble:
+def _find(causes: Sequence[BaseException], where: str) -> RequestFailure:
     host = urlsplit(where).hostname or where
     for kinds, explain in _MEANINGS:
         for cause in causes:
-            if isinstance(cause, kinds) and (trouble := explain(cause, where, host)):
-                return trouble
+            if isinstance(cause, kinds) and (why := explain(cause, where, host)):
+                return why
     return broken_off(where)
 
 
-def broken_off(where: str) -> Trouble:
+def broken_off(where: str) -> RequestFailure:
     """Return the error for a connection that ended too early.
 
     Args:
         where: The address of the server.
     """
-    return _down(f"{where} broke the connection off; try again", doubt=True, dropped=True)
+    return _down(f"{where} broke the connection off; try again", maybe_executed=True, dropped=True)
 
 
-def _down(message: str, *, again: bool = True, doubt: bool = False, dropped: bool = False) -> Trouble:
+def _down(message: str, *, again: bool = True, maybe_executed: bool = False, dropped: bool = False) -> RequestFailure:
     error = failure(BackendUnavailable, message, is_connection=True)
-    return Trouble(error=error, again=again, doubt=doubt, dropped=dropped)
+    return RequestFailure(error=error, again=again, maybe_executed=maybe_executed, dropped=dropped)
 
 
-def _proxy(cause: BaseException, where: str, host: str) -> Trouble:
+def _proxy(cause: BaseException, where: str, host: str) -> RequestFailure:
     return _down(
         f"{where} cannot be reached through the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY); correct it, "
         f"or name {host} in NO_PROXY",
@@ -66,19 +66,19 @@ def _proxy(cause: BaseException, where: str, host: str) -> Trouble:
     )
 
 
-def _dns(cause: BaseException, where: str, host: str) -> Trouble:
+def _dns(cause: BaseException, where: str, host: str) -> RequestFailure:
     return _down(
         f"{where}: there is no host {host}, says DNS; check the address, and the network",
         again=isinstance(cause, OSError) and cause.errno == socket.EAI_AGAIN,
     )
 
 
-def _certificate(cause: BaseException, where: str, host: str) -> Trouble:
+def _certificate(cause: BaseException, where: str, host: str) -> RequestFailure:
     why = getattr(cause, "verify_message", "") or "not trusted"
     if "mismatch" in why or "match" in why or "valid for" in why:
         advice = f"is for another name than {host}; use the name that it is for"
     elif "expired" in why:
-        advice = "has expired; let who runs the server renew it, and check the clock of this machine"
+        advice = "has expired; ask the operator of the server to renew it, and check the clock of this machine"
     else:
         advice = (
             f"is not trusted here ({why}); put the certificate of the authority that signed it into a file, and set "
@@ -87,67 +87,67 @@ def _certificate(cause: BaseException, where: str, host: str) -> Trouble:
     return _down(f"{where}: its TLS certificate {advice}", again=False)
 
 
-def _tls(cause: BaseException, where: str, _: str) -> Trouble:
+def _tls(cause: BaseException, where: str, _: str) -> RequestFailure:
     reason = getattr(cause, "reason", "") or "broken off"
     if reason in _PLAIN:
         return _down(f"{where} does not speak TLS; is its address http:// and not https://?", again=False)
-    return _down(f"{where}: TLS failed ({reason}); try again", doubt=True)
+    return _down(f"{where}: TLS failed ({reason}); try again", maybe_executed=True)
 
 
-def _refused(_: BaseException, where: str, __: str) -> Trouble:
+def _refused(_: BaseException, where: str, __: str) -> RequestFailure:
     return _down(
         f"{where} refuses connections, so nothing listens there; check the address and port, or start the server"
     )
 
 
-def _silent(_: BaseException, where: str, __: str) -> Trouble:
+def _silent(_: BaseException, where: str, __: str) -> RequestFailure:
     return _down(f"{where} cannot be reached, a connection gets no answer; check the address, network and firewall")
 
 
-def _late(_: BaseException, where: str, __: str) -> Trouble:
-    return _down(f"{where} did not answer in time; try again, or wait longer with '?timeout=120'", doubt=True)
+def _late(_: BaseException, where: str, __: str) -> RequestFailure:
+    return _down(f"{where} did not answer in time; try again, or wait longer with '?timeout=120'", maybe_executed=True)
 
 
-def _slow(_: BaseException, where: str, __: str) -> Trouble:
+def _slow(_: BaseException, where: str, __: str) -> RequestFailure:
     return _down(
         f"{where} sends or takes less than {SLOWEST_BYTES_S >> 10} KiB a second; try again, or wait longer with "
         "'?timeout=120'",
-        doubt=True,
+        maybe_executed=True,
     )
 
 
-def _endless(_: BaseException, where: str, __: str) -> Trouble:
-    return Trouble(
+def _endless(_: BaseException, where: str, __: str) -> RequestFailure:
+    return RequestFailure(
         error=failure(BackendError, f"{where} answers without end, which no AIStore does; is that the server you mean?")
     )
 
 
-def _forbidden(cause: BaseException, where: str, _: str) -> Trouble:
-    return Trouble(error=failure(BackendError, f"{where}: {cause}"))
+def _forbidden(cause: BaseException, where: str, _: str) -> RequestFailure:
+    return RequestFailure(error=failure(BackendError, f"{where}: {cause}"))
 
 
-def _no_http(cause: BaseException, where: str, _: str) -> Trouble | None:
+def _no_http(cause: BaseException, where: str, _: str) -> RequestFailure | None:
     if isinstance(cause, RemoteDisconnected):
         return None
     return _down(f"{where} does not answer in HTTP; is its address https:// and not http://?", again=False)
 
 
-def _bundle(cause: BaseException, where: str, _: str) -> Trouble | None:
+def _bundle(cause: BaseException, where: str, _: str) -> RequestFailure | None:
     if "TLS CA certificate bundle" not in str(cause):
         return None
     message = f"{where}: the file that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names is not there; correct the variable"
-    return Trouble(error=failure(BackendError, message))
+    return RequestFailure(error=failure(BackendError, message))
 
 
-def _address(_: BaseException, where: str, __: str) -> Trouble:
-    return Trouble(
+def _address(_: BaseException, where: str, __: str) -> RequestFailure:
+    return RequestFailure(
         error=failure(
             BackendError, f"{where}, or a proxy that the environment names (HTTPS_PROXY), is no address; correct it"
         )
     )
 
 
-_Explain = Callable[[BaseException, str, str], Trouble | None]
+_Explain = Callable[[BaseException, str, str], RequestFailure | None]
 _MEANINGS: Sequence[tuple[tuple[type[BaseException], ...], _Explain]] = (  # the first that fits
     ((TooMuch,), _endless),
     ((ForbiddenAddress,), _forbidden),

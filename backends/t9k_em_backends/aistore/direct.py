@@ -255,12 +255,12 @@ class Direct:
                     most_bytes=most_bytes,
                 )
             except DRIVER_ERRORS as error:
-                trouble = of_connection(error, place)
-                if (trouble.dropped and patience.at_once()) or (trouble.again and patience.wait()):
+                why = of_connection(error, place)
+                if (why.dropped and patience.at_once()) or (why.again and patience.wait()):
                     continue
-                if self._works and trouble.again:
-                    raise trouble.error from None
-                raise Refused(str(trouble.error)) from None
+                if self._works and why.again:
+                    raise why.error from None
+                raise Refused(str(why.error)) from None
             status = response.status_code
             if 200 <= status < 300:  # noqa: PLR2004 - success
                 return response

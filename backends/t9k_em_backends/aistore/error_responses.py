@@ -12,7 +12,7 @@ import requests
 from t9k.em import errors, wire
 from t9k.em.errors import EMError
 from t9k_em_backends.aistore.connection_errors import DRIVER_ERRORS, of_connection
-from t9k_em_backends.aistore.failures import WRONG_PLACE, Trouble, failure
+from t9k_em_backends.aistore.failures import WRONG_PLACE, RequestFailure, failure
 
 BUSY = (
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -31,7 +31,7 @@ _LONGEST_NUMBER = 9
 _HTTP_1_1 = 11
 
 
-def of_answer(response: requests.Response, where: str) -> Trouble:
+def of_answer(response: requests.Response, where: str) -> RequestFailure:
     """Return what an answer means that is no success.
 
     Args:
@@ -48,11 +48,11 @@ def of_answer(response: requests.Response, where: str) -> Trouble:
     kind, message, details = _of_others(response, where) if told is None else _of_ours(*told, status, where)
     if kind is errors.RateLimited:
         details = {"retry_after_s": 1.0 if after_s is None else after_s}
-    return Trouble(
+    return RequestFailure(
         error=failure(kind, message, status, details=details),
         # What the server says of the store behind it may have a status of this kind too.
         again=status in BUSY and (told is None or told[0] not in _FINAL),
-        doubt=told is None and status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT),
+        maybe_executed=told is None and status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT),
         after_s=after_s,
     )
 
@@ -133,7 +133,7 @@ def _of_others(response: requests.Response, where: str) -> _Meaning:
 
 _LOGIN: tuple[type[EMError], str] = (
     errors.BackendPermissionError,
-    "a proxy on the way, and no AIStore, wants another login; ask who runs it, or name the server in NO_PROXY",
+    "a proxy on the way, and no AIStore, wants another login; ask its operator, or name the server in NO_PROXY",
 )
 _DOWN: tuple[type[EMError], str] = (
     errors.BackendUnavailable,
@@ -145,7 +145,7 @@ _OF_PROXIES: dict[int, tuple[type[EMError], str]] = {
     407: _LOGIN,
     413: (
         errors.RequestRefused,
-        "a proxy on the way takes no body of that size; let who runs it raise its limit (nginx: client_max_body_size)",
+        "a proxy on the way takes no body of that size; ask its operator to raise the limit (nginx: client_max_body_size)",
     ),
     429: (errors.RateLimited, "too many requests; try again later"),
     502: _DOWN,

@@ -87,20 +87,20 @@ def stranger(where: str, status: int, what: str) -> EMError:
 
 
 @frozen(kw_only=True)
-class Trouble:
-    """Why a request got no good answer.
+class RequestFailure:
+    """Why a request failed.
 
     Attributes:
         error: What the caller is told in the end.
         again: Whether repeating it may help.
-        doubt: Whether it may have been carried out all the same.
+        maybe_executed: Whether the server may have executed it all the same.
         dropped: Whether its connection ended without an answer.
         after_s: When the server asks to come back, in seconds.
     """
 
     error: EMError
     again: bool = False
-    doubt: bool = False
+    maybe_executed: bool = False
     dropped: bool = False
     after_s: float | None = None
 
@@ -109,9 +109,9 @@ class Failed(Exception):
     """One try did not succeed; never leaves this package.
 
     Attributes:
-        trouble: Why.
+        why: Why.
     """
 
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(str(trouble.error))
-        self.trouble = trouble
+    def __init__(self, why: RequestFailure) -> None:
+        super().__init__(str(why.error))
+        self.why = why

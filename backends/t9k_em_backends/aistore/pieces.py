@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from t9k.em.errors import SourceChanged
+from t9k.em.parallel import in_parallel
 from t9k.em.records import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -38,8 +39,17 @@ def send_pieces(
     """
     with body.open() as stream:
         reader = _Reader(body, stream, pieces, budget, check=check)
-        crew = _Crew(reader, send, budget)
-        crew.run(min(WORKERS, len(pieces)))
+        reading = threading.Lock()
+
+        def send_next(_: Piece) -> None:
+            with reading:
+                start, data = reader.next()
+            try:
+                send(start, data)
+            finally:
+                budget.give(len(data))
+
+        in_parallel(send_next, pieces, "part", lambda: WORKERS)
         if check:
             reader.finish()
 
@@ -55,12 +65,9 @@ class _Reader:
         self._digest = hashlib.sha256() if check else None
         self._at = 0
 
-    def next(self) -> tuple[int, bytes] | None:
-        """Return the next piece with its start, for which memory is taken; None after the last."""
-        piece = next(self._pieces, None)
-        if piece is None:
-            return None
-        start, size = piece
+    def next(self) -> tuple[int, bytes]:
+        """Return the next piece with its start, for which memory is taken."""
+        start, size = next(self._pieces)
         self._budget.take(size)
         try:
             self._skip_to(start)
@@ -102,54 +109,3 @@ class _Reader:
 
     def _changed(self) -> SourceChanged:
         return SourceChanged(f"{self._body.what} changed while it was uploaded; upload again when nothing writes to it")
-
-
-class _Crew:
-    """The threads that send; the one that calls is among them."""
-
-    def __init__(self, reader: _Reader, send: Callable[[int, bytes], None], budget: Budget) -> None:
-        self._reader = reader
-        self._send = send
-        self._budget = budget
-        self._reading = threading.Lock()
-        self._error: BaseException | None = None
-
-    def run(self, count: int) -> None:
-        threads = [
-            threading.Thread(target=self._toil, name=f"em-part-{number}", daemon=True) for number in range(1, count)
-        ]
-        started = []
-        try:
-            for thread in threads:
-                thread.start()
-                started.append(thread)
-        except RuntimeError:  # the system allows no more
-            pass
-        self._toil()
-        try:
-            _join(started)
-        except BaseException as error:  # noqa: BLE001 - Ctrl-C, raised when what is under way has ended
-            self._error = self._error or error
-            _join(started)
-        if self._error is not None:
-            raise self._error
-
-    def _toil(self) -> None:
-        try:
-            while (piece := self._take()) is not None:
-                start, data = piece
-                try:
-                    self._send(start, data)
-                finally:
-                    self._budget.give(len(data))
-        except BaseException as error:  # noqa: BLE001 - raised where everybody is waited for
-            self._error = self._error or error
-
-    def _take(self) -> tuple[int, bytes] | None:
-        with self._reading:
-            return None if self._error is not None else self._reader.next()
-
-
-def _join(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        thread.join()

@@ -66,9 +66,9 @@ def _chunks(
             if end is None or at >= end:
                 return
         except DRIVER_ERRORS as error:
-            trouble = of_connection(error, where)
-            lost = trouble.error
-            if not trouble.again:
+            why = of_connection(error, where)
+            lost = why.error
+            if not why.again:
                 raise lost from None
         finally:
             response.close()

@@ -47,14 +47,14 @@ class Patience:
     """What is left of the patience for one request.
 
     Attributes:
-        doubt: Whether an earlier try may have been carried out although its answer was lost.
+        maybe_executed: Whether the server may have executed an earlier try, whose answer was lost.
     """
 
     _retries: Retries
     _until: float
     _tries: int = 1
     _dropped: bool = False
-    doubt: bool = field(default=False, init=False)
+    maybe_executed: bool = field(default=False, init=False)
 
     def wait(self, asked_s: float | None = None) -> bool:
         """Wait before the next try; say at once when there is none left.

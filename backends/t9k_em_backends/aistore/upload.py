@@ -100,7 +100,7 @@ class AIStoreUpload(Upload):
         try:
             said = self._call(lambda: self._ask("POST", "commit", patience=patience))
         except BackendUnavailable as error:
-            if not patience.doubt:
+            if not patience.maybe_executed:
                 raise
             raise failure(
                 CommitUnknown,
@@ -250,7 +250,7 @@ class AIStoreUpload(Upload):
             raise failure(
                 RequestRefused,
                 f"{self._server.address.url} takes {self._most} bytes at once and no parts, and {file.key!r} has "
-                f"{file.size}; let who runs it raise --body-bytes",
+                f"{file.size}; ask its operator to raise --body-bytes",
             )
         for left in range(ROUNDS, 0, -1):
             is_first = left == ROUNDS and not self._request.resumed

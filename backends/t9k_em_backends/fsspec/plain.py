@@ -40,9 +40,10 @@ from t9k.em.records import Body, ObjectInfo
 from t9k_em_backends.shared.async_store import taken
 from t9k_em_backends.shared.clock import store_time
 from t9k_em_backends.shared.error_codes import failure
-from t9k_em_backends.shared.fsspec_loop import PIECE_BYTES, PerProcess
+from t9k_em_backends.shared.fsspec_loop import PerProcess
 from t9k_em_backends.shared.pacing import FEWEST
 from t9k_em_backends.shared.part_size import MULTIPART_FROM_BYTES
+from t9k_em_backends.shared.pieces_ahead import PIECE_BYTES
 from t9k_em_backends.shared.uri_options import check_known
 from t9k_em_backends.tree.foreign import closed_directories, is_needed
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import heapq
 import io
 import itertools
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t9k.em.backend import ObjectStore
+from t9k.em.chunks import sha256_of
 from t9k.em.errors import (
     AlreadyExists,
     BackendError,
@@ -260,7 +260,7 @@ class LocalStore(ObjectStore):
                     _sync(path.parent)
             except NotFound:  # or it was assembled before
                 there = _info(key, path.stat(follow_symlinks=False)) if path.exists() else None
-                if there is None or there.size != size or _sha256(self.get(key)) != sha256:
+                if there is None or there.size != size or sha256_of(self.get(key)) != sha256:
                     raise
                 return there
             return info
@@ -434,7 +434,7 @@ def _translate(error: OSError, place: str) -> EMError:
         return BackendFull(f"{place}: {reason}; make room and run the same command again, it goes on where it stopped")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP):
         return BackendPermissionError(f"{place}: {reason}; check who may write there")
-    return BackendUnavailable(f"{place}: {reason}; run the same command again when this is mended")
+    return BackendUnavailable(f"{place}: {reason}; run the same command again when this is fixed")
 
 
 def _read(path: str, start: int, end: int | None) -> Iterator[bytes]:
@@ -449,13 +449,6 @@ def _read(path: str, start: int, end: int | None) -> Iterator[bytes]:
             yield chunk
     finally:
         os.close(fd)
-
-
-def _sha256(chunks: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _unlink(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from t9k.em.errors import BackendError, EMError, InvalidURI, MissingExtra, NotAuthenticated
 from t9k_em_backends.s3.access import expiry, explained, tell_region
 from t9k_em_backends.s3.logs import keep_secrets_out
-from t9k_em_backends.s3.retries import is_about_certificates, mend_retries
+from t9k_em_backends.s3.retries import TRIES, fix_retries, is_about_certificates
 from t9k_em_backends.shared.error_codes import failure, forget, unreachable, untrusted
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from t9k_em_backends.s3.location import S3Location
 
 CONNECTIONS = 16
-TRIES = 7
 TIMEOUT_S = 120.0
 LONGEST_S = 7 * 24 * 3600  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
 
@@ -178,7 +177,7 @@ class S3Client:
         if self._session is None:
             self._session = botocore.session.Session(profile=self._place.profile)
             tell_region(self._session, access.region)
-            mend_retries(self._session, TRIES)
+            fix_retries(self._session, TRIES)
         config = Config(
             max_pool_connections=CONNECTIONS,
             connect_timeout=10,

@@ -20,6 +20,7 @@ from t9k_em_backends.s3.obstore_errors import translated
 from t9k_em_backends.s3.plain_http.seam import plain_http_for
 from t9k_em_backends.shared import inherited
 from t9k_em_backends.shared.pacing import FEWEST, MOST
+from t9k_em_backends.shared.timeouts import CONNECT_TIMEOUT_S
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Store
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from t9k_em_backends.shared.pacing import Budget
 
 REQUEST_TIMEOUT_S = 300.0
-CONNECT_TIMEOUT_S = 10.0
 STALL_TIMEOUT_S = 60.0
 COPY_TRIES = 3
 """How often a copy over plain HTTP is tried before it is left: a source may be gone, or the service busy."""

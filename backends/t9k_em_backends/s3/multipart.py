@@ -25,7 +25,8 @@ Call = Callable[..., Mapping[str, Any]]
 
 AHEAD = 8  # parts under way at once, of one file
 TRIES = 3
-COPY_BYTES = 512 << 20  # what the service copies at once
+COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html: 5 GB
+COPY_BYTES = 512 << 20  # what the service copies at once, of what is larger
 
 
 @frozen(kw_only=True)

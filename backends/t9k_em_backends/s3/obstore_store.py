@@ -12,7 +12,6 @@ import os
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from datetime import datetime
@@ -31,12 +30,13 @@ from t9k.em.names import check_stored
 from t9k.em.records import Body, ObjectInfo, Origin
 from t9k_em_backends.s3.clients import S3Clients
 from t9k_em_backends.s3.location import S3Location
-from t9k_em_backends.s3.multipart import is_md5_of, plain_etag
+from t9k_em_backends.s3.multipart import COPY_LIMIT_BYTES, is_md5_of, plain_etag
 from t9k_em_backends.s3.obstore_errors import PastTheEnd, Unnameable
 from t9k_em_backends.s3.presigning import RECORDS, Signer, SignsS3
 from t9k_em_backends.shared.clock import store_time
 from t9k_em_backends.shared.pacing import Budget, Pace
 from t9k_em_backends.shared.part_size import MIB, MULTIPART_FROM_BYTES
+from t9k_em_backends.shared.pieces_ahead import PIECE_BYTES, pieces_ahead
 
 try:
     import obstore
@@ -48,9 +48,6 @@ if TYPE_CHECKING:
 
     from t9k.em.uris import URI
 
-PIECE_BYTES = 8 * MIB
-"""What one request reads of a large object."""
-
 SMALL_BYTES = MIB // 16
 """What goes along with many others; one thread sends it without waiting."""
 
@@ -60,8 +57,6 @@ SMALL_COPY_BYTES = 8 * MIB
 BATCH_FILES = 256
 BATCHES = 8
 CHUNK_BYTES = MIB // 4
-PIECES_AHEAD = 4
-COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html: 5 GB
 LIST_CHUNK = 1000
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -265,7 +260,7 @@ class ObstoreStore(SignsS3):
         if plain_http is None:
             return {}
         paths = [(self._key(key), body) for key, body in small]
-        return self._those_written(small, plain_http.put_small(paths, self._pace.parallelism, self._pace.took))
+        return self._those_written(small, plain_http.put_small(paths, self._pace.parallelism, self._pace.note))
 
     def _is_small_copy(self, body: Body) -> bool:
         """Return whether one request has the service copy a body, and tells whether the copy is right."""
@@ -439,33 +434,14 @@ class ObstoreStore(SignsS3):
             return (), 0, ""
 
     def _following(self, clients: S3Clients, key: str, start: int, end: int, etag: str) -> Iterator[bytes]:
-        """Yield the bytes after the first piece, some pieces ahead of who reads them, all of the same object."""
-        running: deque[tuple[int, Future[Sequence[bytes]]]] = deque()  # each with how much room was taken for it
-        try:
-            while start < end or running:
-                while start < end and len(running) < PIECES_AHEAD:
-                    size = min(PIECE_BYTES, end - start)
-                    taken = size if self._budget.try_take(size) else 0
-                    if running and not taken:
-                        break
-                    try:
-                        fetching = clients.pool.submit(self._piece, clients, key, start, start + size, etag)
-                    except BaseException:
-                        self._budget.give(taken)
-                        raise
-                    running.append((taken, fetching))
-                    start += size
-                chunks = running[0][1].result()
-                self._budget.give(running.popleft()[0])
-                yield from chunks
-                del chunks
-        finally:
-            for _, fetching in running:
-                fetching.cancel()
-            for taken, fetching in running:
-                if not fetching.cancelled():
-                    fetching.exception()
-                self._budget.give(taken)
+        """Yield the bytes after the first piece, some pieces ahead of the reader, all of the same object."""
+
+        def fetch(start: int, stop: int) -> Future[Sequence[bytes]]:
+            return clients.pool.submit(self._piece, clients, key, start, stop, etag)
+
+        for chunks in pieces_ahead(fetch, start, end, self._budget):
+            yield from chunks
+            del chunks  # see `pieces_ahead`
 
     def _piece(self, clients: S3Clients, key: str, start: int, stop: int, etag: str) -> Sequence[bytes]:
         options: GetOptions = {"range": (start, stop)}

@@ -20,7 +20,7 @@ def is_about_certificates(error: BaseException) -> bool:
     return "CERTIFICATE_VERIFY_FAILED" in said or ("SSL validation failed" in said and "doesn't match" in said)
 
 
-def mend_retries(session: Any, tries: int = TRIES) -> None:
+def fix_retries(session: Any, tries: int = TRIES) -> None:
     """Make the S3 clients of a session repeat what helps.
 
     What is answered with status 429 is repeated after a wait, as long as `Retry-After` says; what fails because of a

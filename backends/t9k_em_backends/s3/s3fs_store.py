@@ -21,15 +21,16 @@ from t9k_em_backends.s3.access import explained, find_access, tell_region
 from t9k_em_backends.s3.botocore_client import S3Client, proxies
 from t9k_em_backends.s3.location import S3Location
 from t9k_em_backends.s3.logs import keep_secrets_out
-from t9k_em_backends.s3.multipart import AHEAD, Multipart, is_md5_of
+from t9k_em_backends.s3.multipart import AHEAD, COPY_LIMIT_BYTES, Multipart, is_md5_of
 from t9k_em_backends.s3.presigning import RECORDS, Signer, SignsS3
-from t9k_em_backends.s3.retries import is_about_certificates, mend_retries
+from t9k_em_backends.s3.retries import TRIES, fix_retries, is_about_certificates
 from t9k_em_backends.shared.async_store import CloudStore, PastTheEnd, Piece, changed, now
 from t9k_em_backends.shared.clock import store_time
 from t9k_em_backends.shared.error_codes import failure, forget, unreachable, untrusted
 from t9k_em_backends.shared.fsspec_loop import PerProcess, run
 from t9k_em_backends.shared.pacing import MOST
 from t9k_em_backends.shared.redirects import Straight
+from t9k_em_backends.shared.timeouts import CONNECT_TIMEOUT_S
 
 try:
     import aiohttp
@@ -45,10 +46,7 @@ if TYPE_CHECKING:
     from t9k.em.uris import URI
 
 PAGE = 1000  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html, likewise of a listing
-COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html: 5 GB
 TIMEOUT_S = 120.0
-CONNECT_TIMEOUT_S = 10.0
-TRIES = 7
 _NO_CREDENTIALS = (
     exceptions.NoCredentialsError,
     exceptions.PartialCredentialsError,
@@ -130,7 +128,7 @@ class S3fsStore(CloudStore, SignsS3):
         session = AioSession(profile=place.profile)
         session.register_component("data_loader", _models())
         tell_region(session, access.region)
-        mend_retries(session, TRIES)
+        fix_retries(session, TRIES)
         driver = s3fs.S3FileSystem(
             anon=place.anonymous,
             endpoint_url=access.endpoint or None,

@@ -22,9 +22,10 @@ from t9k.em.errors import (
     SourceChanged,
 )
 from t9k.em.records import Body, ObjectInfo, Origin
-from t9k_em_backends.shared.fsspec_loop import PIECE_BYTES, PerProcess, Slots, following, run, submit
+from t9k_em_backends.shared.fsspec_loop import PerProcess, Slots, run, submit
 from t9k_em_backends.shared.pacing import Budget, Pace
 from t9k_em_backends.shared.part_size import MULTIPART_FROM_BYTES
+from t9k_em_backends.shared.pieces_ahead import PIECE_BYTES, pieces_ahead
 
 
 class PastTheEnd(BackendError):
@@ -267,7 +268,7 @@ class CloudStore(ObjectStore):
             found: Piece = await self._asked(key, self._read(self._key(key), start, stop, first.version))
             return found.data
 
-        yield from following(lambda start, stop: submit(piece(start, stop)), start, end, self._budget)
+        yield from pieces_ahead(lambda start, stop: submit(piece(start, stop)), start, end, self._budget)
 
     def _copy_from_origin(self, key: str, body: Body, origin: Origin) -> ObjectInfo:
         """Let the service copy what a body consists of.

@@ -6,23 +6,17 @@ import asyncio
 import os
 import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 from fsspec.asyn import get_loop
 
 from t9k_em_backends.shared import inherited
-from t9k_em_backends.shared.pacing import Budget, Pace
-from t9k_em_backends.shared.part_size import MIB
+from t9k_em_backends.shared.pacing import Pace
 
 _Result = TypeVar("_Result")
 
-PIECE_BYTES = 8 * MIB
-"""What one request reads of a large object."""
-
-PIECES_AHEAD = 4
 CLOSING_S = 5.0
 
 
@@ -109,31 +103,3 @@ def _end(process: int, end: Callable[[], Coroutine[Any, Any, object]]) -> None:
         here = None
     if here is not get_loop():
         wait([closing], CLOSING_S)
-
-
-def following(fetch: Callable[[int, int], Future[bytes]], start: int, end: int, budget: Budget) -> Iterator[bytes]:
-    """Yield the bytes [start, end) in pieces, some of them fetched ahead of who reads them.
-
-    Args:
-        fetch: Starts to fetch the bytes from a start to an end.
-        start: The first byte.
-        end: Behind the last byte.
-        budget: Room for what is fetched ahead; one piece comes in any case.
-    """
-    running: deque[tuple[Future[bytes], int]] = deque()
-    try:
-        while start < end or running:
-            while start < end and len(running) < PIECES_AHEAD:
-                size = min(PIECE_BYTES, end - start)
-                taken = size if budget.try_take(size) else 0
-                if running and not taken:
-                    break
-                running.append((fetch(start, start + size), taken))
-                start += size
-            data = running[0][0].result()
-            budget.give(running.popleft()[1])
-            yield data
-    finally:
-        for fetching, taken in running:
-            fetching.cancel()
-            budget.give(taken)

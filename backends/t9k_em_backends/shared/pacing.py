@@ -41,10 +41,10 @@ class Pace:
         """Take the time of one small request that succeeds."""
         before = self._clock()
         yield
-        self.took(self._clock() - before)
+        self.note(self._clock() - before)
 
-    def took(self, took_s: float) -> None:
+    def note(self, seconds: float) -> None:
         """Take note of how many seconds one small request took that succeeded."""
         # The way may become longer: what is remembered grows little by little. A lost race between threads costs nothing.
         remembered_s = self._quickest_s
-        self._quickest_s = took_s if remembered_s is None else min(took_s, remembered_s * 1.001)
+        self._quickest_s = seconds if remembered_s is None else min(seconds, remembered_s * 1.001)

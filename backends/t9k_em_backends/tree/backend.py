@@ -33,8 +33,8 @@ from t9k_em_backends.tree.collect import Collector
 from t9k_em_backends.tree.growing import Growing
 from t9k_em_backends.tree.heads import file_key, heads_prefix
 from t9k_em_backends.tree.mark import GOOD_FOR_S
-from t9k_em_backends.tree.mending import Mender
 from t9k_em_backends.tree.probe import try_write
+from t9k_em_backends.tree.repairing import Repairer
 from t9k_em_backends.tree.stored import Listed, damage_key, is_as_told, note_damage
 from t9k_em_backends.tree.tree import DEFAULT, Tree
 from t9k_em_backends.tree.upload import TreeUpload
@@ -362,10 +362,10 @@ class TreeBackend(Backend):
         self.check_store()
         return Checker(self.tree).flaws(check_path(path))
 
-    def mend(self, flaw: Flaw) -> str:
+    def repair(self, flaw: Flaw) -> str:
         """See `t9k.em.backend.ChecksRecords`."""
         self.tree.require_safe_store()
-        return Mender(self.tree).mend(flaw)
+        return Repairer(self.tree).repair(flaw)
 
     def put_back(self, node: Node, file: FileEntry, body: Body) -> None:
         """See `t9k.em.backend.ChecksRecords`."""

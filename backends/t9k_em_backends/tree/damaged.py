@@ -1,4 +1,4 @@
-"""Where a damaged head is kept that was set aside: `F/.em/damaged/<c>/<generation>-<random>.json`; see `mending`."""
+"""Where a damaged head is kept that was set aside: `F/.em/damaged/<c>/<generation>-<random>.json`; see `repairing`."""
 
 from __future__ import annotations
 

@@ -186,25 +186,25 @@ class Generations:
         return is_ours
 
     def _publish(self, key: str, generation: int, write_id: str, body: Body) -> bool:
-        trouble: Exception | None = None
+        last_error: Exception | None = None
         for attempt in range(ATTEMPTS):
             try:
                 self._create(key, generation, body)
             except (AlreadyExists, BackendUnavailable) as error:
-                trouble = error
+                last_error = error
             else:
                 return True
             try:
                 there = self.read(generation)
             except BackendUnavailable as error:
-                trouble, there = error, None
+                last_error, there = error, None
             if there is not None:
                 return there.write_id == write_id
             self.sleep(FIRST_PAUSE_S * 2**attempt)
         raise CommitUnknown(
             f"whether {key} was published is not known, because the store does not answer; "
-            "run the same command again, it finds out and does nothing twice"
-        ) from trouble
+            "run the same command again: it checks first, and publishes nothing twice"
+        ) from last_error
 
     def _create(self, key: str, generation: int, body: Body) -> None:
         if self.single_writer and self.read(generation) is not None:

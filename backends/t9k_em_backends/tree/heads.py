@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from attrs import evolve, field, frozen
 
+from t9k.em import json_values
 from t9k.em.errors import CorruptManifest, InvalidInput
 from t9k.em.names import check_name, encode_component, fold, join
 from t9k.em.records import FOLDER, FileEntry, Node
@@ -261,8 +262,8 @@ def _head(record: Mapping[str, Any]) -> Head:
     kind, state, manifest = values.text(record["kind"]), record["state"], record["manifest"]
     if state not in (("ready", "closing", "deleted") if kind == FOLDER else ("ready", "deleted")):
         raise ValueError(f"state {state!r:.100}")
-    file_count, size = values.count(record["file_count"]), values.count(record["size"])
-    files = tuple(map(values.file_entry, values.items(record["files"])))
+    file_count, size = json_values.count(record["file_count"]), json_values.count(record["size"])
+    files = tuple(map(values.file_entry, json_values.items(record["files"])))
     return Head(
         write_id=values.text(record["write_id"]),
         op=None if record["op"] is None else values.op(record["op"]),
@@ -277,16 +278,16 @@ def _head(record: Mapping[str, Any]) -> Head:
         file_count=file_count,
         size=size,
         metadata=values.metadata(record["metadata"]),
-        fenced=tuple(map(values.op, values.items(record["fenced"]))),
-        fenced_spans=tuple(map(_span, values.items(record.get("fenced_spans", [])))),
-        collected=values.count(record["collected"], MAX_GENERATION),
+        fenced=tuple(map(values.op, json_values.items(record["fenced"]))),
+        fenced_spans=tuple(map(_span, json_values.items(record.get("fenced_spans", [])))),
+        collected=json_values.count(record["collected"], MAX_GENERATION),
         writer=values.text(record["writer"]),
         time=values.time(record["time"]),
     )
 
 
 def _span(value: Any) -> Span:
-    first, last = map(values.op, values.items(value))
+    first, last = map(values.op, json_values.items(value))
     if first > last:
         raise ValueError(f"{first} is later than {last}")
     return first, last

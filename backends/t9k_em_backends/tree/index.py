@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from t9k.em import json_values
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import BackendError, NotFound
 from t9k.em.names import check_name, encode_component, fold
@@ -130,11 +131,11 @@ _FIELDS: Mapping[str, Any] = {
     "name": check_name,
     "kind": values.text,
     "id": values.text,
-    "generation": lambda value: values.count(value, MAX_GENERATION),
+    "generation": lambda value: json_values.count(value, MAX_GENERATION),
     "modified": values.time,
     "writer": values.text,
     "metadata": lambda value: values.metadata(value, LARGEST_METADATA_BYTES),
-    "file_count": values.count,
-    "size": values.count,
+    "file_count": json_values.count,
+    "size": json_values.count,
     "deleted": _flag,
 }

@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 
 from t9k.em.backend import ObjectStore
 from t9k.em.errors import AlreadyExists, BackendPermissionError, CorruptData, NewerStore, NotFound, StoreGone
+from t9k.em.json_values import items
 from t9k.em.records import Body, utc_text
 from t9k_em_backends.tree.values import dump_json, parse_json
 
@@ -78,7 +79,7 @@ def decode_mark(data: bytes, uri: str) -> Mark:
         return Mark(
             id=_short_text(record["id"]),
             created=_short_text(record["created"]),
-            writer_features=tuple(_short_text(name) for name in _list(record["writer_features"])),
+            writer_features=tuple(_short_text(name) for name in items(record["writer_features"])),
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CorruptData(
@@ -250,12 +251,6 @@ class KnownMark:
 
     def _advice(self, instead: str) -> str:
         return f"If what is there now is to be used instead, say so: {instead or f'em login {self.uri}'}"
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("its features are no list")
-    return value
 
 
 def _short_text(value: Any) -> str:

@@ -12,15 +12,13 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
 
 from t9k.em.backend import AssemblesParts, ObjectStore
+from t9k.em.chunks import ChunkStream, sha256_of
 from t9k.em.errors import InvalidInput, NotFound, SourceChanged
 from t9k.em.records import CHUNK_BYTES, Body, FileSpec, ObjectInfo, Part
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 UNANNOUNCED_BYTES = 8 << 20
 """What comes without a checksum is kept in pieces of so many bytes, which are in memory one at a time."""
@@ -112,7 +110,7 @@ class PartObjects:
             raise SourceChanged
 
         def stream() -> BinaryIO:
-            return io.BufferedReader(_Joined(self._read(pieces)), CHUNK_BYTES)
+            return io.BufferedReader(ChunkStream(self._read(pieces)), CHUNK_BYTES)
 
         return self._store.put(key, Body(size=size, sha256=sha256, open=stream))
 
@@ -120,7 +118,7 @@ class PartObjects:
         """Return the object, if it is what was to be assembled."""
         directory = key[: key.rfind("/") + 1]
         info = next((info for info in self._store.list(directory) if info.key == key and info.size == size), None)
-        if info is None or (info.sha256 or _sha256(self._store.get(key))) != sha256:
+        if info is None or (info.sha256 or sha256_of(self._store.get(key))) != sha256:
             raise NotFound(f"some of the {size} bytes of {key!r} are in no part; send them, then join them again")
         return info
 
@@ -153,13 +151,6 @@ class PartObjects:
             yield from self._store.get(there, start)
 
 
-def _sha256(chunks: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _cover(listed: Sequence[tuple[Part, str]], size: int) -> list[tuple[str, int]] | None:
     """From where on which objects hold the bytes [0, size) in order; None if some are in none."""
     at = 0
@@ -169,29 +160,3 @@ def _cover(listed: Sequence[tuple[Part, str]], size: int) -> list[tuple[str, int
             pieces.append((there, at - part.start))
             at = part.start + part.size
     return pieces if at >= size else None
-
-
-class _Joined(io.RawIOBase):
-    """A stream of chunks."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        super().__init__()
-        self._chunks = chunks
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        """Return True: a stream of chunks can be read."""
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        """Fill a buffer as far as one chunk does."""
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._rest = memoryview(chunk)
-        target = memoryview(buffer)
-        count = min(len(target), len(self._rest))
-        target[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count

@@ -7,9 +7,9 @@ bytes are read and compared before the file counts as sent, and `commit` looks w
 from __future__ import annotations
 
 from t9k.em.backend import ObjectStore, SignsRequests
+from t9k.em.chunks import sha256_of
 from t9k.em.errors import NotAuthenticated, NotFound, SourceChanged
 from t9k.em.records import FileSpec, ObjectInfo, SignedRequest, SignedUpload
-from t9k_em_backends.tree.stored import sha256_of
 
 
 def sign_put(store: ObjectStore, key: str, file: FileSpec, lifetime_s: float) -> SignedUpload | None:
@@ -42,7 +42,7 @@ def complete(store: ObjectStore, key: str, file: FileSpec, token: str) -> Object
     if not isinstance(store, SignsRequests):
         raise NotFound(f"{file.key!r} was not sent: this store signs no requests; put it instead")
     info = store.complete_signed(key, file.size, token)
-    if sha256_of(store, key) != file.sha256:
+    if sha256_of(store.get(key)) != file.sha256:
         store.delete([key])
         raise SourceChanged(
             f"what was sent straight to the store for {file.key!r} is not what was announced, and was deleted; send it again"

@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 
 from t9k.em.backend import ObjectStore, RecognizesContent
 from t9k.em.backend.abilities import can
+from t9k.em.chunks import sha256_of
 from t9k.em.errors import NotFound
 from t9k.em.records import Body, FileEntry, ObjectInfo, utc_text
 from t9k_em_backends.tree.foreign import nameable
@@ -161,21 +162,9 @@ class Comparison:
         if body is not None and isinstance(store, RecognizesContent) and store.recognizes(info, body):
             return True
         try:
-            return sha256_of(store, file_key(self.folder, self.name, file)) == file.sha256
+            return sha256_of(store.get(file_key(self.folder, self.name, file))) == file.sha256
         except NotFound:  # collected a moment ago
             return False
-
-
-def sha256_of(store: ObjectStore, key: str) -> str:
-    """Return the SHA-256 of the bytes of an object, which are read.
-
-    Raises:
-        NotFound: No such object exists.
-    """
-    digest = hashlib.sha256()
-    for chunk in store.get(key):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _damaged(key: str) -> str:

@@ -23,6 +23,7 @@ from attrs import evolve
 
 from t9k.em.backend import CopiesObjects, RecognizesContent, Upload
 from t9k.em.backend.abilities import can
+from t9k.em.chunks import sha256_of
 from t9k.em.errors import Conflict, CorruptData, CorruptManifest, Diverged, NameCollision, NotFound, UploadFenced
 from t9k.em.names import join
 from t9k.em.records import (
@@ -53,7 +54,7 @@ from t9k_em_backends.tree.heads import (
 from t9k_em_backends.tree.manifests import decode_manifest, encode_manifest
 from t9k_em_backends.tree.parts import assembler, check_part
 from t9k_em_backends.tree.publications import publication
-from t9k_em_backends.tree.stored import Comparison, Listed, sha256_of
+from t9k_em_backends.tree.stored import Comparison, Listed
 from t9k_em_backends.tree.values import NewerFormat, dump_json
 
 if TYPE_CHECKING:
@@ -378,7 +379,7 @@ class TreeUpload(Upload):
         store, body = self._tree.store, self._request.bodies.get(file.key)
         if body is not None and not info.sha256 and isinstance(store, RecognizesContent):
             return store.recognizes(info, body)
-        return (info.sha256 or sha256_of(store, key)) == file.sha256
+        return (info.sha256 or sha256_of(store.get(key))) == file.sha256
 
     def _not_kept(self) -> tuple[list[FileEntry], bool]:
         """Compare the store with the plan.

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from t9k.em import json_values
 from t9k.em.errors import CorruptManifest
 from t9k.em.names import KeySet, is_op
 from t9k.em.records import FileEntry
@@ -23,9 +24,6 @@ MAX_TEXT_BYTES = 1024
 
 MAX_DEPTH = 128
 """Of metadata; 100 is what the library keeps of hyperparameters."""
-
-MAX_COUNT = 2**63 - 1
-"""Of bytes and files, one by one and together: what a server's client and databases take."""
 
 FLAWS = (CorruptManifest, ValueError, TypeError, KeyError, RecursionError)
 """What reading a record raises that is none; nothing that a store raises."""
@@ -68,11 +66,9 @@ def format_of(record: Mapping[str, Any], known: int, key: str) -> None:
 
 def text(value: Any) -> str:
     """Return a text that can be written in UTF-8."""
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.100} is no text")
-    if len(value.encode()) > MAX_TEXT_BYTES:
+    if len(json_values.text(value).encode()) > MAX_TEXT_BYTES:
         raise ValueError(f"{value!r:.100} is longer than {MAX_TEXT_BYTES} bytes")
-    return value
+    return str(value)
 
 
 def op(value: Any) -> str:
@@ -95,20 +91,6 @@ def time(value: Any) -> str:
         raise ValueError(f"{value!r} is no time")
     datetime.fromisoformat(value[:-1])
     return str(value)
-
-
-def count(value: Any, most: int = MAX_COUNT) -> int:
-    """Return a number of things or bytes."""
-    if type(value) is not int or not 0 <= value <= most:
-        raise ValueError(f"{value!r:.100} is no count up to {most}")
-    return value
-
-
-def items(value: Any) -> Sequence[Any]:
-    """Return a list."""
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r:.100} is no list")
-    return value
 
 
 def metadata(value: Any, most_bytes: int = MAX_METADATA_BYTES) -> Mapping[str, Any]:
@@ -154,7 +136,7 @@ def file_entry(record: Any) -> FileEntry:
     return FileEntry(
         key=record["key"],
         op=op(record["op"]),
-        size=count(record["size"]),
+        size=json_values.count(record["size"]),
         sha256=record["sha256"],
         etag=text(record.get("etag", "")),
     )

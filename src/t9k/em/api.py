@@ -110,10 +110,10 @@ def create_run(
     capture = Capture(check_output(given["output"]))
     run = Run({key: given[key] for key in ("name", "labels", "description")}, hparams=given["hparams"])
     announce(_where(run, destination))  # before the output is recorded
-    run.record(capture)
-    run.sample(period_s)
+    run._record(capture)
+    run._sample(period_s)
     if destination is not None:
-        run.go_live(destination)
+        run._go_live(destination)
     return run
 
 
@@ -161,11 +161,11 @@ def load_run(
 
         return run_called(path)
     local = _local_directory(path, RUN)
-    run = Run.open_directory(local) if local else look_at_run(*session.locate(path))
-    run.resume_with(capture)
-    run.sample(period_s)
+    run = Run._open_directory(local) if local else look_at_run(*session.locate(path))
+    run._resume_with(capture)
+    run._sample(period_s)
     if auto_upload:
-        run.go_live(
+        run._go_live(
             _destination({"folder": folder, "make_folder": make_folder, "conflict_strategy": conflict_strategy})
         )
     return run
@@ -219,7 +219,7 @@ def load_artifact(path: str) -> Artifact:
 
         return artifact_called(path)
     local = _local_directory(path, ARTIFACT)
-    return Artifact.open_directory(local) if local else look_at_artifact(*session.locate(path))
+    return Artifact._open_directory(local) if local else look_at_artifact(*session.locate(path))
 
 
 def login(ais_host: str | None = None, api_key: str | None = None, timeout: int | None = None) -> None:
@@ -432,7 +432,7 @@ def check(
         sample: Of which files the bytes are read: a share like '5%', a number, or a part like '3/20', with which all
             parts together are all files. None for all.
         older_than: Read only the bytes of versions that were published longer ago than so many seconds.
-        repair: Whether to mend what can be mended: a damaged newest record by going back to the version before, files
+        repair: Whether to fix what can be fixed: a damaged newest record by going back to the version before, files
             of which others have the same bytes, folders and listings.
         progress: Told how far it is.
 
@@ -441,7 +441,7 @@ def check(
 
     Raises:
         NotFound: No such place exists.
-        InvalidInput: The sample is none; or `repair` of what is behind a server, which who runs it repairs.
+        InvalidInput: The sample is none; or `repair` of the store of a server, which only its operator can repair.
         BackendError: The store cannot be used.
 
     Examples:
@@ -471,8 +471,8 @@ def open_local(directory: Path) -> Run | Artifact:
         CorruptLocalData: Its files cannot be understood.
     """
     if layout.kind_of(directory) == RUN:
-        return Run.open_directory(directory)
-    return Artifact.open_directory(directory)
+        return Run._open_directory(directory)
+    return Artifact._open_directory(directory)
 
 
 def local_nodes(parent: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from t9k.em.errors import InvalidInput, NotALocalNode, NotFound
 from t9k.em.local import below, layout, objects, reentry
 from t9k.em.local.below import Below
-from t9k.em.local.files import FileIdentity, identity, sha256_of
+from t9k.em.local.files import FileIdentity, identity, sha256_of_file
 from t9k.em.local.layout import INDEX, METADATA, OBJECTS
 from t9k.em.local.yamlwriter import dump
 from t9k.em.metadata import mapping_of, text_of
@@ -71,7 +71,7 @@ class Artifact(LocalNode):
     _published: PublishedArtifact | None = None
 
     def __init__(self, metadata: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        self._take_new(metadata)
+        self._set_new_metadata(metadata)
         self._objects = _checked_objects({} if objects is None else objects)
         with layout.new_directory(ARTIFACT, self.name, self.alternative_name or None) as directory:
             self._attach(directory)
@@ -81,7 +81,7 @@ class Artifact(LocalNode):
         self._is_new = False
 
     @classmethod
-    def open_directory(cls, directory: Path) -> Artifact:
+    def _open_directory(cls, directory: Path) -> Artifact:
         """Open the artifact in a local directory; change nothing there.
 
         Raises:
@@ -90,7 +90,7 @@ class Artifact(LocalNode):
         """
         artifact = cls.__new__(cls)
         with layout.understanding(directory):
-            artifact._take(layout.read_metadata(directory, ARTIFACT))  # noqa: SLF001 - of this class
+            artifact._set_metadata(layout.read_metadata(directory, ARTIFACT))  # noqa: SLF001 - of this class
             index = Below(directory, INDEX)
             seen = identity(index) if below.is_file(index) else None
             artifact._objects = {} if seen is None else objects.decode(below.read(index), str(index))  # noqa: SLF001 - of this class
@@ -299,10 +299,10 @@ class Artifact(LocalNode):
             InvalidInput: A value in the dict has a wrong form; nothing was changed.
         """
         metadata = data.get("metadata", {})
-        Artifact.__new__(Artifact)._take_new(metadata)  # noqa: SLF001 - of this class
+        Artifact.__new__(Artifact)._set_new_metadata(metadata)  # noqa: SLF001 - of this class
         checked = _checked_objects(data.get("objects", {}))
         with self._locks.changing, self._writing():
-            self._take(metadata)
+            self._set_metadata(metadata)
             self._objects = checked
             self._keys = None
             self._checked = {}
@@ -340,7 +340,7 @@ class Artifact(LocalNode):
         """
         self._upload(folder, make_folder=make_folder, strategy=conflict_strategy)
 
-    def is_in(self, backend: Backend, place: Mapping[str, str]) -> bool:
+    def _is_in(self, backend: Backend, place: Mapping[str, str]) -> bool:
         """Return whether a backend has this artifact as it is now, so that an upload would bring nothing.
 
         It is not missed either where it was deleted after it only came from there.
@@ -366,9 +366,9 @@ class Artifact(LocalNode):
 
     # Inside.
 
-    def _take(self, metadata: Mapping[str, Any]) -> None:
+    def _set_metadata(self, metadata: Mapping[str, Any]) -> None:
         created = text_of(mapping_of(metadata, "metadata"), "created_timestamp") or utc_text()
-        super()._take(metadata)
+        super()._set_metadata(metadata)
         self.created_timestamp = created
 
     def _attach(self, directory: Path) -> None:
@@ -406,11 +406,11 @@ class Artifact(LocalNode):
     def _read_index(index: Below) -> bytes:
         return below.read(index) if below.is_file(index) else b""
 
-    def _adopt(self, merge: merging.Merge) -> None:
+    def _apply_merge(self, merge: merging.Merge) -> None:
         index = merge.files.get(INDEX)
         if index is not None:  # before the index names them, for what is not here is fetched from there
             self._state.set("origin", dict(merge.origin))
-        super()._adopt(merge)
+        super()._apply_merge(merge)
         if index is not None:
             with self._locks.changing:
                 self._objects = objects.decode(index, INDEX)
@@ -505,7 +505,7 @@ class Artifact(LocalNode):
             return False
         path, found = self._object(key), identity(self._object(key))
         if self._checked.get(key) != found:
-            if sha256_of(path) != self._objects[key]["sha256"]:
+            if sha256_of_file(path) != self._objects[key]["sha256"]:
                 return False
             self._checked[key] = found
         return True
@@ -577,7 +577,7 @@ def _open_pickled(directory: str) -> Artifact:
         NotALocalNode: Its directory is not here.
     """
     try:
-        return Artifact.open_directory(Path(directory))
+        return Artifact._open_directory(Path(directory))
     except NotALocalNode as error:
         raise NotALocalNode(
             f"an artifact travels to another process as its directory, and {directory} is not that of one here; on another machine, "

@@ -51,17 +51,17 @@ class _Nowhere(LocalNode):
         return []
 
     @property
-    def has_directory(self) -> bool:
+    def _has_directory(self) -> bool:
         """No."""
         return False
 
-    def look(self, files: Path, keep: Callable[[Path | None], Path]) -> None:
+    def _look(self, files: Path, keep: Callable[[Path | None], Path]) -> None:
         """Do nothing."""
 
     def save(self) -> None:
         """Do nothing."""
 
-    def send(
+    def _send(
         self,
         backend: Backend,
         folder: str,
@@ -101,7 +101,7 @@ class DisabledRun(_Nowhere, Run):
         git: Mapping[str, Any] | None = None,
     ) -> None:
         del metrics, platform, git
-        self._take(metadata)
+        self._set_metadata(metadata)
         self._hparams = Params(self._save_hparams, hparams)
         self.destination = None
         self._live_nowhere()
@@ -166,41 +166,41 @@ class DisabledRun(_Nowhere, Run):
 
     def parse_from_dict(self, data: Mapping[str, Any]) -> None:
         """Take over metadata and hyperparameters."""
-        self._take(data.get("metadata", {}))
+        self._set_metadata(data.get("metadata", {}))
         self._hparams = Params(self._save_hparams, data.get("hparams"))
         self._live_nowhere()
 
-    def leave(self, status: str, error: BaseException | None) -> None:
+    def _leave(self, status: str, error: BaseException | None) -> None:
         """Do nothing."""
 
-    def leave_backend(self, timeout_s: float) -> None:
+    def _leave_backend(self, timeout_s: float) -> None:
         """Do nothing."""
 
-    def record(self, capture: Capture) -> None:
+    def _record(self, capture: Capture) -> None:
         """Do nothing."""
 
-    def resume_with(self, capture: Capture) -> None:
+    def _resume_with(self, capture: Capture) -> None:
         """Do nothing."""
 
-    def sample(self, period_s: float | None) -> None:
+    def _sample(self, period_s: float | None) -> None:
         """Do nothing."""
 
-    def go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
+    def _go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
         """Only remembers where to."""
         del place
         self.destination = to
 
-    def fingerprint(self) -> Any:
+    def _fingerprint(self) -> Any:
         """Nothing."""
 
-    def growing(self) -> list[GrowingFile]:
+    def _growing(self) -> list[GrowingFile]:
         """Nothing."""
         return []
 
-    def sync(self) -> None:
+    def _sync(self) -> None:
         """Do nothing."""
 
-    def become_copy(self) -> None:
+    def _become_copy(self) -> None:
         """Do nothing."""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -225,7 +225,7 @@ class DisabledArtifact(_Nowhere, Artifact):
 
     def __init__(self, metadata: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         del objects
-        self._take(metadata)
+        self._set_metadata(metadata)
         self._objects = {}
         self._live_nowhere()
 
@@ -251,10 +251,10 @@ class DisabledArtifact(_Nowhere, Artifact):
 
     def parse_from_dict(self, data: Mapping[str, Any]) -> None:
         """Take over metadata."""
-        self._take(data.get("metadata", {}))
+        self._set_metadata(data.get("metadata", {}))
         self._live_nowhere()
 
-    def is_in(self, backend: Backend, place: Mapping[str, str]) -> bool:
+    def _is_in(self, backend: Backend, place: Mapping[str, str]) -> bool:
         """No."""
         del backend, place
         return False

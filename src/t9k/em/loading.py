@@ -26,7 +26,7 @@ from t9k.em.local import below, layout
 from t9k.em.local.below import Below
 from t9k.em.local.copies import copy_hashed
 from t9k.em.local.descent import THERE
-from t9k.em.local.files import make_private_dir, sha256_of, sync_dir
+from t9k.em.local.files import make_private_dir, sha256_of_file, sync_dir
 from t9k.em.local.layout import INDEX, METADATA
 from t9k.em.local.state import LocalState
 from t9k.em.names import check_name, parent_and_name, random_text, split_version
@@ -60,7 +60,7 @@ def fetch_run(backend: Backend, path: str, progress: Progress | None = None, *, 
         CorruptData: The node is damaged, or no run although its record says so.
         LocalError: `directory` holds something else.
     """
-    return Run.open_directory(_fetch(backend, path, RUN, None, progress, directory))
+    return Run._open_directory(_fetch(backend, path, RUN, None, progress, directory))
 
 
 def fetch_artifact(
@@ -80,7 +80,7 @@ def fetch_artifact(
         CorruptData: The node is damaged, or no artifact although its record says so.
         LocalError: `directory` holds something else.
     """
-    return Artifact.open_directory(_fetch(backend, path, ARTIFACT, (INDEX, METADATA), progress, directory))
+    return Artifact._open_directory(_fetch(backend, path, ARTIFACT, (INDEX, METADATA), progress, directory))
 
 
 def look_at_run(backend: Backend, path: str) -> Run:
@@ -122,12 +122,12 @@ def _look(of: type[_Kept], backend: Backend, path: str, keys: Collection[str] | 
     try:
         files = temporary / _name(backend, path, node)
         read = _receive(backend, node, path, files, keys, None, durable=False)
-        looked = of.open_directory(files)
+        looked = of._open_directory(files)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     remove = weakref.finalize(looked, _remove, temporary, os.getpid())
-    looked.look(files, partial(_keep, backend, read, files, make_parent, remove))
+    looked._look(files, partial(_keep, backend, read, files, make_parent, remove))
     return looked
 
 
@@ -245,7 +245,7 @@ def _receive(
     if keys is None:
         add_grown(backend, read, directory)
     try:
-        (Run if node.kind == RUN else Artifact).open_directory(directory)
+        (Run if node.kind == RUN else Artifact)._open_directory(directory)
     except (CorruptLocalData, InvalidName, NotALocalNode) as error:
         raise _unusable(backend, path, node.kind, error) from error
     _remember(directory, backend, read)
@@ -309,7 +309,7 @@ def _find_same(directory: Path, fetched: Path) -> Path | None:
 
 
 def _hold_the_same(one: Below, other: Below) -> bool:
-    return sha256_of(one) == sha256_of(other)
+    return sha256_of_file(one) == sha256_of_file(other)
 
 
 def _advice(kind: str) -> str:

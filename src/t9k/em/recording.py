@@ -72,17 +72,17 @@ class Recording(LocalNode):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the run; its status says how the block ended, see `finish`. One that was only looked at stays as it is."""
-        if not self.has_directory:
+        if not self._has_directory:
             return
         if error is not None:
             self._upload_again()
         try:
             self._end(None if error is None else failure.status_of(error), error=error)
-        except InvalidInput as trouble:
+        except InvalidInput as problem:
             if error is None:
                 raise
             warn_incomplete(
-                f"the run {self.name!r} could not be finished: {trouble}; what it logged is in {self.local}", 3
+                f"the run {self.name!r} could not be finished: {problem}; what it logged is in {self.local}", 3
             )
 
     @property
@@ -92,19 +92,19 @@ class Recording(LocalNode):
 
     # When the process leaves.
 
-    def leave(self, status: str, error: BaseException | None) -> None:
+    def _leave(self, status: str, error: BaseException | None) -> None:
         """See `t9k.em.ending.shutdown.GoesOn`."""
         shutdown.done(self)
         if self._is_guest or not self._directory.is_dir():
             return
         try:
             self._end_here(status, error, is_forced=False)
-        except Exception as trouble:  # noqa: BLE001 - nobody is left to catch it, and other runs have to end too
+        except Exception as problem:  # noqa: BLE001 - nobody is left to catch it, and other runs have to end too
             warn_incomplete(
-                f"the run {self.name!r} could not be finished: {trouble}; what it logged is in {self.local}"
+                f"the run {self.name!r} could not be finished: {problem}; what it logged is in {self.local}"
             )
 
-    def leave_backend(self, timeout_s: float) -> None:
+    def _leave_backend(self, timeout_s: float) -> None:
         """See `t9k.em.ending.shutdown.GoesOn`."""
         if self._is_guest:
             return
@@ -227,7 +227,7 @@ class Recording(LocalNode):
         if others:
             warn_incomplete(
                 f"the run {self.name!r} could not be finished completely: {'; '.join(others)}. What is kept of it is in "
-                f"{self.local}; call finish() again when that is mended",
+                f"{self.local}; call finish() again when that is fixed",
                 5,
             )
         if invalid:
@@ -288,25 +288,25 @@ class Recording(LocalNode):
     def _upload_again(self) -> None:
         """Have a run that was uploaded while it went on uploaded once more, now that nobody can do so after its end."""
         if self._uploaded is not None and self.destination is None and not self._is_guest:
-            self.go_live(*self._uploaded)
+            self._go_live(*self._uploaded)
 
     def _end_there(self, timeout_s: float | None) -> None:
         if self.destination is None:
             return
         if self._live is None or self._live.has_stopped:
-            self.go_live(self.destination)
+            self._go_live(self.destination)
         if self._live is None or self._live.has_stopped:
             self._upload_at_end(self.destination)
         else:
             self._finish_live(self._live, self.destination, timeout_s)
 
     def _finish_live(self, live: LiveUpload, to: Destination, timeout_s: float | None) -> None:
-        trouble = live.finish(shutdown.timeout_s() if timeout_s is None else timeout_s)
-        if trouble is None:
+        remains = live.finish(shutdown.timeout_s() if timeout_s is None else timeout_s)
+        if remains is None:
             self._live = None  # what is logged after the end is uploaded as a whole by the next `finish`
         else:
             warn_incomplete(
-                f"the run {self.name!r} is not uploaded completely: {trouble}. All of it is in {self.local}; "
+                f"the run {self.name!r} is not uploaded completely: {remains}. All of it is in {self.local}; "
                 f"send what remains with: {to.command(self._directory)}",
                 5,
             )
@@ -322,7 +322,7 @@ class Recording(LocalNode):
             )
 
     @abstractmethod
-    def go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
+    def _go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
         """Upload the run from now on while it goes on."""
 
 

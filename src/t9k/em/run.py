@@ -15,7 +15,7 @@ from t9k.em.containers import Params, upload_again, upload_nothing
 from t9k.em.ending import shutdown
 from t9k.em.ending.shutdown import check_timeout
 from t9k.em.ending.status import RUNNING, check_end
-from t9k.em.errors import Diverged, InvalidMetric, LocalError, NotALocalNode, NotFound
+from t9k.em.errors import InvalidMetric, LocalError, NotALocalNode, NotFound
 from t9k.em.live.follower import GrowingFile
 from t9k.em.local import below, layout, reentry
 from t9k.em.local.below import Below
@@ -26,12 +26,13 @@ from t9k.em.local.metricfiles import MetricFiles, encode_all
 from t9k.em.local.metrics import encode_now
 from t9k.em.local.shared import SharedMapping
 from t9k.em.local.yamlwriter import dump
+from t9k.em.marked import MarkedArtifacts
 from t9k.em.metadata import associations_of, check_associations, mapping_of, text_of
 from t9k.em.names import check_strategy, join, parent_and_name
-from t9k.em.nodes import history, lineage
+from t9k.em.nodes import lineage
 from t9k.em.nodes.local_node import LocalNode
 from t9k.em.recording import Recording
-from t9k.em.records import ARTIFACT, RUN, Body, Outcome, utc_text
+from t9k.em.records import RUN, Body, Outcome, utc_text
 from t9k.em.transfer.growing import catch_up
 from t9k.em.transfer.sources import growing_body
 from t9k.em.warn import warn_incomplete
@@ -99,7 +100,7 @@ class Run(Recording):
         platform: Mapping[str, Any] | None = None,
         git: Mapping[str, Any] | None = None,
     ) -> None:
-        self._take_new(metadata)
+        self._set_new_metadata(metadata)
         self._hparams = Params(self._save_hparams, hparams)
         lines = encode_all({} if metrics is None else metrics)
         with layout.new_directory(RUN, self.name, self.alternative_name or None) as directory:
@@ -112,7 +113,7 @@ class Run(Recording):
             self._begin()
 
     @classmethod
-    def open_directory(cls, directory: Path) -> Run:
+    def _open_directory(cls, directory: Path) -> Run:
         """Open the run in a local directory; change nothing there before something is logged.
 
         Raises:
@@ -121,7 +122,7 @@ class Run(Recording):
         """
         run = cls.__new__(cls)
         with layout.understanding(directory):
-            run._take(layout.read_metadata(directory, RUN))  # noqa: SLF001 - of this class
+            run._set_metadata(layout.read_metadata(directory, RUN))  # noqa: SLF001 - of this class
             run._hparams = Params(run._save_hparams, layout.read_mapping(Below(directory, HPARAMS), "hyperparameters"))  # noqa: SLF001 - of this class
             run._attach(directory)  # noqa: SLF001 - of this class
         run._shared.base = run._metadata()  # noqa: SLF001 - of this class
@@ -318,7 +319,7 @@ class Run(Recording):
             InvalidInput: A value in the dict has a wrong form; nothing was changed.
         """
         metadata = data.get("metadata", {})
-        Run.__new__(Run)._take_new(metadata)  # noqa: SLF001 - of this class
+        Run.__new__(Run)._set_new_metadata(metadata)  # noqa: SLF001 - of this class
         hparams = Params(self._save_hparams, data.get("hparams"))
         lines = encode_all(data.get("metrics", {}))
         platform, git = (mapping_of(data.get(name) or {}, name) for name in ("platform", "git"))
@@ -326,7 +327,7 @@ class Run(Recording):
         self._settle()
         self._wait()
         with self._locks.changing:
-            self._take(metadata)
+            self._set_metadata(metadata)
             self.alternative_name = self.alternative_name or self._place.name
             self._hparams = hparams
             self._shared.replace()
@@ -397,7 +398,7 @@ class Run(Recording):
         """
         check_strategy(conflict_strategy)
         backend, path = session.resolve(folder)
-        outcome, _ = self.send(backend, path, make_folder=make_folder, strategy=conflict_strategy)
+        outcome, _ = self._send(backend, path, make_folder=make_folder, strategy=conflict_strategy)
         self._uploaded = None
         if self.status == RUNNING and outcome is not Outcome.SKIPPED:
             from t9k.em.live.source import Destination  # noqa: PLC0415 - few runs are uploaded while they go on
@@ -409,7 +410,7 @@ class Run(Recording):
             )
             self._uploaded = to, (backend, path)
 
-    def record(self, capture: Capture) -> None:
+    def _record(self, capture: Capture) -> None:
         """Let the platform, git and output information of this process be collected for the run.
 
         Args:
@@ -418,7 +419,7 @@ class Run(Recording):
         self._capture = capture
         capture.start(self._directory)
 
-    def resume_with(self, capture: Capture) -> None:
+    def _resume_with(self, capture: Capture) -> None:
         """Let the output of this process be recorded from the next `log` on.
 
         Args:
@@ -426,7 +427,7 @@ class Run(Recording):
         """
         self._capture = capture
 
-    def sample(self, period_s: float | None) -> None:
+    def _sample(self, period_s: float | None) -> None:
         """Let a thread log what the machine does, as metrics of type 'system', until the run finishes.
 
         Args:
@@ -445,7 +446,7 @@ class Run(Recording):
         if not self._resumable:
             self._system.start()
 
-    def go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
+    def _go_live(self, to: Destination, place: tuple[Backend, str] | None = None) -> None:
         """Upload the run from now on while it goes on, in a thread of its own; nothing of that ever raises here.
 
         Args:
@@ -463,16 +464,14 @@ class Run(Recording):
         )
         self._live.start()
 
-    def fingerprint(self) -> Any:
+    def _fingerprint(self) -> Any:
         """All of the run but what grows, to be compared with what it was; where its artifacts are does not count."""
         metadata = self._metadata()
         associations = metadata.pop("associations")
         marked = {side: [record.get("id", record) for record in associations[side]] for side in associations}
-        files = [Below(artifact.directory, INDEX) for artifact in list(self._artifacts.values())]
-        changed = [found.st_mtime_ns for path in files if (found := below.status(path)) is not None]
-        return metadata, marked, self._hparams.as_dict(), changed, self._replaced
+        return metadata, marked, self._hparams.as_dict(), self._artifacts.changes(), self._replaced
 
-    def growing(self) -> list[GrowingFile]:
+    def _growing(self) -> list[GrowingFile]:
         """Return the files that are appended to, with how far they reach by now."""
         found = []
         for name in self._metrics.names().values():
@@ -484,7 +483,7 @@ class Run(Recording):
             found.append(GrowingFile(key=LOG, path=self._at(LOG), end=self._finished_output()))
         return found
 
-    def sync(self) -> None:
+    def _sync(self) -> None:
         """Wait until everything logged so far would survive a power cut.
 
         Raises:
@@ -500,10 +499,10 @@ class Run(Recording):
         size = 0 if status is None else status.st_size
         return size if self._capture is None else min(size, self._capture.finished_output(size))
 
-    def _take(self, metadata: Mapping[str, Any]) -> None:
+    def _set_metadata(self, metadata: Mapping[str, Any]) -> None:
         associations = associations_of(mapping_of(metadata, "metadata"), (lineage.INPUT, lineage.OUTPUT))
         status, start, end = (text_of(metadata, name) for name in ("status", "start_timestamp", "end_timestamp"))
-        super()._take(metadata)
+        super()._set_metadata(metadata)
         self.status = status or RUNNING
         self.start_timestamp, self.end_timestamp = start or utc_text(), end
         self.associations = associations
@@ -522,7 +521,7 @@ class Run(Recording):
         super()._attach(directory)
         self._open_metrics()
         self._shared_hparams = SharedMapping("hyperparameters", lambda found: Params(upload_nothing, found).as_dict())
-        self._artifacts: dict[str, Artifact] = {}
+        self._artifacts = MarkedArtifacts(lambda: self._state, lambda: self._directory)
         self._pid = os.getpid()
         self._capture = None
         self._system = None
@@ -557,7 +556,7 @@ class Run(Recording):
     def _hparams_now(self) -> dict[str, Any]:
         return self._hparams.as_dict()
 
-    def _adopt(self, merge: merging.Merge) -> None:
+    def _apply_merge(self, merge: merging.Merge) -> None:
         from t9k.em.nodes import merging  # noqa: PLC0415 - costs every importer otherwise, and copies rarely differ
 
         if LOG in merge.tails and self._capture is not None:
@@ -572,11 +571,11 @@ class Run(Recording):
                 else:
                     self._hparams[key] = value
         self._write_hparams()
-        super()._adopt(merge)
+        super()._apply_merge(merge)
         self._save_index()
 
-    def _adopt_metadata(self, changed: Mapping[tuple[str, ...], Any]) -> None:
-        super()._adopt_metadata(changed)
+    def _apply_metadata(self, changed: Mapping[tuple[str, ...], Any]) -> None:
+        super()._apply_metadata(changed)
         given = {path[1]: value for path, value in changed.items() if path[0] == "associations" and len(path) > 1}
         sides = associations_of({"associations": given}, given.keys() & self.associations.keys())
         self.associations.update(sides)
@@ -590,9 +589,9 @@ class Run(Recording):
         is_own = self._is_recorder and self.status == RUNNING and not self._is_guest
         return {name: mine[name] for name in ("status", "end_timestamp")} if is_own else {}
 
-    def _take_over(self, mine: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    def _adopt(self, mine: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         sides = {side: list(records) for side, records in found["associations"].items()}
-        super()._take_over(mine, {**found, "associations": mine["associations"]})
+        super()._adopt(mine, {**found, "associations": mine["associations"]})
         self.associations.update(sides)
 
     def _index(self) -> dict[str, Any]:
@@ -637,10 +636,7 @@ class Run(Recording):
             self.associations[side] = marked
         try:
             if isinstance(resource, Artifact):
-                self._artifacts[resource.id] = resource
-                resource._save_metadata()  # noqa: SLF001 - this is done `alone`, as `save` would be
-                local = str(resource.directory)
-                self._state.change_here("artifacts", lambda known: {**(known or {}), resource.id: local})
+                self._artifacts.add(resource)
             self._save_metadata()
         except (LocalError, OSError) as error:
             warn_incomplete(
@@ -648,7 +644,7 @@ class Run(Recording):
                 6,
             )
 
-    def become_copy(self) -> None:
+    def _become_copy(self) -> None:
         """From now on, another process decides when the run goes on and ends; this logs to the same files."""
         self._resumable, self._is_copy = False, True
 
@@ -673,69 +669,26 @@ class Run(Recording):
         self._catch_up(backend, folder, strategy)
         if strategy in ("skip", "error") and self._is_taken(backend, folder):
             return  # the run stays here, and so do its artifacts
-        known = {
-            **self._state.get("artifacts", {}),
-            **{key: str(each.directory) for key, each in self._artifacts.items()},
-        }
-        for identity, local in known.items():
-            artifact = self._find_artifact(identity, Path(local))
-            if artifact is None:
-                if not self._is_recorded_in(backend.uri, identity):
-                    warn_incomplete(
-                        f"an artifact of the run {self.name!r} was not uploaded: it is not in {local}; put it back there",
-                        4,
-                    )
-                continue
-            try:
-                self._send_artifact(
-                    artifact, backend, folder, make_folder=make_folder, strategy=strategy, progress=progress
-                )
-            except Diverged as error:  # the run is no part of that, and must not stay here for it
-                warn_incomplete(f"the artifact {artifact.name!r} of the run {self.name!r} was not uploaded: {error}", 4)
-                continue
+        for artifact in self._artifacts.upload(
+            backend,
+            folder,
+            make_folder=make_folder,
+            strategy=strategy,
+            progress=progress,
+            run_name=self.name,
+            is_recorded=partial(self._is_recorded_in, backend.uri),
+        ):
             record = lineage.artifact_record(artifact, backend.uri)
             with self._locks.changing:
                 for side, records in self.associations.items():
-                    if any(known.get("id") == identity for known in records):
+                    if any(known.get("id") == artifact.id for known in records):
                         self.associations[side] = lineage.with_record(records, record)
-
-    @staticmethod
-    def _send_artifact(
-        artifact: Artifact,
-        backend: Backend,
-        folder: str,
-        *,
-        make_folder: bool,
-        strategy: str,
-        progress: Progress | None,
-    ) -> None:
-        """Upload an artifact to where it was before, if it was there; one that only came from there only when it has changed."""
-        place = history.place_in(artifact.remote, backend.uri)
-        if place is None:
-            artifact.send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
-        elif history.was_uploaded(artifact.remote, backend.uri) or not artifact.is_in(backend, place):
-            # Also one that is there already: what is damaged or missing of it is found out and sent again.
-            there = parent_and_name(place["path"])[0]
-            artifact.send(backend, there, make_folder=True, strategy=strategy, progress=progress)
 
     def _is_taken(self, backend: Backend, folder: str) -> bool:
         try:
             return backend.stat(join(folder, self.name)).id != self.id
         except NotFound:
             return False
-
-    def _find_artifact(self, identity: str, local: Path) -> Artifact | None:
-        """Return the artifact with an id: as this process has it, where it was, or where it is after a project was moved."""
-        known = self._artifacts.get(identity)
-        if known is not None and layout.kind_of(known.directory) == ARTIFACT:
-            return known
-        beside = self._directory.parent.parent / "artifacts" / local.name
-        for directory in (local, beside, layout.parent_directory(ARTIFACT) / local.name):
-            if layout.kind_of(directory) == ARTIFACT:
-                artifact = Artifact.open_directory(directory)
-                if artifact.id == identity:
-                    return artifact
-        return None
 
     def _is_recorded_in(self, uri: str, identity: str) -> bool:
         """Return whether the associations say where in a backend an artifact is."""
@@ -766,11 +719,11 @@ def _open_copy(directory: str) -> Run:
         NotALocalNode: Its directory is not here.
     """
     try:
-        run = Run.open_directory(Path(directory))
+        run = Run._open_directory(Path(directory))
     except NotALocalNode as error:
         raise NotALocalNode(
             f"a run travels to another process as its directory, and {directory} is not that of a run here; on another machine, "
             "pass what em.load_run takes: the path that it was uploaded to"
         ) from error
-    run.become_copy()
+    run._become_copy()
     return run

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 from attrs import frozen
 
-from t9k.em import errors
+from t9k.em import errors, json_values
 from t9k.em.names import is_name, is_op
 from t9k.em.records import (
     ARTIFACT,
@@ -52,7 +52,6 @@ MOST_ANCESTORS: Final = 2000
 MAX_HEADER_BYTES: Final = 8 << 10
 
 _LENGTH = struct.Struct(">I")
-_LARGEST_INT = 2**63 - 1
 
 
 # Errors.
@@ -185,15 +184,15 @@ def node_of(record: Mapping[str, Any]) -> Node:
         ValueError, TypeError, KeyError: The record is no node.
     """
     return Node(
-        path=_text(record["path"]),
-        kind=_text(record["type"]),
-        id=_text(record["id"]),
-        generation=_count(record["generation"]),
-        modified=_text(record["modifiedTimestamp"]),
-        writer=_text(record["editor"]),
-        metadata=_object(record["metadata"]),
-        file_count=_count(record["fileCount"]),
-        size=_count(record["size"]),
+        path=json_values.text(record["path"]),
+        kind=json_values.text(record["type"]),
+        id=json_values.text(record["id"]),
+        generation=json_values.count(record["generation"]),
+        modified=json_values.text(record["modifiedTimestamp"]),
+        writer=json_values.text(record["editor"]),
+        metadata=json_values.mapping(record["metadata"]),
+        file_count=json_values.count(record["fileCount"]),
+        size=json_values.count(record["size"]),
         deleted=bool(record["deleted"]),
         op=_op_or_none(record.get("op", "")),  # older servers do not tell
     )
@@ -229,7 +228,7 @@ def is_shown_whole(folder: Mapping[str, Any]) -> bool:
     Raises:
         KeyError, TypeError: The record is no node.
     """
-    return _text(folder["permission"]) in (VIEW, EDIT, OWN)
+    return json_values.text(folder["permission"]) in (VIEW, EDIT, OWN)
 
 
 def file_json(file: FileEntry) -> dict[str, Any]:
@@ -244,11 +243,11 @@ def file_of(record: Mapping[str, Any]) -> FileEntry:
         ValueError, TypeError, KeyError: The record is no file.
     """
     return FileEntry(
-        key=_text(record["key"]),
-        op=_text(record["op"]),
-        size=_count(record["size"]),
-        sha256=_text(record["sha256"]),
-        etag=_text(record["etag"]),
+        key=json_values.text(record["key"]),
+        op=json_values.text(record["op"]),
+        size=json_values.count(record["size"]),
+        sha256=json_values.text(record["sha256"]),
+        etag=json_values.text(record["etag"]),
     )
 
 
@@ -286,27 +285,28 @@ def request_of(record: Mapping[str, Any]) -> UploadRequest:
         InvalidInput: A name, key, path or strategy cannot be used, or the metadata are not plain JSON.
         ValueError, TypeError, KeyError: The record is no request.
     """
-    draft = _object(record["draft"])
+    draft = json_values.mapping(record["draft"])
     return UploadRequest(
-        op=_text(record["op"]),
-        folder=_text(record["folder"]),
+        op=json_values.text(record["op"]),
+        folder=json_values.text(record["folder"]),
         draft=Draft(
-            kind=_text(draft["type"]),
-            name=_text(draft["name"]),
-            alternative_name=_text(draft["alternativeName"]),
-            id=_text(draft["id"]),
-            metadata=check_json(_object(draft["metadata"])),
+            kind=json_values.text(draft["type"]),
+            name=json_values.text(draft["name"]),
+            alternative_name=json_values.text(draft["alternativeName"]),
+            id=json_values.text(draft["id"]),
+            metadata=check_json(json_values.mapping(draft["metadata"])),
         ),
         files=tuple(
-            FileSpec(key=file["key"], size=file["size"], sha256=file["sha256"]) for file in _list(record["files"])
+            FileSpec(key=file["key"], size=file["size"], sha256=file["sha256"])
+            for file in json_values.items(record["files"])
         ),
-        strategy=_text(record["strategy"]),
+        strategy=json_values.text(record["strategy"]),
         make_folder=bool(record["makeFolder"]),
         resumed=bool(record["resumed"]),
-        since=_count(record["since"]),
+        since=json_values.count(record["since"]),
         prefer_alternative=bool(record["preferAlternative"]),
         ancestors=_ops(record.get("ancestors")),
-        compare=_text(record.get("compare", "listing")),
+        compare=json_values.text(record.get("compare", "listing")),
     )
 
 
@@ -321,7 +321,7 @@ def part_of(record: Mapping[str, Any]) -> Part:
     Raises:
         ValueError, TypeError, KeyError: The record is no part.
     """
-    return Part(start=_count(record["start"]), size=_count(record["size"]))
+    return Part(start=json_values.count(record["start"]), size=json_values.count(record["size"]))
 
 
 def segment_json(segment: Segment) -> dict[str, Any]:
@@ -336,9 +336,9 @@ def segment_of(record: Mapping[str, Any]) -> Segment:
         ValueError, TypeError, KeyError: The record is no segment.
     """
     return Segment(
-        key=_text(record["key"]),
-        start=_count(record["start"]),
-        size=_count(record["size"]),
+        key=json_values.text(record["key"]),
+        start=json_values.count(record["start"]),
+        size=json_values.count(record["size"]),
         modified=float(record["modified"]),
     )
 
@@ -361,11 +361,14 @@ def signed_of(record: Mapping[str, Any]) -> SignedRequest:
         ValueError, TypeError, KeyError: The record is no signed request.
     """
     return SignedRequest(
-        method=_text(record["method"]),
-        url=_text(record["url"]),
-        headers={_text(name): _text(value) for name, value in _object(record["headers"]).items()},
-        start=_count(record["start"]),
-        size=_count(record["size"]),
+        method=json_values.text(record["method"]),
+        url=json_values.text(record["url"]),
+        headers={
+            json_values.text(name): json_values.text(value)
+            for name, value in json_values.mapping(record["headers"]).items()
+        },
+        start=json_values.count(record["start"]),
+        size=json_values.count(record["size"]),
     )
 
 
@@ -380,7 +383,9 @@ def signed_upload_of(record: Mapping[str, Any]) -> SignedUpload:
     Raises:
         ValueError, TypeError, KeyError: The record is no signed upload.
     """
-    return SignedUpload(requests=tuple(map(signed_of, _list(record["requests"]))), token=_text(record["token"]))
+    return SignedUpload(
+        requests=tuple(map(signed_of, json_values.items(record["requests"]))), token=json_values.text(record["token"])
+    )
 
 
 # Several files in one body: for each, the length of a header as four bytes (unsigned, big-endian), the header as JSON
@@ -408,7 +413,7 @@ def frames(batch: bytes) -> Iterator[tuple[str, memoryview]]:
             at += _LENGTH.size
             header = json.loads(bytes(view[at : at + length]))
             at += length
-            key, size = _text(header["key"]), _count(header["size"])
+            key, size = json_values.text(header["key"]), json_values.count(header["size"])
             data = view[at : at + size]
             if len(data) != size:
                 raise ValueError(f"it ends within the file {key!r}")
@@ -450,19 +455,13 @@ def _flaw(value: Any) -> str | None:
         return "a text in the JSON holds a lone surrogate; send valid Unicode"
     if isinstance(value, float) and not math.isfinite(value):
         return "the JSON holds NaN or an infinity, which it cannot; send a text or null"
-    if isinstance(value, int) and abs(value) > _LARGEST_INT:
+    if isinstance(value, int) and abs(value) > json_values.MAX_COUNT:
         return "an integer in the JSON needs more than 64 bits; send it as a text"
     return None
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
 def _op_or_none(value: Any) -> str:
-    if _text(value) and not is_op(value):
+    if json_values.text(value) and not is_op(value):
         raise ValueError(f"{value!r} is no upload")
     return str(value)
 
@@ -470,24 +469,6 @@ def _op_or_none(value: Any) -> str:
 def _ops(value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if len(_list(value)) > MOST_ANCESTORS or not all(isinstance(op, str) and is_op(op) for op in value):
+    if len(json_values.items(value)) > MOST_ANCESTORS or not all(isinstance(op, str) and is_op(op) for op in value):
         raise ValueError(f"`ancestors` is no list of at most {MOST_ANCESTORS} uploads")
     return tuple(value)
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= _LARGEST_INT:
-        raise ValueError(f"{value!r} is no count")
-    return value
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{type(value).__name__} is no object")
-    return value
-
-
-def _list(value: Any) -> Sequence[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{type(value).__name__} is no list")
-    return value

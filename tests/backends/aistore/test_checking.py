@@ -39,7 +39,7 @@ def test_bytes_are_read_through_the_server(over_files, alice, client):
         ("rot", f"{folder}/node", "a"),
     ]
     assert len(report.left) == 2
-    with pytest.raises(InvalidInput, match="who runs it runs em check on the root"):
+    with pytest.raises(InvalidInput, match="run em check on the root"):
         check(backend, f"/{alice.name}", repair=True)
 
 

@@ -168,7 +168,7 @@ def test_em_gc_says_who_collects(alice: Someone) -> None:
     run("login", alice.url, "--api-key", stdin=f"{alice.key}\n")
     code, _, err = run("gc")
     assert code == 1
-    assert "who runs it runs em gc" in err
+    assert "whose store only its operator can collect: run em gc" in err
 
 
 def test_em_shows_an_error_of_a_stranger_as_one_line() -> None:

@@ -14,7 +14,7 @@ from t9k_em_backends.s3.plain_http.client import sockets_for
 @pytest.fixture(autouse=True)
 def _no_rest(monkeypatch):
     """A test tries again at once after a failure."""
-    monkeypatch.setattr(pool, "REST_S", 0.0)
+    monkeypatch.setattr(pool, "PAUSE_S", 0.0)
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ import contextlib
 import os
 import threading
 import time
-from concurrent.futures import Future
 
-from t9k.em.memory.budget import Budget
-from t9k_em_backends.shared.fsspec_loop import PIECE_BYTES, PerProcess, following
+from t9k_em_backends.shared.fsspec_loop import PerProcess
 
 
 class TestPerProcess:
@@ -50,21 +48,3 @@ class TestPerProcess:
         assert one.get() is before
         one.close()
         assert one.get() is not before
-
-
-class TestFollowing:
-    def test_a_reader_that_stops_in_the_middle_leaves_half_of_the_room_to_others(self):
-        budget = Budget(4 * PIECE_BYTES)
-
-        def fetch(start, stop):
-            done: Future[bytes] = Future()
-            done.set_result(bytes(stop - start))
-            return done
-
-        reading = following(fetch, 0, 8 * PIECE_BYTES, budget)
-        assert len(next(reading)) == PIECE_BYTES
-        assert budget.taken_bytes <= 2 * PIECE_BYTES
-        budget.take(2 * PIECE_BYTES)
-        budget.give(2 * PIECE_BYTES)
-        assert sum(map(len, reading)) == 7 * PIECE_BYTES
-        assert budget.taken_bytes == 0

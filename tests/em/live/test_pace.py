@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from t9k.em.live.pace import Pace, interval_s
+from t9k.em.live.pace import WriteQuota, interval_s
 
 HOUR_S = 3600
 
@@ -16,7 +16,7 @@ def test_the_pace_goes_from_a_second_to_a_minute(age_s, expected):
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 8])
 def test_writes_are_bounded_however_many_files_grow(at_once):
-    now, pace = 0.0, Pace(0.0)
+    now, pace = 0.0, WriteQuota(0.0)
     counts = [0] * 4
     while now < 4 * HOUR_S:
         pace.wrote(now, at_once)
@@ -27,7 +27,7 @@ def test_writes_are_bounded_however_many_files_grow(at_once):
 
 
 def test_a_round_in_a_hurry_is_within_the_bound_too():
-    now, pace = 0.0, Pace(0.0)
+    now, pace = 0.0, WriteQuota(0.0)
     count = 0
     while now < HOUR_S:
         if now >= pace.next or pace.may_hurry(now):

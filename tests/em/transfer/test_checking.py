@@ -94,9 +94,9 @@ def test_a_flipped_bit_is_found_and_mended_from_another_file_with_the_same_bytes
     report = check(backend)
     assert kinds(report) == [("rot", f"{FOLDER}/other", "same")]
     assert not report.found[0].repaired
-    mended = check(backend, repair=True)
-    assert [found.repaired for found in mended.found] == [f"copied from {FOLDER}/node: same"]
-    assert (len(mended.damage), mended.left) == (1, [])
+    fixed = check(backend, repair=True)
+    assert [found.repaired for found in fixed.found] == [f"copied from {FOLDER}/node: same"]
+    assert (len(fixed.damage), fixed.left) == (1, [])
     assert check(backend).is_whole
     assert read_node(backend, other) == FIRST
 
@@ -146,9 +146,9 @@ def test_a_damaged_newest_record_goes_back_to_the_last_good_version(backend, dam
     put(backend, head("node", 2), damage)
     report = check(backend)
     assert kinds(report) == [("record", f"{FOLDER}/node", head("node", 2))]
-    mended = check(backend, repair=True)
-    assert mended.left == []
-    assert "version 1 is the newest again, as version 3" in mended.found[0].repaired
+    fixed = check(backend, repair=True)
+    assert fixed.left == []
+    assert "version 1 is the newest again, as version 3" in fixed.found[0].repaired
     node = backend.stat(f"{FOLDER}/node")
     assert (node.generation, read_node(backend, node)) == (3, FIRST)
     assert [(each.generation, each.deleted) for each in backend.versions(node.path)] == [
@@ -231,8 +231,8 @@ def test_a_folder_without_its_record_is_made_again_with_all_that_is_in_it(backen
     report = check(backend)
     assert [found.flaw.kind for found in report.found] == ["chain" if damage == "gone" else "record"]
     assert report.nodes == 0
-    mended = check(backend, repair=True)
-    assert (mended.left, mended.nodes, mended.read_files) == ([], 1, 2)
+    fixed = check(backend, repair=True)
+    assert (fixed.left, fixed.nodes, fixed.read_files) == ([], 1, 2)
     assert [found.path for found in backend.list(FOLDER)] == [f"{FOLDER}/node"]
     assert read_node(backend, node) == FIRST
     assert check(backend).is_whole
@@ -402,6 +402,6 @@ def test_bytes_that_are_not_those_of_the_file_are_not_put_back(tree):
         tree.put_back(node, tree.files(node)[0], Body.of(b"other"))
 
 
-def test_a_flaw_that_nobody_can_mend_is_left(tree):
-    assert tree.mend(Flaw(kind="rot", path="/alice/x", problem="?")) == ""
-    assert tree.mend(Flaw(kind="record", path="/alice/x", problem="?")) == ""
+def test_a_flaw_that_nobody_can_repair_is_left(tree):
+    assert tree.repair(Flaw(kind="rot", path="/alice/x", problem="?")) == ""
+    assert tree.repair(Flaw(kind="record", path="/alice/x", problem="?")) == ""

@@ -1,4 +1,4 @@
-"""What changed or was lost in a store is mended by whoever has the bytes: by an upload, 'replace', or a mirror back."""
+"""What changed or was lost in a store is fixed by whoever has the bytes: by an upload, 'replace', or a mirror back."""
 
 from __future__ import annotations
 

@@ -73,9 +73,9 @@ class Sockets:
         self.pool.close()
 
     @property
-    def rests(self) -> bool:
+    def is_paused(self) -> bool:
         """Whether all is left to obstore."""
-        return self.pool.rests
+        return self.pool.is_paused
 
     def read_into(self, path: str, start: int, buffer: memoryview) -> int:
         """Fill a buffer with the bytes of an object from `start` on, as far as it goes.
@@ -92,13 +92,13 @@ class Sockets:
             Refused: The service answered something else.
             OSError: The service did not answer, or its answer broke off.
         """
-        if self.pool.rests:
+        if self.pool.is_paused:
             raise Refused("later")
         try:
             return self._read_into(path, start, buffer)
         except (Refused, OSError) as error:
             if not isinstance(error, Declined):
-                self.pool.rest()
+                self.pool.pause()
             raise
 
     def _read_into(self, path: str, start: int, buffer: memoryview) -> int:
@@ -119,13 +119,15 @@ class Sockets:
         self.pool.keep(connection, answer)
         return whole
 
-    def put_many(self, writes: Sequence[Write], width: int, took: Callable[[float], None]) -> Sequence[str | None]:
+    def put_many(
+        self, writes: Sequence[Write], width: int, on_latency: Callable[[float], None]
+    ) -> Sequence[str | None]:
         """Write objects, whatever is there.
 
         Args:
             writes: What to write, each of some 64 KiB at most, or a copy of some MiB.
             width: How many requests to have under way.
-            took: Told how many seconds each request took.
+            on_latency: Told how many seconds each request took.
 
         Returns:
             The ETag of each; None for those of which nothing is known. After the first of these no more are tried, and
@@ -138,9 +140,9 @@ class Sockets:
         if not writes:
             return []
         with self._pipelines:
-            if self.pool.rests:
+            if self.pool.is_paused:
                 return [None] * len(writes)
-            with RequestPipeline(self.pool, writes, took) as pipeline:
+            with RequestPipeline(self.pool, writes, on_latency) as pipeline:
                 return pipeline.write(min(width, _most_open() // PIPELINES), self._timeout_s)
 
 

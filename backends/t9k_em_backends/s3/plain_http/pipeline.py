@@ -90,13 +90,13 @@ class RequestPipeline:
     Args:
         pool: Where the connections come from, and go to.
         writes: What to write.
-        took: Told how many seconds each request took.
+        on_latency: Told how many seconds each request took.
     """
 
-    def __init__(self, pool: Pool, writes: Sequence[Write], took: Callable[[float], None]) -> None:
+    def __init__(self, pool: Pool, writes: Sequence[Write], on_latency: Callable[[float], None]) -> None:
         self._pool = pool
         self._writes = writes
-        self._took = took
+        self._on_latency = on_latency
         self._left = deque(range(len(writes)))
         self._lanes: set[_Lane] = set()
         self._etags: list[str | None] = [None] * len(writes)
@@ -129,7 +129,7 @@ class RequestPipeline:
                 self._add(kept or first.another(timeout_s), is_there=kept is not None)
         except OSError:
             if not self._lanes:  # else there are fewer of them
-                self._pool.rest()
+                self._pool.pause()
         look_at = time.perf_counter() + timeout_s
         while self._lanes and (ready := self._selector.select(timeout_s)):
             for key, events in ready:
@@ -138,7 +138,7 @@ class RequestPipeline:
                 look_at = time.perf_counter() + timeout_s
                 self._end_slow()
         if self._lanes:  # nothing moved any more
-            self._pool.rest()
+            self._pool.pause()
         return self._etags
 
     def _add(self, connection: Connection, *, is_there: bool) -> None:
@@ -185,7 +185,7 @@ class RequestPipeline:
         except (Refused, OSError) as error:
             self._give_up(lane, error)
             return
-        self._took(time.perf_counter() - lane.since)
+        self._on_latency(time.perf_counter() - lane.since)
         lane.connection.is_used = True
         if self._left and answer.keeps:
             self._next(lane)
@@ -211,7 +211,7 @@ class RequestPipeline:
         else:
             self._left.clear()
             if not isinstance(error, Declined):
-                self._pool.rest()
+                self._pool.pause()
 
     def _replace(self, lane: _Lane) -> None:
         """Open another connection for one that has ended, if there is more to do."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from t9k_em_backends.s3.plain_http.connection import Answer, Connection, Refused
 from t9k_em_backends.s3.plain_http.signature import encoded_path, sign
+from t9k_em_backends.shared.timeouts import CONNECT_TIMEOUT_S
 
 MOST_KEPT = 256
 """Largest number of idle connections that stay open."""
@@ -18,10 +19,9 @@ MOST_KEPT = 256
 IDLE_S = 60.0
 """Seconds for which an idle connection stays open."""
 
-REST_S = 10.0
+PAUSE_S = 10.0
 """Seconds for which everything is left to obstore after an unexpected answer."""
 
-CONNECT_TIMEOUT_S = 10.0
 CREDENTIALS_S = 10.0
 """Seconds for which credentials are used before they are asked for again; their source renews them minutes before they end."""
 
@@ -60,7 +60,7 @@ class Pool:
         self._timeout_s = timeout_s
         self._idle: deque[tuple[float, Connection]] = deque()  # since when, the oldest first
         self._is_closed = False
-        self._rests_until = 0.0
+        self._paused_until = 0.0
 
     def close(self) -> None:
         """Close what nobody uses, and have the rest closed after use."""
@@ -72,14 +72,14 @@ class Pool:
         """Close what is left of a store that nobody closed."""
         self.close()
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """Leave all to obstore for a while: the service has trouble, or is of another kind."""
-        self._rests_until = time.monotonic() + REST_S
+        self._paused_until = time.monotonic() + PAUSE_S
 
     @property
-    def rests(self) -> bool:
+    def is_paused(self) -> bool:
         """Whether all is left to obstore."""
-        return time.monotonic() < self._rests_until
+        return time.monotonic() < self._paused_until
 
     def request(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         """Return a signed request, up to where its body begins.

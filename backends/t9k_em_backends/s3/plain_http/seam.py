@@ -44,7 +44,7 @@ class PlainHTTP:
     @property
     def is_paused(self) -> bool:
         """Whether everything is left to obstore for a while, after trouble."""
-        return self.sockets.rests
+        return self.sockets.is_paused
 
     def close(self) -> None:
         """Close idle connections; the next use makes new ones."""
@@ -66,14 +66,14 @@ class PlainHTTP:
         return None
 
     def put_small(
-        self, items: Sequence[tuple[str, Body]], parallelism: int, took: Callable[[float], None]
+        self, items: Sequence[tuple[str, Body]], parallelism: int, on_latency: Callable[[float], None]
     ) -> Sequence[str | None]:
         """Write small objects, many at a time in this thread.
 
         Args:
             items: Keys in the bucket, and bytes with a known SHA-256.
             parallelism: Number of connections.
-            took: Called with the seconds that each request took.
+            on_latency: Called with the seconds that each request took.
 
         Returns:
             The ETag of each object; None for an object that may not be written, to be written in another way.
@@ -81,7 +81,7 @@ class PlainHTTP:
         Raises:
             SourceChanged: The bytes of an item are not those that were announced.
         """
-        return self._put_many([Small(path=path, body=body) for path, body in items], parallelism, took)
+        return self._put_many([Small(path=path, body=body) for path, body in items], parallelism, on_latency)
 
     def copy_small(self, items: Sequence[tuple[str, str, str]], parallelism: int) -> Sequence[str | None]:
         """Have the service copy small objects, many at a time.
@@ -97,10 +97,10 @@ class PlainHTTP:
         return self._put_many(copies, parallelism, _untimed)  # their time does not tell how far away the service is
 
     def _put_many(
-        self, writes: Sequence[Write], parallelism: int, took: Callable[[float], None]
+        self, writes: Sequence[Write], parallelism: int, on_latency: Callable[[float], None]
     ) -> Sequence[str | None]:
         with contextlib.suppress(Refused, OSError):
-            return self.sockets.put_many(writes, parallelism, took)
+            return self.sockets.put_many(writes, parallelism, on_latency)
         return [None] * len(writes)
 
 

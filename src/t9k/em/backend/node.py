@@ -464,7 +464,7 @@ class Collects(Protocol):
 
 @runtime_checkable
 class ChecksRecords(Protocol):
-    """A backend that looks through its own records for damage, and mends some of that."""
+    """A backend that looks through its own records for damage, and fixes some of that."""
 
     def flaws(self, path: str = "/") -> Iterator[Flaw]:
         """Yield what is wrong with the records below a folder, or of one node, the newest version of each node first.
@@ -472,14 +472,14 @@ class ChecksRecords(Protocol):
         Every record is read, and every file that a readable version needs is looked for; no byte of a file is read.
         """
 
-    def mend(self, flaw: Flaw) -> str:
-        """Mend a flaw that `flaws` yielded, as far as that can be done; whatever is replaced is kept beside.
+    def repair(self, flaw: Flaw) -> str:
+        """Fix a flaw that `flaws` yielded, as far as that can be done; whatever is replaced is kept beside.
 
         Returns:
             What was done; '' where nothing can be.
 
         Raises:
-            BackendError: The flaw could not be mended now.
+            BackendError: The flaw could not be fixed now.
         """
 
     def put_back(self, node: Node, file: FileEntry, body: Body) -> None:

@@ -50,7 +50,7 @@ def sample(_: click.Context, __: click.Parameter, value: str | None) -> Sample:
     default="0s",
     help="Read the bytes of versions that were published longer ago only: 12h, 30d.",
 )
-@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@click.option("--repair", is_flag=True, help="Fix what can be fixed.")
 @json_option
 @targets.backend_option
 @click.pass_context
@@ -80,7 +80,7 @@ def check(
     else:
         _print(report)
     if report.left and not repair and isinstance(backend, ChecksRecords):
-        note("nothing was repaired; --repair mends what can be mended")
+        note("nothing was repaired; --repair fixes what can be fixed")
     ctx.exit(_code(report))
 
 

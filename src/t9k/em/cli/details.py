@@ -21,8 +21,8 @@ from t9k.em.cli.text import flatten, number
 from t9k.em.errors import EMError
 from t9k.em.local import below, layout
 from t9k.em.local.below import Below
+from t9k.em.parallel import in_parallel
 from t9k.em.records import RUN, Node, parse_utc
-from t9k.em.transfer.parallel import in_parallel
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -69,7 +69,7 @@ class Column:
         return 2 + max(len(text(cell).plain) for cell in (self.title, *self.cells))
 
 
-def took(metadata: Mapping[str, Any]) -> str:
+def duration_of(metadata: Mapping[str, Any]) -> str:
     """Return how long a run took, in its two largest units; '' for one that has not ended."""
     try:
         ends = [parse_utc(str(metadata[f"{end}_timestamp"])) for end in ("start", "end")]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
+import io
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 import click
 
 from t9k.em.cli import targets
 from t9k.em.cli.guessing import Word
+from t9k.em.cli.outfile import replacing_output
 from t9k.em.cli.output import note
 from t9k.em.cli.several import expand
 from t9k.em.cli.text import clean
@@ -54,7 +53,8 @@ def export(place_list: tuple[str, ...], *, form: str | None, output: str | None,
         if output is None:
             _print_csv(runs, sys.stdout)
         else:
-            _replace(Path(output), partial(_write_parquet if form == PARQUET else _write_csv, runs))
+            with replacing_output(Path(output)) as file:
+                (_write_parquet if form == PARQUET else _write_csv)(runs, file)
 
 
 def _form_of(output: str | None) -> str:
@@ -85,7 +85,7 @@ _Runs = Mapping[str, Mapping[str, Below]]
 """Metrics files by type, of each run by its place."""
 
 
-def _write_parquet(runs: _Runs, target: Path) -> None:
+def _write_parquet(runs: _Runs, target: BinaryIO) -> None:
     from t9k.em.local.columns import write_parquet, write_parquet_of_runs
 
     if len(runs) == 1:
@@ -94,9 +94,10 @@ def _write_parquet(runs: _Runs, target: Path) -> None:
         write_parquet_of_runs(runs, target)
 
 
-def _write_csv(runs: _Runs, target: Path) -> None:
-    with target.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        _print_csv(runs, file)
+def _write_csv(runs: _Runs, target: BinaryIO) -> None:
+    text = io.TextIOWrapper(target, encoding="utf-8", errors="backslashreplace", newline="")
+    _print_csv(runs, text)
+    text.detach()  # which flushes; the file is closed by who opened it
 
 
 def _print_csv(runs: _Runs, to: TextIO) -> None:
@@ -125,25 +126,6 @@ def _row(kind: str, entry: Entry, names: Mapping[str, None]) -> list[object]:
 
 def _number(value: object) -> object:
     return int(value) if isinstance(value, bool) else value
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file beside its place and move it there, so that a half one is never found."""
-    try:
-        fd, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
-        os.close(fd)
-        beside = Path(name)
-        try:
-            write(beside)
-            umask = os.umask(0)
-            os.umask(umask)
-            beside.chmod(0o666 & ~umask)
-            beside.replace(path)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InvalidInput(f"cannot write {path}: {error.strerror or error}; choose another file with -o") from error
 
 
 @contextlib.contextmanager

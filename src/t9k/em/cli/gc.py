@@ -51,7 +51,7 @@ def gc(place: str | None, *, apply: bool, older_than: float, keep_versions: int,
     backend, path = targets.remote("/" if place is None else place)
     if not isinstance(backend, Collects):
         raise InvalidInput(
-            f"{backend.uri} is a server, which clients do not collect; who runs it runs em gc on the root that it serves"
+            f"{backend.uri} is a server, whose store only its operator can collect: run em gc on the root that it serves"
         )
     if apply:
         targets.refuse_nested(backend.uri)

@@ -11,7 +11,7 @@ import click
 from attrs import asdict, fields, filters, frozen
 
 from t9k.em.cli import targets
-from t9k.em.cli.details import MOST_RUNS, Details, cells_of, columns, details_here, details_there, took
+from t9k.em.cli.details import MOST_RUNS, Details, cells_of, columns, details_here, details_there, duration_of
 from t9k.em.cli.output import console, json_option, note, print_json, print_rows, say, text, tree
 from t9k.em.cli.progress import waiting
 from t9k.em.cli.silence import WHAT_TO_DO, silent
@@ -166,7 +166,7 @@ def _print_local(entries: Sequence[Entry], *, long: bool, as_tree: bool) -> None
     elif long:
         found = [details_here(entry.directory) if entry.kind == RUN else None for entry in entries]
         rows = [
-            (entry.kind, entry.status, when(entry.time), took(entry.metadata), size(disk_usage(entry.directory)))
+            (entry.kind, entry.status, when(entry.time), duration_of(entry.metadata), size(disk_usage(entry.directory)))
             for entry in entries
         ]
         _print_long(("Made", "Directory"), rows, found, [_label(entry.directory, entry.kind) for entry in entries])
@@ -303,7 +303,7 @@ def _cells(node: Node, *, is_silent: bool) -> tuple[object, ...]:
         node.kind,
         "Running, silent" if is_silent else node.metadata.get("status", ""),
         when((is_run and node.metadata.get("start_timestamp")) or node.modified),
-        took(node.metadata) if is_run else "",
+        duration_of(node.metadata) if is_run else "",
         "" if is_folder else size(node.size),
     )
 

@@ -10,6 +10,7 @@ import click
 
 from t9k.em.cli import targets
 from t9k.em.cli.guessing import Word
+from t9k.em.cli.outfile import replacing_output
 from t9k.em.cli.output import json_option, note, print_json
 from t9k.em.cli.several import expand, is_glob
 from t9k.em.cli.text import clean, count
@@ -78,7 +79,9 @@ def plot(
     else:
         from t9k.em.cli.pictures import picture
 
-        _write(Path(output), picture(curves, labels, x=x, form=form))
+        data = picture(curves, labels, x=x, form=form)
+        with replacing_output(Path(output)) as file:
+            file.write(data)
         note(f"{clean(output)}: {count(len(labels), 'run')}, {count(len(drawn), 'metric')}")
     left = names[len(drawn) :]
     if left:
@@ -153,10 +156,3 @@ def _labels(views: Sequence[View], curves: Sequence[Curve]) -> dict[str, str]:
         if view.place in drawn
     ]
     return dict(zip((run.place for run in runs), labels(runs), strict=True))
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise InvalidInput(f"cannot write {path}: {error.strerror or error}; choose another file with -o") from error

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from t9k.em.ending.status import RUNNING
 from t9k.em.errors import EMError
+from t9k.em.parallel import in_parallel
 from t9k.em.records import RUN
 from t9k.em.transfer.growing import last_sign
-from t9k.em.transfer.parallel import in_parallel
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend

@@ -56,15 +56,15 @@ def described(error: BaseException) -> dict[str, Any]:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as trouble:  # noqa: BLE001 - it is the program's own code
-        return f"<its text could not be made: {type(trouble).__name__}>"
+    except Exception as its_own:  # noqa: BLE001 - it is the program's own code
+        return f"<its text could not be made: {type(its_own).__name__}>"
 
 
 def _traceback(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    except Exception as trouble:  # noqa: BLE001 - likewise
-        return f"<the traceback could not be made: {type(trouble).__name__}>\n"
+    except Exception as its_own:  # noqa: BLE001 - likewise
+        return f"<the traceback could not be made: {type(its_own).__name__}>\n"
 
 
 def _kept(text: str, most: int, beginning: int) -> str:

@@ -35,10 +35,10 @@ DEFAULT_S = 10.0
 class GoesOn(Protocol):
     """A run that has not ended."""
 
-    def leave(self, status: str, error: BaseException | None) -> None:
+    def _leave(self, status: str, error: BaseException | None) -> None:
         """End here; no upload is waited for, and nothing raised."""
 
-    def leave_backend(self, timeout_s: float) -> None:
+    def _leave_backend(self, timeout_s: float) -> None:
         """End in the backend; nothing is raised.
 
         Args:
@@ -271,11 +271,11 @@ def _end_all(status: str, error: BaseException | None) -> None:
     runs = list(_going_on.values())
     end = time.monotonic() + _allowed_s()
     for run in runs:
-        run.leave(status, error)
+        run._leave(status, error)
     for run in runs:
-        run.leave_backend(0.0)  # so that none has to wait for the time that another needs
+        run._leave_backend(0.0)  # so that none has to wait for the time that another needs
     for run in runs:
-        run.leave_backend(max(0.0, end - time.monotonic()))
+        run._leave_backend(max(0.0, end - time.monotonic()))
     _flush(end)
 
 

@@ -38,8 +38,8 @@ def allowance(age_s: float) -> float:
 
 
 @define
-class Pace:
-    """Counts what a run writes, and says when it may write again.
+class WriteQuota:
+    """The writes of a run so far, and when it may write again.
 
     Attributes:
         began: When the run began to be uploaded, in seconds of some clock.

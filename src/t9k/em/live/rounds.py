@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from t9k.em.backend import Grows
 from t9k.em.errors import NotFound
 from t9k.em.live.follower import Follower, GrowingFile
-from t9k.em.live.pace import EACH_HOUR, Pace
+from t9k.em.live.pace import EACH_HOUR, WriteQuota
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend
@@ -52,7 +52,7 @@ class Rounds:
     def __init__(self, source: Source, clock: Callable[[], float]) -> None:
         self._source = source
         self._clock = clock
-        self._pace = Pace(clock())
+        self._quota = WriteQuota(clock())
         self._state: Any = None
         self._follower: Follower | None = None
         self._is_published = False
@@ -63,20 +63,20 @@ class Rounds:
     @property
     def writes(self) -> int:
         """How many objects of the run itself were written, as far as is known here."""
-        return self._pace.writes
+        return self._quota.writes
 
     def wait_s(self) -> float:
         """Return the seconds without anything to do; 0 when a round is due, or when much was logged."""
         now = self._clock()
-        if now >= self._pace.next or not self._is_published:
+        if now >= self._quota.next or not self._is_published:
             return 0.0
         if (
             self._follower is not None
-            and self._pace.may_hurry(now)
+            and self._quota.may_hurry(now)
             and self._follower.pending(self._source.growing()) >= HURRY_BYTES
         ):
             return 0.0
-        return self._pace.next - now
+        return self._quota.next - now
 
     def round(self, *, is_urgent: bool = False) -> None:
         """Do what is to be done now.
@@ -127,7 +127,7 @@ class Rounds:
     def _follow(self, follower: Follower, is_urgent: bool) -> None:
         growing = self._source.growing()
         self._source.sync()
-        most = None if is_urgent else self._pace.room(self._clock())
+        most = None if is_urgent else self._quota.room(self._clock())
         try:
             if follower.is_replaced(growing):
                 raise NotFound("what was published is another file")
@@ -143,13 +143,13 @@ class Rounds:
     def _has_room(self, is_urgent: bool) -> bool:
         """Return whether a new version of the run may be written now."""
         needed = len(self._source.growing()) + _OTHER_FILES
-        return is_urgent or self._pace.room(self._clock()) >= min(needed, EACH_HOUR)
+        return is_urgent or self._quota.room(self._clock()) >= min(needed, EACH_HOUR)
 
     def _wrote(self, writes: int) -> None:
         now = self._clock()
         if writes:
             self._alive = now
-        self._pace.wrote(now, writes)
+        self._quota.wrote(now, writes)
 
 
 def _ends(files: Sequence[GrowingFile]) -> dict[str, int]:

@@ -69,18 +69,18 @@ class Destination:
 class Recorded(Protocol):
     """What is asked of a run."""
 
-    def send(
+    def _send(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> tuple[Outcome, Node]:
         """See `t9k.em.nodes.local_node.LocalNode`."""
 
-    def fingerprint(self) -> Any:
+    def _fingerprint(self) -> Any:
         """See `t9k.em.run.Run`."""
 
-    def growing(self) -> Sequence[GrowingFile]:
+    def _growing(self) -> Sequence[GrowingFile]:
         """See `t9k.em.run.Run`."""
 
-    def sync(self) -> None:
+    def _sync(self) -> None:
         """See `t9k.em.run.Run`."""
 
 
@@ -103,7 +103,7 @@ class RunSource:
     def publish(self) -> tuple[Backend, Node] | None:
         """See `Source`; `login` may come later, and a run stays in the backend in which it was published first."""
         backend, folder = self._place or session.resolve(self.to.folder)
-        outcome, node = self.run.send(
+        outcome, node = self.run._send(
             backend,
             folder,
             make_folder=self.to.make_folder,
@@ -115,11 +115,11 @@ class RunSource:
 
     def state(self) -> Any:
         """See `Source`."""
-        return self.run.fingerprint()
+        return self.run._fingerprint()
 
     def growing(self) -> Sequence[GrowingFile]:
         """See `Source`."""
-        return self.run.growing()
+        return self.run._growing()
 
     def sent(self, size: int) -> None:
         """See `Source`."""
@@ -127,4 +127,4 @@ class RunSource:
 
     def sync(self) -> None:
         """See `Source`."""
-        self.run.sync()
+        self.run._sync()

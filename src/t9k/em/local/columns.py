@@ -6,12 +6,10 @@ reader of lines takes it, so that the table holds what `metricreader.iterate` gi
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from t9k.em.errors import MissingExtra
 from t9k.em.local.below import AnyPath
@@ -59,27 +57,27 @@ def read_table(files: Mapping[str, AnyPath]) -> Any:
     return _join(parts)
 
 
-def write_parquet(files: Mapping[str, AnyPath], target: Path) -> None:
+def write_parquet(files: Mapping[str, AnyPath], target: BinaryIO) -> None:
     """Write metrics as a Parquet file.
 
     Args:
         files: Metrics file by type.
-        target: The file.
+        target: The file, open for writing.
 
     Raises:
         OSError: A file cannot be read or written.
     """
     import pyarrow.parquet  # noqa: PLC0415 - slow to import, and reading needs none of it
 
-    pyarrow.parquet.write_table(read_table(files), os.fspath(target))
+    pyarrow.parquet.write_table(read_table(files), target)
 
 
-def write_parquet_of_runs(runs: Mapping[str, Mapping[str, AnyPath]], target: Path) -> None:
+def write_parquet_of_runs(runs: Mapping[str, Mapping[str, AnyPath]], target: BinaryIO) -> None:
     """Write the metrics of several runs as one Parquet file, whose first column `run` says of which one a row is.
 
     Args:
         runs: Metrics file by type, of each run by what it is called.
-        target: The file.
+        target: The file, open for writing.
 
     Raises:
         OSError: A file cannot be read or written.
@@ -92,7 +90,7 @@ def write_parquet_of_runs(runs: Mapping[str, Mapping[str, AnyPath]], target: Pat
         metrics = [column_name(column, [RUN]) for column in table.column_names[len(PLACE) :]]
         table = table.rename_columns([*PLACE, *metrics])
         tables.append(table.add_column(0, RUN, pa.repeat(pa.scalar(name), len(table)).dictionary_encode()))
-    parquet.write_table(pa.concat_tables(tables, promote_options="permissive"), os.fspath(target))
+    parquet.write_table(pa.concat_tables(tables, promote_options="permissive"), target)
 
 
 def _parts(kind: str, path: AnyPath) -> Iterator[Any]:

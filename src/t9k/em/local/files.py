@@ -27,7 +27,7 @@ __all__ = [
     "make_safe_parents",
     "overwrite",
     "replacing",
-    "sha256_of",
+    "sha256_of_file",
     "sync_dir",
     "write_all",
     "write_atomic",
@@ -273,7 +273,7 @@ def make_safe_parents(root: Path, target: Path) -> None:
         below.make_dirs(Below(root, "/".join(parts[:-1])))
 
 
-def sha256_of(path: AnyPath) -> str:
+def sha256_of_file(path: AnyPath) -> str:
     """Return the SHA-256 of a file, in hexadecimal.
 
     Raises:

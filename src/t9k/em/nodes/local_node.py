@@ -64,7 +64,7 @@ class _Locks:
 class LocalNode(ABC):
     """A run or an artifact; `Run` and `Artifact` document its attributes.
 
-    A subclass calls `_take` with metadata that a caller or a file gave, which checks everything before it changes
+    A subclass calls `_set_metadata` with metadata that a caller or a file gave, which checks everything before it changes
     anything, and then `_attach` with the directory that the node lives in.
     """
 
@@ -82,7 +82,7 @@ class LocalNode(ABC):
     """Where its files can be read: the local directory, or before there is one a temporary directory."""
 
     _keep: Callable[[Path | None], Path] | None = None
-    """What makes the local directory, of one that was only looked at so far; see `look`."""
+    """What makes the local directory, of one that was only looked at so far; see `_look`."""
 
     _state: LocalState
     _shared: SharedMapping
@@ -109,11 +109,11 @@ class LocalNode(ABC):
         return str(self._directory)
 
     @property
-    def has_directory(self) -> bool:
+    def _has_directory(self) -> bool:
         """Whether there is a local directory: not while what was loaded from a backend is only looked at."""
         return self._keep is None
 
-    def look(self, files: Path, keep: Callable[[Path | None], Path]) -> None:
+    def _look(self, files: Path, keep: Callable[[Path | None], Path]) -> None:
         """Read from a temporary directory until something needs the local directory.
 
         Args:
@@ -140,7 +140,7 @@ class LocalNode(ABC):
         self._settle()
         reentry.alone(self._save_metadata)
 
-    def send(
+    def _send(
         self,
         backend: Backend,
         folder: str,
@@ -165,9 +165,9 @@ class LocalNode(ABC):
         if strategy != "replace":
             self._check_original()
         with self._locks.sending:  # a run may be uploaded by itself at the same time
-            return self._send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
+            return self._send_locked(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
 
-    def _send(
+    def _send_locked(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> tuple[Outcome, Node]:
         target = target_of(backend, folder)
@@ -228,7 +228,7 @@ class LocalNode(ABC):
             merge = merging.plan(backend, versions, self._metadata(), self._hparams_now(), self._bodies())
             if not merge.is_changed and versions.base is not None:
                 return backend.stat(f"{versions.base.path}@{versions.base.generation}")
-            self._adopt(merge)
+            self._apply_merge(merge)
         except merging.CannotMerge as both:
             raise Diverged(f"{error}. Both have changed: {both}") from error
         except NotFound as collected:
@@ -240,7 +240,7 @@ class LocalNode(ABC):
         """Return the hyperparameters, of what has some."""
         return {}
 
-    def _adopt(self, merge: merging.Merge) -> None:
+    def _apply_merge(self, merge: merging.Merge) -> None:
         """Take over what another copy has changed; durable on return.
 
         Raises:
@@ -255,13 +255,13 @@ class LocalNode(ABC):
                 else:
                     write_atomic(self._at(key), data)
             changed = {path: value for path, value in merge.metadata.items() if value is not merging.MISSING}
-            self._adopt_metadata(changed)
+            self._apply_metadata(changed)
             self._save_metadata()
 
-    def _adopt_metadata(self, changed: Mapping[tuple[str, ...], Any]) -> None:
+    def _apply_metadata(self, changed: Mapping[tuple[str, ...], Any]) -> None:
         fields = {path[0]: value for path, value in changed.items() if len(path) == 1}
         checked = type(self).__new__(type(self))
-        checked._take({**self._metadata(), **fields})  # noqa: SLF001 - of this class
+        checked._set_metadata({**self._metadata(), **fields})  # noqa: SLF001 - of this class
         for name in fields.keys() & self._metadata().keys() - {"type", "id"}:
             setattr(self, name, getattr(checked, name))
 
@@ -313,7 +313,7 @@ class LocalNode(ABC):
         """Upload the node, as `upload` does, with the arguments of the reference checked."""
         check_strategy(strategy)
         backend, path = session.resolve(folder)
-        self.send(backend, path, make_folder=make_folder, strategy=strategy)
+        self._send(backend, path, make_folder=make_folder, strategy=strategy)
 
     @abstractmethod
     def _prepare(
@@ -325,7 +325,7 @@ class LocalNode(ABC):
     def _bodies(self) -> dict[str, Body]:
         """Return the files to upload, by key, as they are now."""
 
-    def _take(self, metadata: Mapping[str, Any]) -> None:
+    def _set_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Take over metadata.
 
         Raises:
@@ -341,14 +341,14 @@ class LocalNode(ABC):
             text_of(metadata, "description"),
         )
 
-    def _take_new(self, metadata: Mapping[str, Any]) -> None:
+    def _set_new_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Take over metadata that is to be written; what was written before may be larger.
 
         Raises:
             InvalidName, InvalidInput: A value has a wrong form, or no backend takes so much; nothing was changed.
         """
         check_texts(text_of(mapping_of(metadata, "metadata"), "description"), labels_of(metadata))
-        self._take(metadata)
+        self._set_metadata(metadata)
 
     @property
     def _directory(self) -> Path:
@@ -451,7 +451,7 @@ class LocalNode(ABC):
             else:
                 return
             if found is not mine:
-                self._take_over(mine, found)
+                self._adopt(mine, found)
 
     _lists: ClassVar[Mapping[str, Any]] = {"labels": str}
     """See `t9k.em.threeway.joined`."""
@@ -474,11 +474,11 @@ class LocalNode(ABC):
         """
         base = self._shared.base or {}
         checked = type(self).__new__(type(self))
-        checked._take({**base, **metadata})  # noqa: SLF001 - of this class
+        checked._set_metadata({**base, **metadata})  # noqa: SLF001 - of this class
         checked.alternative_name = checked.alternative_name or self.alternative_name
         return {**metadata, **checked._metadata()}  # noqa: SLF001 - of this class
 
-    def _take_over(self, mine: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    def _adopt(self, mine: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         """Take over what others have changed in the metadata; what was set since `mine` was read stays."""
         for name in mine.keys() - {"type", "labels"}:
             if not same(mine[name], found[name]) and getattr(self, name) == mine[name]:

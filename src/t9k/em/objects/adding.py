@@ -18,7 +18,7 @@ from t9k.em.local.below import Below
 from t9k.em.local.copies import copied
 from t9k.em.local.layout import OBJECTS, PRIVATE
 from t9k.em.names import random_text
-from t9k.em.transfer.parallel import in_parallel
+from t9k.em.parallel import in_parallel
 
 Add = Callable[[Mapping[str, Mapping[str, Any]], Callable[[], object]], object]
 """Gets `size` and `sha256` by key, and what puts the copies into their places: nobody else may do so with those keys meanwhile."""

@@ -18,8 +18,8 @@ from t9k.em.local import objects
 from t9k.em.local.disk import explained
 from t9k.em.local.files import replacing
 from t9k.em.objects.published import PublishedArtifact
+from t9k.em.parallel import in_parallel
 from t9k.em.records import CHUNK_BYTES
-from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.streams import Ranges
 
 __all__ = ["ArtifactFileSystem"]

@@ -71,5 +71,5 @@ def _check_address(host: str, port: int) -> None:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise InvalidInput(
-            f"cannot listen on {host}, port {port}: {error.strerror or error}; say another --port or --host"
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another --port or --host"
         ) from error

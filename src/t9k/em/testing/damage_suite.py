@@ -19,7 +19,7 @@ HARM = ("missing", "shorter", "longer")
 
 
 class DamageSuite(BackendFixtures):
-    """A part of `BackendSuite`: what is acknowledged is there, and uploading again mends what is not.
+    """A part of `BackendSuite`: what is acknowledged is there, and uploading again fixes what is not.
 
     A subclass whose backend has no attribute `store` overrides `kept_in`; without either these tests are skipped.
     """
@@ -143,9 +143,9 @@ class DamageSuite(BackendFixtures):
         with new_backend() as another:
             again = make_request(folder, "m", CONTENTS, id=there.draft.id, metadata=metadata)
             assert finish(another.begin(again), CONTENTS).outcome is Outcome.PUBLISHED
-        mended = backend.stat(f"{folder}/m")
-        assert read_node(backend, mended) == CONTENTS
-        assert list(noting.lacks(mended)) == []
+        fixed = backend.stat(f"{folder}/m")
+        assert read_node(backend, fixed) == CONTENTS
+        assert list(noting.lacks(fixed)) == []
 
     @pytest.mark.parametrize("how", HARM)
     def test_what_is_not_there_is_told_without_reading(

@@ -35,7 +35,7 @@ def note_damage(backend: Backend, node: Node, file: FileEntry) -> None:
         file: The file.
 
     Raises:
-        CorruptData: The damage could not be noted; how to mend the file all the same is in the message.
+        CorruptData: The damage could not be noted; how to fix the file all the same is in the message.
     """
     trouble: EMError | None = None
     if isinstance(backend, NotesDamage):

@@ -14,11 +14,11 @@ from t9k.em.errors import CorruptData, LocalError, NotFound
 from t9k.em.local import below
 from t9k.em.local.below import Below
 from t9k.em.local.disk import explained
-from t9k.em.local.files import replacing, sha256_of, write_all
+from t9k.em.local.files import replacing, sha256_of_file, write_all
 from t9k.em.memory.budget import Budget
+from t9k.em.parallel import in_parallel
 from t9k.em.records import FileEntry, FileSpec, Node
 from t9k.em.transfer.damage import noting_damage
-from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.progress import Progress, Silent
 from t9k.em.transfer.sources import fetch, named
 
@@ -200,4 +200,4 @@ def _is_there(path: Below, file: FileEntry) -> bool:
     status = below.status(path)
     if status is None or status.st_size != file.size or not stat.S_ISREG(status.st_mode):
         return False
-    return sha256_of(path) == file.sha256
+    return sha256_of_file(path) == file.sha256

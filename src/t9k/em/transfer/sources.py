@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from t9k.em.backend import KnowsOrigins
+from t9k.em.chunks import ChunkStream
 from t9k.em.errors import LocalError, NodeSymlinkError, SourceChanged
 from t9k.em.local.below import AnyPath, Below, open_file
 from t9k.em.records import CHUNK_BYTES, Body
@@ -70,7 +71,7 @@ def remote_body(backend: Backend, node: Node, file: FileEntry) -> Body:
 
 
 def _open_remote(backend: Backend, node: Node, file: FileEntry) -> BinaryIO:
-    return io.BufferedReader(_Chunks(fetch(backend, node, file)), CHUNK_BYTES)
+    return io.BufferedReader(ChunkStream(fetch(backend, node, file)), CHUNK_BYTES)
 
 
 def open_verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) -> BinaryIO:
@@ -85,26 +86,7 @@ def open_verified(chunks: Iterator[bytes], size: int, sha256: str, what: str) ->
     Returns:
         A buffered binary stream, to be read once from start to end; its last bytes come only after the check.
     """
-    return io.BufferedReader(_Chunks(verified(chunks, size, sha256, what)), CHUNK_BYTES)
-
-
-class _Chunks(io.RawIOBase):
-    """Chunks as a raw stream."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._chunk = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed wants Buffer, 3.12
-        if not self._chunk:
-            self._chunk = memoryview(next(self._chunks, b""))
-        count = min(len(buffer), len(self._chunk))
-        buffer[:count] = self._chunk[:count]
-        self._chunk = self._chunk[count:]
-        return count
+    return io.BufferedReader(ChunkStream(verified(chunks, size, sha256, what)), CHUNK_BYTES)
 
 
 def fetch(backend: Backend, node: Node, file: FileEntry, *, note: bool = True) -> Iterator[bytes]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from t9k.em.errors import InvalidInput, UploadFenced
 from t9k.em.names import check_path, new_op
+from t9k.em.parallel import in_parallel
 from t9k.em.records import Body, Draft, FileSpec, Node, Outcome, UploadRequest
-from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.progress import Progress, Silent, Watch
 
 if TYPE_CHECKING:

@@ -384,7 +384,7 @@ class TestTrouble:
 
     @pytest.fixture(autouse=True)
     def _rest(self, monkeypatch):
-        monkeypatch.setattr(module, "REST_S", 60.0)
+        monkeypatch.setattr(module, "PAUSE_S", 60.0)
 
     @pytest.mark.parametrize(
         "status", ["503 Slow Down", "500 Internal Server Error", "429 Too Many Requests", "200 OK", "307 Elsewhere"]

@@ -550,7 +550,7 @@ class TestCopies:
         assert not sockets.pool._idle
 
     @pytest.mark.parametrize(
-        ("reply", "rests"),
+        ("reply", "is_paused"),
         [
             ("HTTP/1.1 412 Failed\r\n\r\n<Error />", False),
             ("HTTP/1.1 403 Forbidden\r\n\r\n<Error />", False),
@@ -559,11 +559,11 @@ class TestCopies:
             ("HTTP/1.1 503 Slow Down\r\n\r\n", True),
         ],
     )
-    def test_only_trouble_leaves_all_else_to_obstore_for_a_while(self, reach, bucket, monkeypatch, reply, rests):
-        monkeypatch.setattr(module, "REST_S", 60.0)
+    def test_only_trouble_leaves_all_else_to_obstore_for_a_while(self, reach, bucket, monkeypatch, reply, is_paused):
+        monkeypatch.setattr(module, "PAUSE_S", 60.0)
         _, sockets = reach(self.talk(bucket, reply))
         assert put(sockets, self.copies()) == [None] * 3
-        assert sockets.rests == rests
+        assert sockets.is_paused == is_paused
 
     def test_a_source_that_cannot_be_named_in_a_header_is_none(self, reach, bucket):
         _, sockets = reach(self.talk(bucket, ""))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import hashlib
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from t9k.em import wire
 from t9k.em.backend import Backend, ListsPages, NotesDamage, SignsReads
+from t9k.em.chunks import sha256_of
 from t9k.em.errors import CorruptData, FolderNotFound, InvalidInput, NotFound
 from t9k.em.names import check_path, join, parent_and_name
 from t9k.em.records import FOLDER, FileEntry, Node
@@ -273,13 +273,10 @@ def _without_notes() -> Refused:
 
 def _is_right(tree: Backend, node: Node, file: FileEntry) -> bool:
     """Return whether a file has the bytes that its record says; all of them are read."""
-    digest = hashlib.sha256()
     try:
-        for chunk in tree.read(node, file):
-            digest.update(chunk)
+        return sha256_of(tree.read(node, file)) == file.sha256
     except NotFound:
         return False
-    return digest.hexdigest() == file.sha256
 
 
 def _permission(caller: RequestUser, path: str) -> str:

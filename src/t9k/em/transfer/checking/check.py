@@ -15,11 +15,11 @@ from attrs import define, evolve, field, frozen
 from t9k.em.backend import ChecksRecords, Collects, TellsLeftOut
 from t9k.em.errors import BackendError, CorruptData, EMError, InvalidInput, NotFound
 from t9k.em.names import join, split_version
+from t9k.em.parallel import in_parallel
 from t9k.em.records import FOLDER, FileEntry, Flaw, Listing, Node, utc_text
 from t9k.em.transfer.checking.report import UNREAD, Found, Report, Unreferenced
 from t9k.em.transfer.checking.sample import Sample
 from t9k.em.transfer.damage import noting_damage
-from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.progress import Progress, Silent
 from t9k.em.transfer.sources import remote_body, verified
 
@@ -36,7 +36,7 @@ class Options:
     Attributes:
         sample: Of which files the bytes are read.
         older_than_s: Only those of versions that were published longer ago than so many seconds; 0 for all.
-        repair: Whether to mend what can be mended.
+        repair: Whether to fix what can be fixed.
     """
 
     sample: Sample = field(factory=Sample)
@@ -80,7 +80,7 @@ def run_check(backend: Backend, path: str, options: Options, *, place: str, prog
     """
     if options.repair and not isinstance(backend, ChecksRecords):
         raise InvalidInput(
-            f"{backend.uri} is a server, which clients do not repair; who runs it runs em check on the root that it serves"
+            f"{backend.uri} is a server, whose store only its operator can repair: run em check on the root that it serves"
         )
     return _Check(backend, options, progress or Silent()).run(path, place)
 
@@ -110,7 +110,7 @@ class _Check:
                     self._add(flaw)
                     self.known.add(flaw.path)
             if self.options.repair:  # first, so that what comes to light again is read too
-                self._mend(backend)
+                self._repair(backend)
         nodes = [node for node in self._nodes(path) if node.kind != FOLDER]
         versions = [
             found
@@ -266,13 +266,13 @@ class _Check:
         is_damage = isinstance(error, (CorruptData, NotFound))
         self._add(Flaw(kind=kind if is_damage else UNREAD, path=path, problem=str(error)))
 
-    # Mending.
+    # Repairing.
 
-    def _mend(self, backend: ChecksRecords) -> None:
-        """Mend records, as far as the backend can."""
+    def _repair(self, backend: ChecksRecords) -> None:
+        """Fix records, as far as the backend can."""
         for key, flaw in list(self.flaws.items()):
             try:
-                done = backend.mend(flaw)
+                done = backend.repair(flaw)
             except EMError as error:
                 self.flaws[key] = evolve(flaw, problem=f"{flaw.problem}; not repaired: {error}")
                 continue

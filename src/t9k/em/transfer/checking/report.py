@@ -81,7 +81,7 @@ class Report:
 
     @property
     def damage(self) -> Sequence[Found]:
-        """What is damaged, mended or not."""
+        """What is damaged, fixed or not."""
         return [found for found in self.found if found.is_damage]
 
     @property

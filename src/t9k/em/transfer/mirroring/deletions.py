@@ -10,8 +10,8 @@ from attrs import define, frozen
 
 from t9k.em.backend import TellsLeftOut
 from t9k.em.errors import InvalidInput, NotFound
+from t9k.em.parallel import in_parallel
 from t9k.em.records import FOLDER, Listing
-from t9k.em.transfer.parallel import in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

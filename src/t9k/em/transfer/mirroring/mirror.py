@@ -11,13 +11,13 @@ from attrs import evolve, frozen
 from t9k.em.backend import TellsState
 from t9k.em.errors import EMError, InvalidInput, NotFound
 from t9k.em.names import join, parent_and_name, split_version
+from t9k.em.parallel import in_parallel
 from t9k.em.records import FOLDER
 from t9k.em.transfer.mirroring.nodes import Item, Mirrored, Options, failed, mirror_node
 from t9k.em.transfer.mirroring.planning import Plan, Planner
 from t9k.em.transfer.mirroring.report import Entry, Report
 from t9k.em.transfer.mirroring.shards import Shard, run_shard, split
 from t9k.em.transfer.mirroring.state import State
-from t9k.em.transfer.parallel import in_parallel
 from t9k.em.transfer.progress import Progress, Silent
 from t9k.em.uris import parse, uri_of_node
 

@@ -207,10 +207,10 @@ def _mirror(source: Backend, target: Backend, item: Item, pair: _Pair, options: 
         artifacts=_artifacts(last.node),
     )
     if not pair.lacking:
-        found, mended = _mend(source, target, item, pair, options, count)
-        if mended:
-            size = sum(file.size for file in mended)
-            entry = evolve(entry, action=Action.UPDATE, versions=1, moved_files=len(mended), moved=size)
+        found, fixed = _repair(source, target, item, pair, options, count)
+        if fixed:
+            size = sum(file.size for file in fixed)
+            entry = evolve(entry, action=Action.UPDATE, versions=1, moved_files=len(fixed), moved=size)
     elif not options.apply:
         _check_kind(item, pair, options)
         moved = _missing(source, target, pair)
@@ -312,7 +312,7 @@ def _send(
     return sent, problems
 
 
-def _mend(
+def _repair(
     source: Backend, target: Backend, item: Item, pair: _Pair, options: Options, count: Count
 ) -> tuple[Version, Sequence[FileEntry]]:
     """Publish the newest version again, where the target has it but not all of its files whole.

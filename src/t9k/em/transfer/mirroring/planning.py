@@ -9,11 +9,11 @@ from attrs import Factory, define, evolve, frozen
 
 from t9k.em.errors import EMError, NotFound
 from t9k.em.names import fold, join
+from t9k.em.parallel import in_parallel
 from t9k.em.records import ARTIFACT, FOLDER, Listing, Node
 from t9k.em.transfer.mirroring.deletions import Toll, listing_of
 from t9k.em.transfer.mirroring.nodes import Item, Options, failed
 from t9k.em.transfer.mirroring.report import Action, Entry
-from t9k.em.transfer.parallel import in_parallel
 
 if TYPE_CHECKING:
     from t9k.em.backend import Backend

@@ -1,4 +1,4 @@
-"""Mend what `checking` finds, by the commit protocol: a damaged newest record gets a generation on top that repeats the last good one.
+"""Fix what `checking` finds, by the commit protocol: a damaged newest record gets a generation on top that repeats the last good one.
 
 The damaged record itself is kept, byte for byte, under::
 
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from t9k_em_backends.tree.tree import Tree
 
 
-class Mender:
-    """Mend flaws of one tree.
+class Repairer:
+    """Fix flaws of one tree.
 
     Args:
         tree: The tree.
@@ -51,17 +51,17 @@ class Mender:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
 
-    def mend(self, flaw: Flaw) -> str:
+    def repair(self, flaw: Flaw) -> str:
         """See `t9k.em.backend.ChecksRecords`."""
         ways: dict[str, Callable[[Place], str]] = {
-            "record": self._mend_record,
-            "chain": self._mend_chain,
-            "listing": self._mend_listing,
+            "record": self._repair_record,
+            "chain": self._repair_chain,
+            "listing": self._repair_listing,
         }
         way = ways.get(flaw.kind)
         return way(flaw.handle) if way is not None and isinstance(flaw.handle, Place) else ""
 
-    def _mend_record(self, place: Place) -> str:
+    def _repair_record(self, place: Place) -> str:
         """Go back to the last good generation, if this is the newest; then set the record aside."""
         generations = self._generations(place)
         if place.generation == max(generations.listed(), default=0):
@@ -86,7 +86,7 @@ class Mender:
         self._set_aside(place, generations, newest.name)
         return f"set aside, into {_kept_in(place)}; a deletion stands for that version"
 
-    def _mend_chain(self, place: Place) -> str:
+    def _repair_chain(self, place: Place) -> str:
         if not place.generation:
             make_folder(self._tree, place.folder)
             return "the folder was made again"
@@ -97,7 +97,7 @@ class Mender:
         self._set_aside(place, generations, newest.name)
         return "a deletion stands for that version"
 
-    def _mend_listing(self, place: Place) -> str:
+    def _repair_listing(self, place: Place) -> str:
         self._tree.store.delete([index_key(place.folder)])
         self._tree.forget_listing(place.folder)
         return "deleted; listings read the records, and make it anew"

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from t9k.em.transfer.parallel import in_parallel
+from t9k.em.parallel import in_parallel
 
 
 def test_results_come_in_the_order_of_the_items():

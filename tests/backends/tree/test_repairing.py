@@ -101,7 +101,7 @@ def test_a_record_that_can_be_read_by_now_is_not_written_over(store):
         flaw = flaw_of(backend)
         put(store, head("node", 1), record)
         with pytest.raises(CorruptData, match="can be read by now"):
-            backend.mend(flaw)
+            backend.repair(flaw)
         assert get(store, head("node", 1)) == record
 
 
@@ -114,7 +114,7 @@ def test_a_lost_record_that_is_there_again_is_not_written_over(store):
     flaw = flaw_of(backend, "chain")
     put(store, head("node", 1), record)
     with pytest.raises(CorruptData, match="can be read by now"):
-        backend.mend(flaw)
+        backend.repair(flaw)
     assert get(store, head("node", 1)) == record
 
 
@@ -140,7 +140,7 @@ def test_a_writer_who_was_faster_is_not_overtaken(store):
             return self.inner.put(key, body, if_absent=if_absent)
 
     with pytest.raises(CorruptData, match="somebody has published meanwhile"):
-        tree(Overtaken(store)).mend(flaw)
+        tree(Overtaken(store)).repair(flaw)
     assert get(store, head("node", 3)) == record
     assert get(store, head("node", 2)) == b'{"v":1,'
 
