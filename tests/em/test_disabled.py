@@ -168,7 +168,7 @@ class TestInterface:
         for ask in (artifact.get, artifact.open):
             with pytest.raises(NotFound, match="object 'a' of artifact 'model' is not kept, for EM_MODE is 'disabled'"):
                 ask("a")
-        assert not artifact.is_in(session.login("memory://nothing"), {})
+        assert not artifact._is_in(session.login("memory://nothing"), {})
 
     def test_copies_hold_the_same(self):
         run = em.create_run(name="a", hparams={"lr": 0.1})
