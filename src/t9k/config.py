@@ -88,11 +88,11 @@ class Config(Mapping[str, "str | None"]):
         return len(_KEYS)
 
     def __contains__(self, key: object) -> bool:
-        """Tell whether a setting of that name exists, set or not; reads nothing."""
+        """Return whether a setting of that name exists, set or not; reads nothing."""
         return key in _KEYS
 
     def __repr__(self) -> str:
-        """Tell where the settings come from, never what they are."""
+        """Return where the settings come from, never their values."""
         with self._lock:
             state = "not read yet" if self._file is None else "read"
             return f"<Config {state}, changed here: {', '.join(self._changes) or 'nothing'}>"

@@ -39,7 +39,7 @@ _HTTP_URL = re.compile(r"(?P<server>https?://[^/?#]*)(?P<prefix>.*)", re.IGNOREC
 
 
 def has_config_path() -> bool:
-    """Tell whether there can be a config file: a user without a home, as in many a container, has none."""
+    """Return whether there can be a config file: a user without a home, as in many a container, has none."""
     return bool(os.environ.get("T9K_CONFIG")) or not os.path.expanduser("~/").startswith("~")  # noqa: PTH111 - Path's raises
 
 
@@ -205,7 +205,7 @@ def _join(server: str | None, prefix: str | None) -> str | None:
 
 
 def _load(path: Path) -> dict[Any, Any]:
-    """Read the file; {} if there is none."""
+    """Read the file; {} if it does not exist."""
     import yaml  # noqa: PLC0415 - costs every importer of t9k otherwise
 
     # Raised outside the except clauses: the context of these errors shows lines of the file, and so the key.

@@ -169,9 +169,10 @@ OURS = {
         "metrics_table",
         "params",
         "save",
+        "send",
         "update",
     },
-    "t9k.em.artifact.Artifact": {"directory", "download", "fs", "get", "kind", "local", "open", "save"},
+    "t9k.em.artifact.Artifact": {"directory", "download", "fs", "get", "kind", "local", "open", "save", "send"},
 }
 """What runs and artifacts offer beyond the reference, documented for their users."""
 

@@ -63,7 +63,7 @@ class TestAnOldVersion:
         return on_another_machine(monkeypatch, f"{PATH}@1")
 
     def test_that_was_only_looked_at_is_not_uploaded(self, old, backend):
-        outcome, node = old._send(backend, "/alice/default")
+        outcome, node = old.send(backend, "/alice/default")
         assert (outcome, node.generation) == (Outcome.UNCHANGED, 1)
         assert published().labels == ["better"]
         assert old.labels == ["a"]
@@ -99,7 +99,7 @@ class TestARunThatWentOnElsewhere:
         log(other, 2, 3)
         other.finish()
         other.upload()
-        assert run._send(backend, "/alice/default")[0] is Outcome.UNCHANGED
+        assert run.send(backend, "/alice/default")[0] is Outcome.UNCHANGED
         assert steps(published()) == [1, 2, 3]
 
     def test_is_a_conflict_when_both_have_logged_something_else(self, run, monkeypatch):
@@ -182,7 +182,7 @@ class TestTwoPeople:
         other = on_another_machine(monkeypatch)
         other.labels = run.labels = ["both"]
         other.upload()
-        assert run._send(backend, "/alice/default")[0] is Outcome.UNCHANGED
+        assert run.send(backend, "/alice/default")[0] is Outcome.UNCHANGED
         run.labels = ["later"]
         run.upload()
         assert published().labels == ["later"]

@@ -180,7 +180,7 @@ class TestInterface:
     def test_nothing_can_be_sent(self):
         backend = session.login("memory://nothing-is-sent")
         with pytest.raises(NotFound, match="not kept"):
-            em.create_run(name="a")._send(backend, "/alice")
+            em.create_run(name="a").send(backend, "/alice")
 
     @pytest.mark.parametrize(
         ("path", "name"),

@@ -195,7 +195,7 @@ class Copies:
     def _upload(self, directory: Path, strategy: str) -> None:
         before = read_copy(directory)
         try:
-            Run._open_directory(directory)._send(self._tree(), FOLDER, make_folder=True, strategy=strategy)
+            Run._open_directory(directory).send(self._tree(), FOLDER, make_folder=True, strategy=strategy)
         except Diverged as error:
             self.world.note(directory.name, str(error))
             if self.is_alone:

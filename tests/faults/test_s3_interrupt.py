@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -27,12 +28,15 @@ COMMAND = [sys.executable, "-c", "from t9k.em.cli import main; main()"]
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for another process")
 def test_an_interrupted_upload_goes_on_with_the_parts_that_are_there(s3):
     with proxied(s3) as proxy:
-        # Later parts are slow, so that the upload does not end before two are seen.
-        proxy.held_s = lambda exchange: 3.0 if re.search(r"partNumber=([^12]|\d\d)(&|$)", exchange.target) else 0.0
         interrupt(s3.new_root(), proxy)
 
 
 def interrupt(direct: str, proxy: Proxy) -> None:
+    signalled = threading.Event()
+    # Later parts wait, so that the upload cannot end before the signal.
+    proxy.holds = lambda exchange: (
+        not signalled.is_set() and re.search(r"partNumber=([^12]|\d\d)(&|$)", exchange.target) is not None
+    )
     root = f"{direct}?endpoint=http://{proxy.address}"
     data = os.urandom(PARTS * PART_BYTES)
     Path("large.bin").write_bytes(data)
@@ -54,6 +58,7 @@ def interrupt(direct: str, proxy: Proxy) -> None:
             while process.poll() is None and len(parts()) < 2 and time.monotonic() < deadline:
                 time.sleep(0.005)
             process.send_signal(signal.SIGINT)
+            signalled.set()
             _, said = process.communicate(timeout=60)
         assert process.returncode == 130, said
         assert said.strip() == "em: interrupted; run the same command again to go on"

@@ -42,7 +42,7 @@ def root(s3: S3Place) -> str:
 
 
 def pending(client: Any, root: str) -> list[dict[str, Any]]:
-    """The multipart uploads under way below a root."""
+    """The multipart uploads in progress below a root."""
     prefix = root.rpartition("/")[2] + "/"
     found: list[dict[str, Any]] = client.list_multipart_uploads(Bucket=BUCKET, Prefix=prefix).get("Uploads", [])
     return found

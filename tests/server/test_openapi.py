@@ -54,7 +54,7 @@ SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 
 @pytest.fixture(scope="session")
 def there(server):
-    """Values that lead to something: a user's node, and an upload under way."""
+    """Values that lead to something: a user's node, and an upload in progress."""
     alice = server.someone(prefix="alice", is_admin=True)
     node = upload(alice, f"/{alice.name}/f", "m", CONTENT)
     begun = document(f"/{alice.name}/f", "other", CONTENT)

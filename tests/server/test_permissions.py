@@ -76,7 +76,7 @@ def begun(who: Someone, scene: Scene, role: str) -> str:
 
 
 def upload_row(operation: str, ask: Callable[[Someone, str], requests.Response], status: int = 204) -> Row:
-    """What concerns an upload under way: whoever did not begin it finds none."""
+    """What concerns an upload in progress: whoever did not begin it finds none."""
     statuses = dict.fromkeys(ROLES, 404) | {"nobody": 401, "editor": status, "owner": status}
     return Row(operation, statuses, lambda who, scene, role: ask(who, begun(who, scene, role)))
 

@@ -1,4 +1,4 @@
-"""What users may have: keys, shares, uploads under way and bytes, counted however they came or went."""
+"""What users may have: keys, shares, uploads in progress and bytes, counted however they came or went."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class TestBytes:
 def test_uploads_under_way_are_bounded_and_those_that_are_known_go_on(two, alice):
     begun = [begin(alice, f"m{number}", {"a": b"a"})[1] for number in range(3)]
     answer, _ = begin(alice, "m3", {"a": b"a"})
-    assert_exceeded(answer, "3 uploads under way", "uploading again", "drop them")
+    assert_exceeded(answer, "3 uploads in progress", "uploading again", "drop them")
     assert alice.ask("POST", "uploads", json={**begun[0], "resumed": True}).status_code == 200
     alice.ask("DELETE", f"uploads/{begun[0]['op']}").raise_for_status()
     assert begin(alice, "m3", {"a": b"a"})[0].status_code == 200

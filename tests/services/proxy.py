@@ -99,7 +99,7 @@ class Proxy:
         exchanges: All requests so far.
         fate: Asked once for each request, in the thread of the proxy, what goes wrong with it.
         instead: Asked likewise; the reply it gives, if any, is sent and the server never sees the request.
-        held_s: Asked likewise; seconds that this request waits beside `delay_s`.
+        holds: Asked again and again; the request waits for as long as it says so, beside `delay_s`.
     """
 
     def __init__(self, to: str, *, delay_s: float = 0.0, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
@@ -112,7 +112,7 @@ class Proxy:
         self.exchanges: list[Exchange] = []
         self.fate: Fate = lambda _: ""
         self.instead: Callable[[Exchange], bytes | None] = lambda _: None
-        self.held_s: Callable[[Exchange], float] = lambda _: 0.0
+        self.holds: Callable[[Exchange], bool] = lambda _: False
         self._wires: set[_Wire] = set()
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -133,7 +133,7 @@ class Proxy:
         """Counts from 1 again, with nothing going wrong."""
         self.fate = lambda _: ""
         self.instead = lambda _: None
-        self.held_s = lambda _: 0.0
+        self.holds = lambda _: False
         self.exchanges = []
 
     async def _main(self) -> None:
@@ -179,8 +179,10 @@ class Proxy:
         exchange = Exchange(len(self.exchanges) + 1, method, target, headers)
         self.exchanges.append(exchange)
         reply, exchange.fate = self.instead(exchange), self.fate(exchange)
-        if delay_s := self.delay_s + self.held_s(exchange):
-            await asyncio.sleep(delay_s)
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        while self.holds(exchange):  # noqa: ASYNC110 - whoever decides is in another thread
+            await asyncio.sleep(0.01)
         if exchange.fate == REFUSED:
             return False
         waits = given.get("expect", "").lower() == "100-continue"

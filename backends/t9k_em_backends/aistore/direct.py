@@ -86,7 +86,7 @@ class Direct:
 
         Args:
             sign: Signs what is missing of it; None where nothing is signed.
-            complete: Tells the server that it was sent.
+            complete: Reports to the server that it was sent.
             body: Its bytes.
 
         Returns:

@@ -84,7 +84,7 @@ def is_encoded(response: requests.Response) -> bool:
 
 
 def _told(body: bytes) -> tuple[str, str] | None:
-    """Code and message of an error of the contract; None for what is none."""
+    """Return code and message of an error of the contract; None for any other response."""
     try:
         told = json.loads(body)["error"]
         code, message = told["code"], told["message"]

@@ -91,7 +91,7 @@ class RequestFailure:
     """Why a request failed.
 
     Attributes:
-        error: What the caller is told in the end.
+        error: The exception that the caller gets in the end.
         again: Whether repeating it may help.
         maybe_executed: Whether the server may have executed it all the same.
         dropped: Whether its connection ended without an answer.

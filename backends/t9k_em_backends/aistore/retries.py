@@ -57,7 +57,7 @@ class Patience:
     maybe_executed: bool = field(default=False, init=False)
 
     def wait(self, asked_s: float | None = None) -> bool:
-        """Wait before the next try; say at once when there is none left.
+        """Wait before the next try; return at once when no try is left.
 
         Args:
             asked_s: How long the server asks to wait.

@@ -114,7 +114,7 @@ class AIStoreUpload(Upload):
             raise failure(
                 BackendError,
                 f"{self._server.address.url} asked {MOST_ROUNDS} times for more, and does not publish "
-                f"{self._request.draft.name!r}; upload it again later, and tell who runs that server if it goes on",
+                f"{self._request.draft.name!r}; upload it again later, and report it to the operator of that server if it goes on",
             )
         return self.node
 

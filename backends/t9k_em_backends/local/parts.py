@@ -1,6 +1,6 @@
 """Large objects that a directory takes in parts: each is written at its place in one staging file, by any process.
 
-Two files in the temporary directory stand for an object under way, and the first is found by the key alone::
+Two files in the temporary directory stand for an object in progress, and the first is found by the key alone::
 
     parts-<first 32 digits of the SHA-256 of the key>     the ledger: names the staging file, then says what happened
     parts-<the same>-<20 random characters>               the staging file: the bytes, each where it belongs
@@ -39,10 +39,10 @@ from t9k.em.records import Body, Part
 from t9k_em_backends.local.ledger import ComingPart, KnownParts
 
 MOST_KNOWN = 48
-"""Objects under way that a process remembers something of."""
+"""Objects in progress that a process remembers something of."""
 
 FRESH_BYTES = 72 << 20
-"""The most that objects under way keep in memory until their checksums are made."""
+"""The most that objects in progress keep in memory until their checksums are made."""
 
 PATIENCE_S = 5.0
 """How long a part waits for room there."""
@@ -67,7 +67,7 @@ class PartsDropped(BackendUnavailable):
 
 
 class LocalParts:
-    """The objects under way in one directory.
+    """The objects in progress in one directory.
 
     Args:
         directory: Where the files lie; made on the first write.

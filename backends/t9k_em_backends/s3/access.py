@@ -141,7 +141,7 @@ def tell_region(session: Any, region: str) -> None:
 
 
 def _configured_endpoint(profile: Mapping[str, Any], of_profile: tuple[str, str]) -> str:
-    """Return the endpoint in the environment, else that of the profile; '' where there is none or all are to be ignored.
+    """Return the endpoint in the environment, else that of the profile; '' without one, or where all are to be ignored.
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
     """
@@ -246,7 +246,7 @@ def explained(place: S3Location) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a token file, a metadata service or a program makes botocore raise
         raise BackendPermissionError(
-            f"{place.text}: credentials cannot be got ({type(error).__name__}); 'aws sts get-caller-identity' tells more"
+            f"{place.text}: credentials cannot be got ({type(error).__name__}); run 'aws sts get-caller-identity' for details"
         ) from None
 
 

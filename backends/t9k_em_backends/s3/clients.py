@@ -56,9 +56,9 @@ class S3Clients:
         process: Its number.
         ahead_s: The store's clock minus `time.monotonic`, once it is known.
         copies_keep_etags: Whether a copy is known to have the ETag of its source.
-        trying_copies: Held by who finds out the following.
-        copies_over_http: Whether copies are made over `plain_http`.
-        copy_tries: How often that may still be tried.
+        trying_copies: Lock for the trial that sets `copies_over_http`.
+        copies_over_http: Whether copies go over `plain_http`.
+        copy_tries: Number of trials that are left.
         credentials: What gives them to obstore; None for requests without.
     """
 
@@ -117,9 +117,9 @@ class S3Clients:
 
 
 class Credentials:
-    """Give obstore the credentials as they are now; obstore itself would tell of an error as of any other.
+    """Give obstore the credentials as they are now; obstore would report a credential error like any other.
 
-    It knows nothing of `S3Clients`: what obstore holds, no garbage collector sees.
+    Holds no reference to `S3Clients`: references that obstore holds are invisible to the garbage collector and would leak it.
 
     Args:
         find: What gives them.
@@ -203,7 +203,7 @@ def make_driver(
 def _proxied(access: Access, endpoint: str) -> ClientConfig:
     """Have obstore go by the proxy that was found; without one, past a proxy that it would find by itself.
 
-    The one way to say that there is none is to name one, and to except the host that is asked.
+    The only way to use no proxy is to name one, and to except the requested host.
     """
     if access.proxy:
         return {"proxy_url": access.proxy, "proxy_excludes": ""}

@@ -1,6 +1,6 @@
 """Large objects in parts, each sent once whatever happens: an upload that was killed goes on with the parts that are there.
 
-The store itself remembers the parts. Since a key of the tree stands for one content, whoever finds an upload under way for
+The store itself remembers the parts. Since a key of the tree stands for one content, whoever finds an upload in progress for
 a key may go on with it; a part that is there counts when its ETag is the MD5 of the bytes that would be sent.
 """
 
@@ -23,7 +23,7 @@ from t9k_em_backends.shared.part_size import part_size_bytes
 
 Call = Callable[..., Mapping[str, Any]]
 
-AHEAD = 8  # parts under way at once, of one file
+AHEAD = 8  # parts in progress at once, of one file
 TRIES = 3
 COPY_LIMIT_BYTES = 4 << 30  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html: 5 GB
 COPY_BYTES = 512 << 20  # what the service copies at once, of what is larger
@@ -75,7 +75,7 @@ class Multipart:
         parts: dict[int, Mapping[str, Any]] = {}
         running: deque[tuple[int, Future[Mapping[str, Any]]]] = deque()
         chunks = body.chunks(part_bytes)
-        held = 0  # room that was taken and that no part under way gives back
+        held = 0  # room that was taken and that no part in progress gives back
         try:
             for number, start in enumerate(range(0, body.size, part_bytes), 1):
                 size = min(part_bytes, body.size - start)
@@ -136,7 +136,7 @@ class Multipart:
         return self._complete(key, upload_id, parts)
 
     def pending(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Yield the uploads under way below a prefix; the ETag of each is its id."""
+        """Yield the uploads in progress below a prefix; the ETag of each is its id."""
         marker: dict[str, Any] = {}
         while True:
             page = self.call("list_multipart_uploads", Prefix=prefix, **marker)
@@ -159,7 +159,7 @@ class Multipart:
         return str(self.call("create_multipart_upload", Key=key, ChecksumAlgorithm="CRC32")["UploadId"])
 
     def _resume(self, key: str) -> tuple[str, dict[int, Mapping[str, Any]]] | None:
-        """Return the upload under way for a key that has most parts, and these by number; None where there is none to be seen."""
+        """Return the upload in progress for a key that has most parts, and these by number; None if the service shows no such upload."""
         try:
             found = [upload.etag for upload in self.pending(key) if upload.key == key]
             uploads = [(upload_id, self._parts(key, upload_id)) for upload_id in found]
@@ -270,6 +270,6 @@ def _finished(running: deque[tuple[int, Future[Mapping[str, Any]]]]) -> tuple[in
 
 
 def _wait(running: deque[tuple[int, Future[Mapping[str, Any]]]]) -> None:
-    """Let parts under way end, so that they are there for whoever goes on, and none arrives after an abort."""
+    """Let parts in progress end, so that they are there for whoever goes on, and none arrives after an abort."""
     for _, sending in running:
         sending.exception()

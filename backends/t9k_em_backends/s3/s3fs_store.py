@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
-import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
@@ -35,7 +34,6 @@ from t9k_em_backends.shared.timeouts import CONNECT_TIMEOUT_S
 try:
     import aiohttp
     import s3fs
-    from aiobotocore.config import AioConfig
     from aiobotocore.httpsession import AIOHTTPSession
     from aiobotocore.session import AioSession
     from botocore import exceptions
@@ -148,7 +146,7 @@ class S3fsStore(CloudStore, SignsS3):
                     "use_accelerate_endpoint": False,
                 },
                 "proxies": proxies(access),
-                **_sessions(),
+                "http_session_cls": _Session,  # which follows no redirect
             },
             skip_instance_cache=True,
             use_listings_cache=False,
@@ -284,12 +282,6 @@ def _told(error: BaseException) -> tuple[str, str]:
 class _Session(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore has no types
     async def _get_session(self, proxy_url: str | None) -> Any:
         return Straight(await super()._get_session(proxy_url))
-
-
-def _sessions() -> Mapping[str, Any]:
-    """By which sessions botocore asks; older versions of aiobotocore let nobody choose."""
-    chooses = "http_session_cls" in inspect.signature(AioConfig).parameters
-    return {"http_session_cls": _Session} if chooses else {}
 
 
 @functools.cache

@@ -39,7 +39,7 @@ class Piece:
     Attributes:
         data: The bytes.
         size: Of the whole object.
-        version: What tells this content of the object from any other; '' where nothing does.
+        version: Identifies this content of the object; '' if nothing does.
     """
 
     data: bytes
@@ -130,7 +130,7 @@ class CloudStore(ObjectStore):
             return info
 
     def put_many(self, items: Sequence[tuple[str, Body]]) -> Sequence[ObjectInfo]:
-        """See the port; small objects are under way at once, as many as pay off."""
+        """See the port; small objects are in progress at once, as many as pay off."""
         infos: dict[int, ObjectInfo] = {}
         sending: dict[int, Future[ObjectInfo]] = {}
         try:

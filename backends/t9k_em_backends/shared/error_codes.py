@@ -102,7 +102,7 @@ _MEANINGS: Mapping[str, _Meaning] = {
 def failure(code: str, place: str, status: str = "", *, region: str = "") -> EMError:
     """Return the error that an answer stands for.
 
-    A conditional write that the store answers with a conflict (409) is not lost: another one is under way, and the
+    A conditional write that the store answers with a conflict (409) is not lost: another one is in progress, and the
     outcome is unknown until somebody looks.
 
     Args:

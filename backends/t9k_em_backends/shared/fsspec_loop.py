@@ -1,4 +1,4 @@
-"""Requests on fsspec's event loop, asked for from any other thread, and how many of them are under way."""
+"""Requests on fsspec's event loop, asked for from any other thread, and how many of them are in progress."""
 
 from __future__ import annotations
 

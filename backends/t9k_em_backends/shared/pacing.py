@@ -1,4 +1,4 @@
-"""What one store has under way: how many requests pay off, and how many bytes may be in memory."""
+"""What one store has in progress: how many requests pay off, and how many bytes may be in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REQUESTS_PER_SECOND = 3000
 class Pace:
     """How many small requests at a time pay off, from how long the quickest of the last ones took.
 
-    By Little's law so many have to be under way that some thousand a second are answered, over a long way more than over
+    By Little's law so many have to be in progress that some thousand a second are answered, over a long way more than over
     a short one. The quickest answer tells how long the way is; slower ones tell that the store is busy, and more
     requests would only wait longer.
 

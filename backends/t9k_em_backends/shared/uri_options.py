@@ -64,7 +64,7 @@ def url(uri: URI, name: str) -> str:
 def service_url(text: str, what: str) -> str:
     """Return the URL of a service as it was configured, without slashes at its end.
 
-    Drivers do whatever with one that is none: some end the thread.
+    Drivers react to a malformed one in different ways: some end the thread.
 
     Args:
         text: What was configured.

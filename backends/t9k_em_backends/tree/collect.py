@@ -1,4 +1,4 @@
-"""The collector: removes what no kept generation refers to, without ever harming a writer that is under way.
+"""The collector: removes what no kept generation refers to, without ever harming a writer that is in progress.
 
 What it takes lies below a name that has a head, or of which a record says that an upload was begun: others keep things in
 the same store, and a copy of a node's directory looks like an upload.

@@ -43,7 +43,7 @@ class Fences:
 
     @classmethod
     def of(cls, head: Head | None) -> Fences:
-        """Those that a head tells of."""
+        """Return those in a head."""
         return cls() if head is None else cls(head.fenced, head.fenced_spans)
 
     def hold(self, op: str) -> bool:
@@ -56,7 +56,7 @@ class Fences:
 
     @property
     def is_short(self) -> bool:
-        """Whether a head may tell of so many."""
+        """Return whether so many fit into a head."""
         return len(self.ops) <= MOST_FENCED and len(self.spans) <= MOST_SPANS
 
     def dropped(self, stood: Fences, there: Collection[str]) -> Fences:

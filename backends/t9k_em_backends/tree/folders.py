@@ -80,7 +80,7 @@ def keep_folder(tree: Tree, folder: str, generation: int) -> None:
 
 
 def _open_head(tree: Tree, name: str, below: Head | None) -> Head:
-    """Return the head of an open folder on top of the newest head, which is none, a deletion or closing."""
+    """Return the head of an open folder on top of the newest head: a missing one, a deletion or a closing folder."""
     if below is not None and below.ready:  # closing
         return evolve(below, write_id=uuid4().hex, state="ready")
     head = Head(

@@ -123,13 +123,13 @@ class Generations:
         return known.newest
 
     def published_by(self, op: str, newest: int, head: Head | None, seen: int) -> tuple[int, Head] | None:
-        """Return the generation that an upload published, and its head; None where there is none.
+        """Return the generation that an upload published, and its head; None if it published nothing.
 
         Args:
             op: The upload.
             newest: The newest generation.
             head: Its head.
-            seen: A generation up to which there is none.
+            seen: A generation; all publications of the upload come after it.
         """
         known = self.known.of(self.prefix)
         write_id = "" if head is None else head.write_id

@@ -52,7 +52,7 @@ class Head:
     """One generation of a name.
 
     Attributes:
-        write_id: Unique to one attempt to publish; tells a writer whether a record that is there is its own.
+        write_id: Unique to one attempt to publish, by which a writer recognizes its own record.
         op: The upload that published it; None for folders, deletions and what the collector repeats.
         kind: 'Folder', 'Run', 'Artifact'; '' for a name that never had a node.
         state: 'ready', 'deleted' when this generation ends the node, or 'closing' when somebody is about to delete a

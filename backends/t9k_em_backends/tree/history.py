@@ -46,7 +46,7 @@ class KnownName:
         Args:
             op: The upload.
             newest: The newest generation.
-            seen: A generation up to which there is none.
+            seen: A generation; all publications of the upload come after it.
         """
         known = self.ops.get(op, 0)
         if seen < known <= newest:

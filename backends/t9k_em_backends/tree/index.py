@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def row_key(c: str, generation: int, info: ObjectInfo) -> str:
-    """Return the key of a row: a head, and which object it is by its size and its ETag, or where there is none by its time.
+    """Return the key of a row: a head, identified by its size and ETag, or without an ETag by its time.
 
     Args:
         c: The folded, encoded name.

@@ -15,7 +15,7 @@ def publication(generation: int, head: Head, read: Callable[[int], Head | None])
     Args:
         generation: Its number.
         head: Its head.
-        read: Gives the head of a generation, None where there is none.
+        read: Returns the head of a generation, or None.
     """
     while head.op is None and head.ready:
         generation -= 1

@@ -103,7 +103,7 @@ class Repairer:
         return "deleted; listings read the records, and make it anew"
 
     def _last_good(self, place: Place, generations: Generations) -> tuple[int, Head | None]:
-        """Return the newest generation below that can be read, and whose files are all there; 0 and None where there is none."""
+        """Return the newest generation below that can be read, and whose files are all there; else 0 and None."""
         for number in range(place.generation - 1, 0, -1):
             try:
                 head = generations.read(number)
@@ -186,7 +186,7 @@ def _check_damaged(data: bytes, key: str) -> None:
     """
     if len(data) > MAX_HEAD_BYTES:
         raise CorruptData(
-            f"{key} is larger than {MAX_HEAD_BYTES} bytes, so it is none of ours; take it away and check again"
+            f"{key} is larger than {MAX_HEAD_BYTES} bytes, so this library did not write it; move it away and check again"
         )
     try:
         decode_head(data, key)

@@ -26,7 +26,7 @@ MAX_DEPTH = 128
 """Of metadata; 100 is what the library keeps of hyperparameters."""
 
 FLAWS = (CorruptManifest, ValueError, TypeError, KeyError, RecursionError)
-"""What reading a record raises that is none; nothing that a store raises."""
+"""The errors of reading a malformed record; no store raises any of them."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")

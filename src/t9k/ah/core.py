@@ -448,7 +448,7 @@ class Commit(_Version):
             description: The commit message.
 
         Raises:
-            InvalidInput: The id is none, or a value has another type.
+            InvalidInput: The id is no UUID, or a value has another type.
         """
         whole = _lower(id if id_ is None else id_)
         check_commit_id(type(self), whole)

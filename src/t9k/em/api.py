@@ -258,7 +258,7 @@ def _key_of(host: str) -> str | None:
 
     try:
         key: str | None = CONFIG["api_key"] if is_same_root(host, CONFIG["aistore_host"]) else None
-    except InvalidConfig:  # there is none to read; only a server certainly asks for a key
+    except InvalidConfig:  # no key can be read; only a server certainly asks for one
         if parse(host).scheme in ("http", "https"):
             raise
         return None
@@ -349,7 +349,7 @@ def mirror(
             what is missing or damaged there is sent again.
         executor: A `concurrent.futures.Executor` to do the work, such as `Client.get_executor()` of Dask. Its workers
             open source and target by their URIs and find credentials by themselves. By default threads do it.
-        progress: Told how far it is.
+        progress: Receives the progress.
 
     Returns:
         What was done, or would be: a `Report`, with one digest over all that was compared. What could not be mirrored does not
@@ -434,14 +434,14 @@ def check(
         older_than: Read only the bytes of versions that were published longer ago than so many seconds.
         repair: Whether to fix what can be fixed: a damaged newest record by going back to the version before, files
             of which others have the same bytes, folders and listings.
-        progress: Told how far it is.
+        progress: Receives the progress.
 
     Returns:
         What was found, and what was done about it.
 
     Raises:
         NotFound: No such place exists.
-        InvalidInput: The sample is none; or `repair` of the store of a server, which only its operator can repair.
+        InvalidInput: `sample` has another form; or `repair` of the store of a server, which only its operator can repair.
         BackendError: The store cannot be used.
 
     Examples:

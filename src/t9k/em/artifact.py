@@ -104,7 +104,7 @@ class Artifact(LocalNode):
         return f"Artifact(name={self.name!r}, objects={len(self._objects)}, {self._where()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles the local directory, which is made if there is none; what another process gets is loaded from there."""
+        """Pickle the local directory, which is made on first use; another process loads the artifact from there."""
         return _open_pickled, (str(self._directory),)
 
     def __copy__(self) -> Artifact:
@@ -267,11 +267,11 @@ class Artifact(LocalNode):
         return ArtifactFileSystem(source=_Source(self))
 
     def download(self, keys: Collection[str] | None = None, *, progress: Progress | None = None) -> None:
-        """Fetch objects that are not in the local directory, which is made if there is none; references are left as they are.
+        """Fetch objects that are not in the local directory, which is made on first use; references stay references.
 
         Args:
             keys: Keys of the objects; None for all.
-            progress: Told how far it is.
+            progress: Receives the progress.
 
         Raises:
             NotFound: No such object exists, or its bytes are gone.

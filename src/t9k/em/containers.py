@@ -299,7 +299,7 @@ class Params(MutableMapping[str, Any]):
 
         Args:
             key: Name of the hyperparameter.
-            *default: What to return if there is none of that name.
+            *default: Returned if no hyperparameter has that name.
 
         Returns:
             The value; a nested dict as a plain dict.

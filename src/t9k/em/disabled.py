@@ -61,7 +61,7 @@ class _Nowhere(LocalNode):
     def save(self) -> None:
         """Do nothing."""
 
-    def _send(
+    def send(
         self,
         backend: Backend,
         folder: str,

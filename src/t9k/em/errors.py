@@ -254,7 +254,7 @@ class BackendFull(BackendError):
 
 
 class QuotaExceeded(BackendFull):
-    """A user has as many keys, shares, uploads under way or stored bytes as the server allows."""
+    """A user has as many keys, shares, uploads in progress or stored bytes as the server allows."""
 
 
 class AlreadyExists(BackendError, FileExistsError):

@@ -63,7 +63,7 @@ def _loaded(module: str, *names: str) -> tuple[type[Any], ...]:
 
 
 def _method(value: Any, name: str) -> Callable[..., Any] | None:
-    """Return a method of its class: what an instance makes up for any name is none."""
+    """Return a method of its class: an attribute that an instance makes up for any name does not count."""
     return getattr(value, name) if callable(getattr(type(value), name, None)) else None
 
 

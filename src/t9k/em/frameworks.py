@@ -139,7 +139,7 @@ def describe_horovod(module: Any) -> dict[str, Any]:
         module: Such as `horovod.torch` or `horovod.tensorflow.keras`, after its `init()`.
 
     Returns:
-        framework, type, world_size; local_size and cross_size where the module tells.
+        framework, type, world_size; local_size and cross_size where the module has them.
 
     Raises:
         InvalidInput: The argument is no module of Horovod, or `init()` was not called.

@@ -52,7 +52,7 @@ def fetch_run(backend: Backend, path: str, progress: Progress | None = None, *, 
     Args:
         backend: Where it is.
         path: Absolute path; 'path@3' is its third version.
-        progress: Told how far it is.
+        progress: Receives the progress.
         directory: What it becomes; by default a new directory where runs lie. One that has the same files already is used.
 
     Raises:
@@ -71,7 +71,7 @@ def fetch_artifact(
     Args:
         backend: Where it is.
         path: Absolute path; 'path@3' is its third version.
-        progress: Told how far it is.
+        progress: Receives the progress.
         directory: What it becomes; by default a new directory where artifacts lie. One that has the same files already
             is used.
 

@@ -71,7 +71,7 @@ class MarkedArtifacts:
             folder: Of those that were not there before.
             make_folder: Whether to make it.
             strategy: Conflict strategy.
-            progress: Told how far it is.
+            progress: Receives the progress.
             run_name: The run, for warnings.
             is_recorded: Says of an id whether the run records already where in this backend the artifact is.
         """
@@ -121,8 +121,8 @@ def _send(
     """Upload an artifact to where it was before, if it was there; one that only came from there only when it has changed."""
     place = history.place_in(artifact.remote, backend.uri)
     if place is None:
-        artifact._send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
+        artifact.send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
     elif history.was_uploaded(artifact.remote, backend.uri) or not artifact._is_in(backend, place):
         # Also one that is there already: what is damaged or missing of it is found out and sent again.
         there = parent_and_name(place["path"])[0]
-        artifact._send(backend, there, make_folder=True, strategy=strategy, progress=progress)
+        artifact.send(backend, there, make_folder=True, strategy=strategy, progress=progress)

@@ -126,7 +126,7 @@ def _mask_lines(found: re.Match[str]) -> str:
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether what an option or parameter is called says that its value is secret.
+    """Return whether the name of an option or parameter says that its value is secret.
 
     Args:
         name: Such as '--api-key', 'db.password' or 'hfToken'; not '--tokenizer', '--max-tokens' or '--pad-token'.

@@ -302,7 +302,7 @@ def check_strategy(strategy: str) -> str:
     """Return a conflict strategy, if it is one.
 
     Raises:
-        InvalidStrategy: The strategy is none of 'skip', 'error', 'new', 'replace'.
+        InvalidStrategy: The strategy is not one of 'skip', 'error', 'new', 'replace'.
     """
     if strategy not in STRATEGIES:
         raise InvalidStrategy(

@@ -42,7 +42,7 @@ def in_parallel(
 
 
 class _Crew(Generic[_Item, _Result]):
-    """The threads of one `in_parallel`; each takes the next item until there is none."""
+    """The threads of one `in_parallel`; each takes the next item until all are taken."""
 
     def __init__(
         self, work: Callable[[_Item], _Result], items: Sequence[_Item], name: str, workers: Callable[[], int]

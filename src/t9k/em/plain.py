@@ -77,7 +77,7 @@ class Plain:
         return self.of(form, path, parents)
 
     def _mapping(self, given: dict[Any, Any], path: Path, parents: tuple[int, ...]) -> dict[str, Any]:
-        """Each key as a str; of two that become the same, the one that is none gets its type beside it."""
+        """Return the mapping with each key as a str; of two keys that become equal, the one that was no str gets its type beside it."""
         plain: dict[str, Any] = {}
         own = {key for key in list(given) if isinstance(key, str)}
         for key, value in list(given.items()):
@@ -141,7 +141,7 @@ def _type_of(value: object) -> str:
 
 
 def mapping_form(value: Any) -> Mapping[Any, Any] | None:
-    """Return the mapping that something is or stands for: a config, a namespace, pairs; None if it is none.
+    """Return the mapping that something is or stands for: a config, a namespace, pairs; None for anything else.
 
     Args:
         value: Anything that may hold all hyperparameters.

@@ -1,4 +1,4 @@
-"""How a run goes on and ends: what its directory, its capture and its upload are told, and what is kept of an error."""
+"""How a run goes on and ends, in its directory, its capture and its upload, and the record of its error."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TAIL_BYTES = 1 << 16
 class Recording(LocalNode):
     """A run with respect to its end; `Run` is the whole.
 
-    Nothing here raises because of the disk or the network: what could not be done is told. Everything may be called in a signal
+    Nothing here raises because of the disk or the network: failures are reported as warnings. Everything may be called in a signal
     handler or finalizer, see `t9k.em.local.reentry`.
     """
 

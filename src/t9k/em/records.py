@@ -50,7 +50,7 @@ _Bytes = TypeVar("_Bytes", bytes, memoryview)
 
 
 _second: tuple[int, str] = (0, "1970-01-01T00:00:00.")
-"""The last second that was told, since 1970, and how it is written; replaced as a whole, for threads."""
+"""Cache of the last formatted second: epoch seconds and text; replaced atomically, because threads share it."""
 
 
 def utc_text(moment: datetime | None = None) -> str:
@@ -391,7 +391,7 @@ class ObjectInfo:
         key: Its key.
         size: In bytes.
         modified: POSIX time of its last change in seconds, by the store's own clock.
-        etag: The store's name for its content; '' where there is none.
+        etag: The store's name for its content; '' where the store gives no such name.
         sha256: Of its bytes, hexadecimal, where the store keeps it; '' otherwise.
     """
 

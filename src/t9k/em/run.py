@@ -135,7 +135,7 @@ class Run(Recording):
         return f"Run(name={self.name!r}, status={self.status!r}, {self._where()})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles the local directory, which is made if there is none: in another process, a copy that logs there and ends nothing."""
+        """Pickle the local directory, which is made on first use: in another process, a copy that logs there and ends nothing."""
         return _open_copy, (str(self._directory),)
 
     def __copy__(self) -> Run:
@@ -197,7 +197,7 @@ class Run(Recording):
 
         Raises:
             MissingExtra: pyarrow is not installed.
-            InvalidMetric: `type` is none.
+            InvalidMetric: `type` is no type of metrics.
 
         Examples:
             >>> run = Run({"name": "cnn"})
@@ -240,8 +240,8 @@ class Run(Recording):
             type: Type of the metrics: 'train' (or 'training'), 'val' (or 'validate', 'validation'), 'test' (or
                 'testing', 'eval', 'evaluate', 'evaluation'), or any other string.
             metrics: Numbers by name; has to be given. A number may be one of Python or NumPy, also NaN or infinite, or an array
-                or tensor of one element. What is none, such as None, a text, a masked value or a date, is left out, and an
-                `IncompleteWarning` says so once for each name.
+                or tensor of one element. Any other value, such as None, a text, a masked value or a date, is left out, and an
+                `IncompleteWarning` reports that once for each name.
             step: Number of the step that the metrics belong to; has to be given. Steps may come in any order.
             epoch: Number of the epoch that the metrics belong to; 0.5 is its half.
 
@@ -398,7 +398,7 @@ class Run(Recording):
         """
         check_strategy(conflict_strategy)
         backend, path = session.resolve(folder)
-        outcome, _ = self._send(backend, path, make_folder=make_folder, strategy=conflict_strategy)
+        outcome, _ = self.send(backend, path, make_folder=make_folder, strategy=conflict_strategy)
         self._uploaded = None
         if self.status == RUNNING and outcome is not Outcome.SKIPPED:
             from t9k.em.live.source import Destination  # noqa: PLC0415 - few runs are uploaded while they go on

@@ -27,11 +27,11 @@ def unwrap(value: Any) -> Any:
 
 
 def is_moment(value: Any) -> bool:
-    """Tell whether something holds dates or durations of NumPy."""
+    """Return whether something holds dates or durations of NumPy."""
     return getattr(getattr(value, "dtype", None), "kind", None) in ("M", "m")
 
 
 def is_masked(value: Any) -> bool:
-    """Tell whether something is an array of NumPy of which a value is masked."""
+    """Return whether something is an array of NumPy of which a value is masked."""
     kind = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
     return kind is not None and isinstance(value, kind) and bool(value.mask.any())

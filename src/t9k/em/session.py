@@ -76,7 +76,7 @@ def current() -> Backend:
 
 
 def is_current(backend: Backend) -> bool:
-    """Tell whether a backend is the one that `login` chose."""
+    """Return whether a backend is the one that `login` chose."""
     return backend is _current
 
 
@@ -141,11 +141,11 @@ def text_of_place(place: str | os.PathLike[str]) -> str:
 
 
 def check_place(place: str | os.PathLike[str]) -> str:
-    """Return a folder or node argument as text, unless it was meant to be a URI and is none.
+    """Return a folder or node argument as text, unless it was meant to be a URI but is not one.
 
     Raises:
         InvalidInput: The argument is neither text nor a path.
-        InvalidURI: The text looks like a URI and is none.
+        InvalidURI: The text looks like a URI, but is not one.
     """
     text = text_of_place(place)
     return text if is_uri(text) else check_path_text(text)

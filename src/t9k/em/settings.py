@@ -1,4 +1,4 @@
-"""What the environment says about how much is recorded and told."""
+"""Settings from the environment: how much is recorded and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was probably meant: by a text that looks like a URI and is none, and by a word that is not known."""
+"""Guess what was meant: by a text that looks like a URI but is not one, and by an unknown word."""
 
 from __future__ import annotations
 

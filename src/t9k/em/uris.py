@@ -108,7 +108,7 @@ def check_path_text(text: str) -> str:
         text: What has no scheme, see `is_uri`; whether it can be a path is checked elsewhere.
 
     Raises:
-        InvalidURI: The text looks like a URI and is none.
+        InvalidURI: The text looks like a URI, but is not one.
     """
     _refuse_typo(text, meant_by_path(text), "the path of a folder of that name begins with '/' and your name")
     return text
@@ -120,11 +120,13 @@ def _refuse_typo(text: str, meant: str | None, instead: str) -> None:
         return
     if _shown(text) == _HIDDEN:  # nor may what was meant be repeated
         form = f"URI that begins with '{meant.partition('://')[0]}://'" if is_uri(meant) else f"URI like {_FORMS}"
-        raise InvalidURI(f"{_HIDDEN} looks like a URI and is none; use a {form}, or a local path that begins with './'")
+        raise InvalidURI(
+            f"{_HIDDEN} looks like a URI, but is not one; use a {form}, or a local path that begins with './'"
+        )
     asked = f"did you mean {meant!r}?" if meant else f"use a URI like {_FORMS}"
     if text != text.strip():
         raise InvalidURI(f"{text!r} begins or ends with a space; {asked}")
-    raise InvalidURI(f"{text!r} looks like a URI and is none; {asked} ({instead})")
+    raise InvalidURI(f"{text!r} looks like a URI, but is not one; {asked} ({instead})")
 
 
 def _refuse_spaces(scheme: str, place: str) -> None:

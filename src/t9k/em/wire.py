@@ -133,12 +133,12 @@ _BY_ERROR: Final[Mapping[type, str]] = MappingProxyType(
 
 
 def code_of(error: errors.EMError) -> str:
-    """Return the code by which a server tells of an error."""
+    """Return the code by which a server reports an error."""
     return next(_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _BY_ERROR)
 
 
 def error_json(code: str, message: str, request_id: str) -> dict[str, Any]:
-    """Return the body of every answer that tells of an error.
+    """Return the body of every response that reports an error.
 
     Args:
         code: One of `CODES`.

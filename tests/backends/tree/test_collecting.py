@@ -235,7 +235,7 @@ class TestTemporaryFiles:
 
     def test_their_age_is_told_by_the_clock_of_the_store(self, root, monkeypatch):
         young = root / ".em/tmp/0123456789abcdefghij"
-        young.write_text("of an upload under way")
+        young.write_text("of an upload in progress")
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now + 30 * 86400)
         assert list(LocalStore(root).sweep(72 * 3600.0)) == []

@@ -280,7 +280,7 @@ def test_rows_are_remembered_as_far_as_there_is_room() -> None:
     assert (len(two.by_key()), two.is_cut) == (3, False)
     assert known.folder("/one") is not one, "what was listed the longest time ago is forgotten first"
     known.add("/one", one, "x/00000001/9-etag", {})
-    assert one.is_cut, "a listing that is still under way with it does no harm"
+    assert one.is_cut, "a listing that is still in progress with it does no harm"
 
 
 def test_only_the_newest_row_of_a_name_is_remembered() -> None:

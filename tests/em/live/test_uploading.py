@@ -537,7 +537,7 @@ def test_what_is_waited_for_is_sent_however_much_was_written(monkeypatch):
     upload = uploading.LiveUpload(source, uploading.Steps(), print)
     upload.start()
     eventually(lambda: source.published)
-    upload._rounds._pace.writes = 10**6
+    upload._rounds._quota.writes = 10**6
     time.sleep(0.1)
     before = source.published
     assert upload.flush(DEADLINE_S)

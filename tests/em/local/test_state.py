@@ -1,4 +1,4 @@
-"""What a local copy remembers: its history, where it came from, and uploads that are under way."""
+"""What a local copy remembers: its history, where it came from, and uploads that are in progress."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_of_a_version_is_that_version(artifact, backend, target):
 
 def test_follows_the_strategy(artifact, backend, target):
     other = Artifact({"name": "a"})
-    other._send(target, "/alice/default")
+    other.send(target, "/alice/default")
     with pytest.raises(Conflict):
         copy_node(backend, "/alice/default/a", target, "/alice/default", strategy="error")
     assert copy_node(backend, "/alice/default/a", target, "/alice/default", strategy="skip")[0] is Outcome.SKIPPED
@@ -121,7 +121,7 @@ class TestVersions:
         monkeypatch.setenv("EM_ARTIFACT_PARENT_DIR", str(tmp_path / "bob"))
         there = fetch_artifact(target, "/bob/x/a")
         there.description = "changed by bob"
-        there._send(target, "/bob/x")
+        there.send(target, "/bob/x")
         artifact.labels = ["good"]
         artifact.upload()
         with pytest.raises(Diverged):

@@ -39,7 +39,7 @@ def test_an_upload_and_a_download_tell_every_byte_once_and_large_files_in_steps(
     artifact = em.create_artifact("a")
     artifact.add_file("large")
     backend = session.login(store)
-    artifact._send(backend, "/alice/default", progress=record)
+    artifact.send(backend, "/alice/default", progress=record)
     (what, files, size) = record.plans[-1]
     assert what == "uploading a"
     assert record.total == (files, size)

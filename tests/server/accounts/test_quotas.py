@@ -48,7 +48,7 @@ def test_what_is_refused_or_another_users_counts_nothing(team: Accounts) -> None
         team.save_upload(new_op(), "bob", b"{}", 60, storing(1, bytes=100))
     with pytest.raises(Conflict):
         team.save_upload(op, "carol", b"{}", 60, storing(100))
-    with pytest.raises(QuotaExceeded, match="1 uploads under way"):
+    with pytest.raises(QuotaExceeded, match="1 uploads in progress"):
         team.save_upload(new_op(), "bob", b"{}", 60, storing(0, uploads=1))
     team.save_upload(new_op(), "bob", b"{}", 60, storing(0, bytes=100))  # nothing is stored
     team.save_upload(new_op(), "bob", b"{}", 60, storing(5, home="nobody"))

@@ -1,7 +1,7 @@
 """The requests that most of a transfer consists of, over sockets of our own: large reads, many small writes and copies.
 
 For an endpoint without TLS only. There the system copies what arrives straight to where it is wanted, in calls of
-whole pieces, and one thread keeps many small requests under way. Whatever is not as it should be, a status, a header, a
+whole pieces, and one thread keeps many small requests in progress. Whatever is not as it should be, a status, a header, a
 connection, is `Refused` or an `OSError`, and who asked asks again by obstore, which repeats and explains; nothing of that
 is here. ADR 0009 has the figures.
 """
@@ -126,8 +126,8 @@ class Sockets:
 
         Args:
             writes: What to write, each of some 64 KiB at most, or a copy of some MiB.
-            width: How many requests to have under way.
-            on_latency: Told how many seconds each request took.
+            width: How many requests to have in progress.
+            on_latency: Called with the seconds that each request took.
 
         Returns:
             The ETag of each; None for those of which nothing is known. After the first of these no more are tried, and

@@ -59,7 +59,7 @@ class Answer:
 
 
 class Connection:
-    """One connection, with one request under way at most.
+    """One connection, with one request in progress at most.
 
     Args:
         connected: What it goes over; it is closed with this.
@@ -210,7 +210,7 @@ def parse_head(head: bytes) -> Answer:
 
 
 def number(text: str) -> int:
-    """Return a number that the service told.
+    """Return a number from a response.
 
     Raises:
         Refused: The text is no number.

@@ -1,4 +1,4 @@
-"""Many small writes by one thread, with many requests under way at a time.
+"""Many small writes by one thread, with many requests in progress at a time.
 
 A thread for each would spend most of its time on taking turns with the others.
 """
@@ -38,7 +38,7 @@ _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 @define(eq=False)
 class _Lane:
-    """A connection and the request that is under way on it.
+    """A connection and the request that is in progress on it.
 
     Attributes:
         connection: It does not wait.
@@ -90,7 +90,7 @@ class RequestPipeline:
     Args:
         pool: Where the connections come from, and go to.
         writes: What to write.
-        on_latency: Told how many seconds each request took.
+        on_latency: Called with the seconds that each request took.
     """
 
     def __init__(self, pool: Pool, writes: Sequence[Write], on_latency: Callable[[float], None]) -> None:

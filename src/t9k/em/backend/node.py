@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Upload(ABC):
-    """One upload under way: put what is `missing`, then `commit`; start over while that says None.
+    """An upload in progress: put the files in `missing`, then call `commit`; while it returns None, repeat.
 
     `put` may be called from several threads at once, everything else by one.
 
@@ -62,12 +62,12 @@ class Upload(ABC):
         """Publish the node as one whole.
 
         Returns:
-            The node; None when it cannot be published yet, for files are missing, perhaps because somebody else
-            published first and the plan has changed: look at `missing` again.
+            The node; None when it cannot be published yet, because files are missing. Another writer may have published
+            first, which changes the plan: read `missing` again.
 
         Raises:
             Conflict: The name was taken meanwhile and the strategy is 'error'.
-            CommitUnknown: Whether it was published could not be learned. Running the same upload again finds out.
+            CommitUnknown: The store did not report whether the node was published. Running the same upload again finds out.
             UploadFenced: The collector took files of this upload away; start again with a new op.
         """
 
@@ -104,13 +104,13 @@ class TakesParts(Protocol):
 
 @runtime_checkable
 class SendsDirect(Protocol):
-    """An upload whose files somebody else may send straight to where they are kept."""
+    """An upload whose files others may send straight to the store."""
 
     def sign(self, file: FileSpec, *, lifetime_s: float) -> SignedUpload | None:
-        """Sign the requests that bring a file, or what is missing of it; None when this place signs none."""
+        """Sign the requests that send a file, or its missing parts; None if this place signs nothing."""
 
     def complete_signed(self, file: FileSpec, token: str) -> None:
-        """Take note that the requests were sent, so that the file is no longer missing.
+        """Record that the requests were sent, so that the file is no longer missing.
 
         Raises:
             NotFound: Some bytes were not sent.
@@ -127,9 +127,9 @@ class Backend(Closable, ABC):
     Attributes:
         uri: What `login` was given, with those options that say where it is; recorded in the history of what was uploaded
             where, and what opens the same place again.
-        parallelism: How many `Upload.put` or `read` at a time pay off; more do no harm.
-        batch_files: How many files `Upload.put` takes best.
-        batches: How many `Upload.put` at a time pay off, where that is another number.
+        parallelism: Number of concurrent `Upload.put` or `read` that pay off; more do no harm.
+        batch_files: Preferred number of files of one `Upload.put`.
+        batches: Number of concurrent `Upload.put` that pay off; None for `parallelism`.
     """
 
     uri: str
@@ -167,7 +167,7 @@ class Backend(Closable, ABC):
     def list(self, path: str) -> Sequence[Node]:
         """Return the children of a folder, by name. Each is whole; deleted ones are left out.
 
-        One whose record is damaged does not hide the others: it is left out, and `stat` says what is wrong with it.
+        A damaged record does not hide the others: its node is left out, and `stat` reports the damage.
 
         Raises:
             NotFound: No such folder exists.
@@ -183,7 +183,7 @@ class Backend(Closable, ABC):
 
     @abstractmethod
     def make_folder(self, path: str) -> Node:
-        """Make a folder and its parents as needed; one that is there is fine.
+        """Make a folder and its parents, each unless it exists.
 
         Raises:
             Conflict: A run or artifact has that name.
@@ -309,7 +309,7 @@ class ListsPages(Protocol):
 
         Args:
             path: The folder.
-            limit: How many at most. There may be fewer, and even none, although more follow.
+            limit: Maximum number. There may be fewer, and even none, although more follow.
             after: What the piece before gave; '' for the first one.
             damaged: Where to put those of this piece whose record is damaged, see `Listing`.
 
@@ -326,7 +326,7 @@ class ListsPages(Protocol):
 
         Args:
             path: The name.
-            limit: How many at most. There may be fewer, and even none, although more follow.
+            limit: Maximum number. There may be fewer, and even none, although more follow.
             before: What the piece before gave; 0 for the first one.
 
         Returns:
@@ -339,7 +339,7 @@ class ListsPages(Protocol):
 
 @runtime_checkable
 class TellsLeftOut(Protocol):
-    """A backend whose listings may leave something out, and that says so.
+    """A backend whose listings may be incomplete, and that reports that.
 
     A backend without this ability lists every child that is not damaged to everybody who may list the folder.
     """
@@ -354,7 +354,7 @@ class TellsLeftOut(Protocol):
 
 @runtime_checkable
 class TellsState(Protocol):
-    """A backend that may be none yet, or one that its user may not write to, and says so before anything is sent."""
+    """A backend that reports, before anything is sent, whether its store exists and its user may write there."""
 
     def is_there(self) -> bool:
         """Return whether anything was ever kept there; an empty place, or one that does not exist, is no store yet.
@@ -375,7 +375,7 @@ class TellsState(Protocol):
 
 @runtime_checkable
 class MarksStore(Protocol):
-    """A backend whose store has a mark of its own, by which whoever has seen the store knows it again.
+    """A backend whose store has a mark, by which a process that has seen the store recognizes it.
 
     A store gets one when it is first written to. From then on the backend that has seen the mark refuses, with
     `StoreGone`, to write where it is missing or another's, and to say that there is nothing.
@@ -389,7 +389,7 @@ class MarksStore(Protocol):
         """
 
     def init_store(self) -> str:
-        """Make the place where there is none, and a mark where there is none; return the id of the store.
+        """Make the place and its mark, each unless it exists; return the id of the store.
 
         Raises:
             StoreGone: The store is not the one that was seen.
@@ -436,7 +436,7 @@ class NotesDamage(Protocol):
         """Return the files of a node that are missing, of another size or ETag, or were noted; no file is read."""
 
     def note_damage(self, node: Node, file: FileEntry) -> None:
-        """Write down that a file of a node was read, and that its bytes are not those that were uploaded.
+        """Record that a file of a node was read, and that its bytes are not those that were uploaded.
 
         Only the size and the checksum in the record were compared. One that is right after all is sent again for nothing.
 
@@ -447,7 +447,7 @@ class NotesDamage(Protocol):
 
 @runtime_checkable
 class Collects(Protocol):
-    """A backend whose unreferenced files the client itself collects."""
+    """A backend whose unreferenced files the client collects."""
 
     def collect(
         self, path: str = "/", *, grace_s: float = 72 * 3600.0, keep_versions: int = 1, apply: bool = False
@@ -464,7 +464,7 @@ class Collects(Protocol):
 
 @runtime_checkable
 class ChecksRecords(Protocol):
-    """A backend that looks through its own records for damage, and fixes some of that."""
+    """A backend that searches its own records for damage, and repairs some of it."""
 
     def flaws(self, path: str = "/") -> Iterator[Flaw]:
         """Yield what is wrong with the records below a folder, or of one node, the newest version of each node first.

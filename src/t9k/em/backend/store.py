@@ -24,8 +24,8 @@ class ObjectStore(Closable, ABC):
     Attributes:
         parallelism: How many calls at a time pay off; more do no harm, for a store bounds by itself what it has under
             way, requests and bytes in memory alike.
-        batch_files: How many files `put_many` takes best.
-        batches: How many calls of `put_many` at a time pay off; None for `parallelism`.
+        batch_files: Preferred number of files of one `put_many`.
+        batches: Number of concurrent `put_many` that pay off; None for `parallelism`.
     """
 
     parallelism: int = 8
@@ -118,7 +118,7 @@ class CopiesObjects(Protocol):
 
 @runtime_checkable
 class RecognizesContent(Protocol):
-    """A store that tells from a listing what an object holds, although it keeps no SHA-256."""
+    """A store that identifies the content of an object from a listing, although it keeps no SHA-256."""
 
     def recognizes(self, info: ObjectInfo, body: Body) -> bool:
         """Return whether a listed object certainly has the bytes of a body; the body is read, the store is not asked.
@@ -134,10 +134,10 @@ class RecognizesContent(Protocol):
 
 @runtime_checkable
 class FillsBuffers(Protocol):
-    """A store that reads an object into memory of the caller, which crosses no memory of its own then.
+    """A store that reads an object into memory of the caller, without a copy in its own.
 
     Attributes:
-        fills_buffers: Whether that pays off, as the service is reached now.
+        fills_buffers: Whether that is faster over the present connection.
     """
 
     @property
@@ -164,7 +164,7 @@ class FillsBuffers(Protocol):
 class AssemblesParts(Protocol):
     """A store that takes an object in parts, in any order and from several processes, and shows it only when it is whole.
 
-    What is under way is known by the key alone, since a key of the tree stands for one content.
+    The key alone identifies an upload in progress, since a key of the tree stands for one content.
     """
 
     def put_part(self, key: str, start: int, body: Body) -> None:
@@ -201,9 +201,9 @@ class AssemblesParts(Protocol):
 
 @runtime_checkable
 class SignsRequests(Protocol):
-    """A store whose service takes requests that somebody else sends, signed here and good for a while.
+    """A store whose service accepts requests that are signed here, sent by others, and valid for a limited time.
 
-    What signs raises `NotAuthenticated` where the store was opened without credentials: then it signs nothing.
+    The methods that sign raise `NotAuthenticated` if the store was opened without credentials.
     """
 
     def sign_get(self, key: str, *, lifetime_s: float) -> SignedRequest:
@@ -216,7 +216,7 @@ class SignsRequests(Protocol):
             key: Its key.
             size: In bytes.
             sha256: Of its bytes; the service compares it where it can.
-            lifetime_s: How long the signatures are good.
+            lifetime_s: Validity of the signatures, in seconds.
         """
 
     def complete_signed(self, key: str, size: int, token: str) -> ObjectInfo:
@@ -234,10 +234,10 @@ class SignsRequests(Protocol):
 
 @runtime_checkable
 class SweepsTemporary(Protocol):
-    """A store whose own interrupted writes leave something behind that no listing shows."""
+    """A store whose interrupted writes leave temporary data that no listing shows."""
 
     def sweep(self, older_than_s: float) -> Iterator[ObjectInfo]:
-        """Yield what interrupted writes left and is older than so many seconds by the store's clock."""
+        """Yield the remains of interrupted writes that are older than so many seconds by the store's clock."""
 
     def remove_swept(self, found: Iterable[ObjectInfo]) -> None:
         """Remove what `sweep` yielded."""
@@ -248,7 +248,7 @@ class MakesRoot(Protocol):
     """A store or backend whose root may have to be made, which a write does only where the directory above is there."""
 
     def make_root(self) -> None:
-        """Make the root and all above it, before `open`; one that is there is left as it is."""
+        """Make the root and all above it, before `open`, unless it exists."""
 
 
 STORE_ABILITIES = (

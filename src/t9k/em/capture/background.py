@@ -55,7 +55,7 @@ class Background:
     def result(self, timeout_s: float) -> dict[str, Any]:
         """Return what was collected.
 
-        A collector that failed is told by an `IncompleteWarning`, once.
+        A failed collector is reported by one `IncompleteWarning`.
 
         Args:
             timeout_s: How long to wait for it, in seconds.

@@ -88,6 +88,6 @@ def patch(git: dict[str, Any], timeout_s: float = 10.0) -> bytes:
 
 
 def _whole_files(cut: bytes) -> bytes:
-    """Return the files that are whole in a patch that was cut off; whole lines where there is none."""
+    """Return the files that are whole in a truncated patch; whole lines if no file is."""
     end = cut.rfind(_PART)
     return cut[: end + 1] if end >= 0 else cut[: cut.rfind(b"\n") + 1]

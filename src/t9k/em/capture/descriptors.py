@@ -221,7 +221,7 @@ def _start(path: Path, channels: list[tuple[int, str, int]], control: socket.soc
 
 
 def _helper_that_answers(control: socket.socket) -> int:
-    """Return the process id of the helper once it reads; 0 when there is none."""
+    """Return the process id of the helper once it reads; 0 if none was started."""
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
         return int.from_bytes(control.recv(8), "big") if selector.select(READY_S) else 0

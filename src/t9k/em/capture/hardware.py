@@ -18,7 +18,7 @@ _MIB = 1 << 20
 
 
 def cpu_model() -> str | None:
-    """Return what the processor is called; None where the system does not tell."""
+    """Return the name of the processor; None where the system does not report it."""
     if sys.platform == "darwin":  # pragma: no cover - depends on the system
         return _output("sysctl", "-n", "machdep.cpu.brand_string")
     try:

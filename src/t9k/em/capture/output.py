@@ -42,7 +42,7 @@ _changing = threading.RLock()
 class OutputLog:
     r"""A file with what the process prints, as a terminal would finally show it; see `logfile.LogFile`.
 
-    Printing never fails because of the log: the first failure, such as a full disk, is told by one `IncompleteWarning`, and
+    Printing never fails because of the log: the first failure, such as a full disk, is reported by one `IncompleteWarning`, and
     from then on nothing more is kept. Several logs may be open at once and stop in any order. Thread safe. What a child made by
     `os.fork` prints is kept with `through="fd"` only.
 
@@ -87,7 +87,7 @@ class OutputLog:
     def start(self) -> None:
         """Open the file and begin to take what is printed; again is fine.
 
-        A file that cannot be opened is told by an `IncompleteWarning`, and nothing is kept.
+        If the file cannot be opened, an `IncompleteWarning` says so, and nothing is kept.
         """
         with self._lock:
             if self.is_going:

@@ -56,7 +56,7 @@ def listen(listener: Listener) -> Callable[[], None]:
     """Tell a listener from now on what is written to the streams that stand there now.
 
     Args:
-        listener: Told.
+        listener: Called with the name of the stream and the text.
 
     Returns:
         What ends it; again is fine. The last listener of a stream gives it back as it was.
@@ -144,7 +144,7 @@ class _Tap:
     Attributes:
         name: 'stdout' or 'stderr'.
         stream: The stream.
-        listeners: Who is told.
+        listeners: Called with each text.
     """
 
     def __init__(self, name: str, stream: Any) -> None:

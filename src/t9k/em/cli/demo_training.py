@@ -62,7 +62,7 @@ def demonstrate(directory: Path, *, epochs: int = 30, progress: Progress | None 
         directory: Where everything goes: local runs and artifacts to `.em/`, the store to `store/`, and what is loaded
             from there to `loaded/`. What earlier demos left there stays.
         epochs: How often the training goes through the data.
-        progress: Told how far the uploads are.
+        progress: Receives the progress of the uploads.
 
     Raises:
         MissingExtra: scikit-learn is not installed.
@@ -75,7 +75,7 @@ def demonstrate(directory: Path, *, epochs: int = 30, progress: Progress | None 
     with _local_files_in(directory):
         data = _data(f"{uri}#{folder}/{DATA}")
         trained = _train(data, epochs=epochs, seed=len(list((directory / ".em" / "runs").glob("*"))))
-        _, node = trained._send(backend, folder, make_folder=True, progress=progress)
+        _, node = trained.send(backend, folder, make_folder=True, progress=progress)
 
     with _local_files_in(directory / "loaded"):
         run = em.load_run(f"{uri}#{node.path}")

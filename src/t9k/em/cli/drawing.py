@@ -29,7 +29,7 @@ def draw(curves: Sequence[Curve], labels: Mapping[str, str] | None = None, *, x:
     Args:
         curves: At least one.
         labels: What tells each run from the others, by its place; its name by default.
-        x: What the horizontal axis is called.
+        x: Label of the horizontal axis.
     """
     from rich.text import Text
 

@@ -45,7 +45,7 @@ def seconds(_: click.Context, __: click.Parameter, value: str) -> float:
 def gc(place: str | None, *, apply: bool, older_than: float, keep_versions: int, as_json: bool) -> None:
     """List files that no kept version refers to: of old versions, deleted nodes and broken uploads.
 
-    PLACE is a folder or node, as path or URI; without it, all of the backend. Uploads that are under way are safe as
+    PLACE is a folder or node, as path or URI; without it, all of the backend. Uploads that are in progress are safe as
     long as they take less than --older-than.
     """
     backend, path = targets.remote("/" if place is None else place)

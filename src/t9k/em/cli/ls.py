@@ -237,7 +237,7 @@ def _print_long(
         titles: Of the columns of the time and of the name.
         rows: Kind, status, time, duration and size of each.
         found: Of those that are runs, what tells them apart.
-        labels: What each is called.
+        labels: Label of each.
     """
     headers = ["Kind", "Status", titles[0], "Took", "Size"]
     if not any(row[3] for row in rows):

@@ -80,7 +80,7 @@ def progress(verb: str | None = None) -> Iterator[Progress]:
     """Show how far the transfers in the block are; the bars go when it ends.
 
     Args:
-        verb: What the work is called, where it is not what the transfer itself calls it.
+        verb: Name of the work, where it differs from the name that the transfer gives it.
     """
     if not may_be_terminal(sys.stderr) or not (to := console(stderr=True)).is_terminal:
         yield Silent()

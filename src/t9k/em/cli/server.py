@@ -146,7 +146,7 @@ def accept(ctx: click.Context) -> None:
 
 
 def _accept(found: Accounts, root: str) -> tuple[str, str]:
-    """Make the store at a root where there is none, and let the database remember it; return its URI and id."""
+    """Make the store at a root unless it exists, and record it in the database; return its URI and id."""
     from t9k.em.backend import MakesRoot, MarksStore
     from t9k.em.registry import open_backend
 

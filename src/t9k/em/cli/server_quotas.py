@@ -35,7 +35,7 @@ def _parse_bytes(value: str | int) -> int | str:
 @user.command("quota", short_help="Show or set what a user may have.")
 @click.argument("name", metavar="USER")
 @click.option("--bytes", "size_bytes", type=_parse_bytes, metavar="SIZE", help="In all of USER's folders, as 500GiB.")
-@click.option("--uploads", type=_parse_count, metavar="N", help="Uploads under way.")
+@click.option("--uploads", type=_parse_count, metavar="N", help="Uploads in progress.")
 @click.option("--shares", type=_parse_count, metavar="N", help="Shares of what lies in USER's folders.")
 @click.option("--keys", type=_parse_count, metavar="N", help="Valid API keys.")
 def set_quota(name: str, *, size_bytes: _Given, uploads: _Given, shares: _Given, keys: _Given) -> None:
@@ -68,7 +68,7 @@ def usage(names: tuple[str, ...], *, recount: bool, as_json: bool) -> None:
     """Show what all users, or some, have of what they may have.
 
     Bytes are those of all files in the folders of a user, whoever uploaded them: of old and deleted versions, until em gc has collected
-    them and they were counted anew, and of uploads under way.
+    them and they were counted anew, and of uploads in progress.
     """
     with accounts() as found:
         wanted = names or tuple(each.name for each in all_of(found.users))

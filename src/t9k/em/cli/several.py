@@ -26,7 +26,7 @@ _SHOWN = 8
 
 
 def is_glob(place: str) -> bool:
-    """Tell whether a place may stand for several; of a URI only the path in the store does."""
+    """Return whether a place may stand for several; of a URI only the path in the store does."""
     return any(sign in (place.partition("#")[2] if is_uri(place) else place) for sign in _MAGIC)
 
 
@@ -48,7 +48,7 @@ def expand(given: Iterable[str], *, local: bool, folders: bool = False) -> list[
 
 
 def do_each(given: Sequence[str], work: Callable[[str], object]) -> int:
-    """Do something with each of several places; one that fails is told and does not stop the others.
+    """Do something with each of several places; a failure is reported and does not stop the others.
 
     Args:
         given: The places.

@@ -19,7 +19,7 @@ def parse_size(value: str | int) -> int:
     """Parse a number of bytes; the type of an option.
 
     Raises:
-        BadParameter: The value is none.
+        BadParameter: The value is no size.
     """
     if isinstance(value, int):
         return value

@@ -22,7 +22,7 @@ class Point:
     Attributes:
         value: The value.
         step: Where it was logged.
-        epoch: Where it was logged, if that was told.
+        epoch: Where it was logged, if given.
     """
 
     value: float
@@ -44,7 +44,7 @@ class Summary:
         metric: For example 'loss'.
         count: How many values were logged.
         last: The one that was logged last.
-        best: The smallest or largest that is a finite number; None when there is none.
+        best: The smallest or largest finite value; None if no value is finite.
         lower: Whether the smallest is best.
     """
 

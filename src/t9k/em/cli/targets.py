@@ -138,7 +138,7 @@ def local_nodes(place: str) -> list[Path]:
 
 
 def node_called(name: str) -> Path | None:
-    """Return the local run or artifact whose directory has a name, where new ones are made; None when there is none."""
+    """Return the local run or artifact whose directory has a name, where new ones are made; None if no directory has it."""
     if is_uri(name) or Path(name).name != name:
         return None
     found = (layout.parent_directory(kind) / name for kind in (RUN, ARTIFACT))

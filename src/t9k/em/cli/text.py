@@ -79,7 +79,7 @@ def count(number: int, what: str) -> str:
 
 
 def when(timestamp: object, *, seconds: bool = False) -> str:
-    """Return a timestamp of a record (UTC) in local time, to the minute or second; as it is when it is none."""
+    """Return a timestamp of a record (UTC) in local time, to the minute or second; any other text unchanged."""
     try:
         return f"{parse_utc(str(timestamp)).astimezone():{'%Y-%m-%d %H:%M:%S' if seconds else '%Y-%m-%d %H:%M'}}"
     except (ValueError, OverflowError):

@@ -59,7 +59,7 @@ def upload(
         for directory in directories:
             try:
                 with progress() as bars:
-                    sent = open_local(directory)._send(
+                    sent = open_local(directory).send(
                         backend, target, make_folder=make_folder, strategy=conflict_strategy, progress=bars
                     )
             except (EMError, OSError) as error:

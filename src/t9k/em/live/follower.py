@@ -62,7 +62,7 @@ class Follower:
         backend: Where the run is.
         node: The generation.
         published: How many bytes of each growing file the generation has itself.
-        on_sent: Told how many bytes were sent.
+        on_sent: Called with the number of bytes sent.
     """
 
     def __init__(

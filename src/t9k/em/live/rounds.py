@@ -35,7 +35,7 @@ class Source(Protocol):
         """Return the files that grow, as they are now."""
 
     def sent(self, size: int) -> None:
-        """Told how many bytes were sent of what grows."""
+        """Receive the number of bytes of growing files that were sent."""
 
     def sync(self) -> None:
         """Carry what was logged to the disk, so that no backend has what a power cut takes here."""

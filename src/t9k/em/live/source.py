@@ -69,7 +69,7 @@ class Destination:
 class Recorded(Protocol):
     """What is asked of a run."""
 
-    def _send(
+    def send(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> tuple[Outcome, Node]:
         """See `t9k.em.nodes.local_node.LocalNode`."""
@@ -91,7 +91,7 @@ class RunSource:
     Attributes:
         run: The run.
         to: Where it goes.
-        progress: Told what is sent.
+        progress: Receives the number of bytes sent.
         place: The backend and the path of the folder, where that is known already.
     """
 
@@ -103,7 +103,7 @@ class RunSource:
     def publish(self) -> tuple[Backend, Node] | None:
         """See `Source`; `login` may come later, and a run stays in the backend in which it was published first."""
         backend, folder = self._place or session.resolve(self.to.folder)
-        outcome, node = self.run._send(
+        outcome, node = self.run.send(
             backend,
             folder,
             make_folder=self.to.make_folder,

@@ -48,7 +48,7 @@ class LiveUpload:
 
     Args:
         source: The run.
-        steps: Told by the source what it sends.
+        steps: Receives from the source what it sends.
         tell: Takes a warning for the user; called once for each kind of fault until it has ended.
     """
 
@@ -109,7 +109,7 @@ class LiveUpload:
         """End without sending anything more; `em upload` sends the rest.
 
         Args:
-            timeout_s: How long to wait for a request that is under way, in seconds.
+            timeout_s: How long to wait for a request that is in progress, in seconds.
         """
         with self._changed:
             self._is_abandoned = True
@@ -241,7 +241,7 @@ def abandon_all(timeout_s: float) -> None:
     """End the uploads of all runs of the process without sending anything more.
 
     Args:
-        timeout_s: How long to wait for the requests of each that are under way, in seconds.
+        timeout_s: How long to wait for the requests of each that are in progress, in seconds.
     """
     for upload in list(_all):
         upload.abandon(timeout_s)

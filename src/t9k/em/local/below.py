@@ -198,7 +198,7 @@ def read(path: AnyPath, most: int = -1) -> bytes:
 
 
 def status(path: AnyPath) -> os.stat_result | None:
-    """Return the status of a file or directory; None where there is none.
+    """Return the status of a file or directory; None if it does not exist.
 
     Raises:
         NodeSymlinkError: The path is a link, or leads through a link.
@@ -292,7 +292,7 @@ def names(path: Below) -> list[str]:
 
 
 def remove(path: AnyPath) -> None:
-    """Remove a file, or a link itself; nothing happens where there is none.
+    """Remove a file, or a link itself, if it exists.
 
     Raises:
         NodeSymlinkError: A directory on the way is a link.

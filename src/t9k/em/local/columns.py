@@ -45,8 +45,8 @@ def read_table(files: Mapping[str, AnyPath]) -> Any:
         files: Metrics file by type.
 
     Returns:
-        A `pyarrow.Table` with the columns `type` (dictionary of strings), `step`, `epoch` (null where there is none), `timestamp`
-        (microseconds, UTC; null where it is none) and one for each metric, in the order of their first occurrence. Numbers, epochs
+        A `pyarrow.Table` with the columns `type` (dictionary of strings), `step`, `epoch` (null if missing), `timestamp`
+        (microseconds, UTC; null if it is no time) and one for each metric, in the order of their first occurrence. Numbers, epochs
         too, are int64 where all are integers that fit, else float64; null where a row lacks the metric. A metric with the name of
         one of the first four has `value.` before it.
 
@@ -76,7 +76,7 @@ def write_parquet_of_runs(runs: Mapping[str, Mapping[str, AnyPath]], target: Bin
     """Write the metrics of several runs as one Parquet file, whose first column `run` says of which one a row is.
 
     Args:
-        runs: Metrics file by type, of each run by what it is called.
+        runs: Metrics file by type, of each run by its name.
         target: The file, open for writing.
 
     Raises:

@@ -38,7 +38,7 @@ def copied(source: Path | Below, target: AnyPath, *, follow_symlinks: bool = Fal
     """Copy a file durably; the copy takes its place when the block succeeds.
 
     Where the file system can (btrfs, XFS, ...), source and copy share their blocks until one changes; holes of a sparse file stay
-    holes where it can tell them. The copy is 0600. A link at `target` is replaced, not followed; for links above it see
+    holes where it can detect them. The copy is 0600. A link at `target` is replaced, not followed; for links above it see
     `Below`.
 
     The source may be written to meanwhile. Of a file that only grew, the copy is what it held when it was looked at; of one that was
@@ -147,7 +147,7 @@ def _hash_zeros(digest: hashlib._Hash, count: int) -> None:
 
 
 def _extents(fd: int, size_bytes: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a file that are no holes, in order; all of it where the system does not tell."""
+    """Yield the parts of a file that are no holes, in order; all of it where the system cannot report holes."""
     blocks: int | None = getattr(os.fstat(fd), "st_blocks", None)
     if blocks is None or blocks * _BLOCK_BYTES >= size_bytes or not hasattr(os, "SEEK_DATA"):
         yield 0, size_bytes

@@ -63,7 +63,7 @@ class MetricFiles:
             line: What `metrics.encode` made.
 
         Raises:
-            InvalidMetric: `type` is none.
+            InvalidMetric: `type` is no type of metrics.
         """
         try:
             self._appenders[type].append(line)
@@ -165,7 +165,7 @@ class MetricFiles:
         return {kind: self._directory / name for kind, name in names.items() if wanted in (None, kind)}
 
     def close(self) -> None:
-        """Sync and close the files, and tell what was lost; appending opens them again."""
+        """Sync and close the files, and return what was lost; appending opens them again."""
         reentry.alone(self._close_alone)
 
     def _close_alone(self) -> None:

@@ -185,7 +185,7 @@ def _is_torn(line: bytes) -> bool:
 
 
 def _piece(line: bytes) -> int:
-    """Return the length of the beginning of a line of ours that stands before another one; 0 if there is none."""
+    """Return the length of the beginning of a line of ours that stands before another one; 0 if no such line does."""
     length = max(0, line.rfind(_BEGINNING))
     return length if line.startswith(_BEGINNING[:length]) else 0
 

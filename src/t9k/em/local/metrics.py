@@ -5,7 +5,7 @@
     - {"value":{"loss":0.1,"acc":"NaN"},"sequence":{"epoch":1,"step":500,"timestamp":"2023-08-17T08:05:24.390002Z"}}
 
 So it is YAML for any reader (floats have a dot before their exponent, as YAML 1.1 wants), and one append for us. What
-JSON lacks is written as the strings "NaN", "Infinity" and "-Infinity". ``epoch`` is left out when there is none; it may be a float.
+JSON lacks is written as the strings "NaN", "Infinity" and "-Infinity". ``epoch`` is optional and may be a float.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _json_string = json.JSONEncoder(ensure_ascii=False).encode
 
 
 LeftOut = Callable[[object, InvalidMetric], None]
-"""Told of a metric that cannot be recorded: its name, and why."""
+"""Called with a metric that cannot be recorded: its name, and why."""
 
 
 def encode(metrics: Mapping[str, Any], step: int, epoch: float | None, timestamp: str) -> bytes:
@@ -69,13 +69,13 @@ def encode(metrics: Mapping[str, Any], step: int, epoch: float | None, timestamp
 def encode_now(metrics: Mapping[str, Any], step: int, epoch: float | None, left_out: LeftOut | None = None) -> bytes:
     """Return the line that records a set of metrics now; see `encode`.
 
-    Every call of `Run.log` passes here: what orjson writes as `encode` does is told first.
+    Every call of `Run.log` passes here: values that orjson encodes exactly as `encode` are detected first.
 
     Args:
         metrics: See `encode`.
         step: Likewise.
         epoch: Likewise.
-        left_out: Told of each metric that cannot be recorded, which is left out then; None if that is an error.
+        left_out: Called with each metric that cannot be recorded and is left out; None if that is an error.
 
     Returns:
         The line; an empty one if none of the metrics can be recorded.
@@ -159,7 +159,7 @@ def _quoted(name: str) -> str:
 
 
 def _number(name: object, value: Any) -> str:
-    """Return a value as JSON; the common types are told first, for speed."""
+    """Return a value as JSON; the common types are checked first, for speed."""
     if isinstance(value, float):
         text = float.__repr__(value)
         if "e" in text:

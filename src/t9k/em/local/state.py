@@ -7,7 +7,7 @@
                          stores: URI -> id of the store that was there, see `t9k.em.backend.MarksStore`
     ancestors            the uploads that this copy comes from, see `t9k.em.local.descent`
     lock                 held while something in the directory is changed, see `t9k.em.local.locking`
-    uploads/<hash>.yaml  an upload that is under way: its target, op and content
+    uploads/<hash>.yaml  an upload that is in progress: its target, op and content
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class LocalState:
         """See `t9k.em.transfer.uploading.Journal`."""
         path = self._upload(target)
         with self.lock.held():
-            known = read_mapping(path, "upload under way")
+            known = read_mapping(path, "upload in progress")
             if known.get("digest") == digest and is_op(str(known.get("op"))):
                 return known["op"], True
             op = new_op()

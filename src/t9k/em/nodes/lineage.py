@@ -74,7 +74,7 @@ def with_record(records: list[dict[str, str]], record: dict[str, str]) -> list[d
 
 
 def identity(record: dict[str, str]) -> tuple[str, ...]:
-    """Return what tells a record from others."""
+    """Return the fields that identify a record."""
     if "reference" in record:
         return record["type"], record["reference"], record.get("path", "")
     return record["type"], record.get("id", "")

@@ -140,7 +140,7 @@ class LocalNode(ABC):
         self._settle()
         reentry.alone(self._save_metadata)
 
-    def _send(
+    def send(
         self,
         backend: Backend,
         folder: str,
@@ -149,14 +149,14 @@ class LocalNode(ABC):
         strategy: str = "new",
         progress: Progress | None = None,
     ) -> tuple[Outcome, Node]:
-        """Upload this to a backend; see `upload`.
+        """Upload this to a backend that is at hand, such as one of your own; see `upload`.
 
         Args:
-            backend: Where to.
+            backend: The backend.
             folder: Absolute path of the folder.
             make_folder: Whether to make the folder.
             strategy: Conflict strategy.
-            progress: Told how far it is.
+            progress: Receives the progress.
 
         Returns:
             What became of it, and the node.
@@ -165,9 +165,9 @@ class LocalNode(ABC):
         if strategy != "replace":
             self._check_original()
         with self._locks.sending:  # a run may be uploaded by itself at the same time
-            return self._send_locked(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
+            return self._send(backend, folder, make_folder=make_folder, strategy=strategy, progress=progress)
 
-    def _send_locked(
+    def _send(
         self, backend: Backend, folder: str, *, make_folder: bool, strategy: str, progress: Progress | None
     ) -> tuple[Outcome, Node]:
         target = target_of(backend, folder)
@@ -313,7 +313,7 @@ class LocalNode(ABC):
         """Upload the node, as `upload` does, with the arguments of the reference checked."""
         check_strategy(strategy)
         backend, path = session.resolve(folder)
-        self._send(backend, path, make_folder=make_folder, strategy=strategy)
+        self.send(backend, path, make_folder=make_folder, strategy=strategy)
 
     @abstractmethod
     def _prepare(
@@ -352,12 +352,12 @@ class LocalNode(ABC):
 
     @property
     def _directory(self) -> Path:
-        """The local directory, which is made if there is none yet; `_place` is for what only reads."""
+        """The local directory, made on first use; code that only reads uses `_place`."""
         self._settle()
         return self._place
 
     def _at(self, key: str) -> Below:
-        """Return a file in the local directory, which is made if there is none yet."""
+        """Return a file in the local directory, which is made on first use."""
         return Below(self._directory, key)
 
     def _seen_at(self, key: str) -> Below:

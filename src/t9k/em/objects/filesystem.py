@@ -252,7 +252,7 @@ class ArtifactFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
         Args:
             rpath: The file.
             lpath: Local path, or a file that is open for writing.
-            callback: Of fsspec, told how far it is.
+            callback: Of fsspec; receives the progress.
             outfile: A file that is open for writing, instead.
             kwargs: Ignored.
         """

@@ -79,7 +79,7 @@ class Version(_Answered):
 
 
 class UserInfo(BaseModel):
-    """The user as the sibling servers tell it."""
+    """The user in the form of the sibling servers."""
 
     preferred_username: str
 

@@ -135,7 +135,7 @@ class OpenUploads:
             return known
         document = self._accounts.upload(op, user)
         if document is None:
-            raise UploadForgotten(f"no upload {op} is under way; begin it again, it goes on where it was")
+            raise UploadForgotten(f"no upload {op} is in progress; begin it again, it goes on where it was")
         request = _request(document)
         check(request)
         with self._resuming(op):
@@ -150,7 +150,7 @@ class OpenUploads:
             return begun
 
     def commit(self, open_: OpenUpload) -> None:
-        """Publish, or tell by a new round that more has to be sent."""
+        """Publish, or ask for more files by a new round."""
         with open_.lock:
             open_.upload.commit()
             if open_.upload.outcome is None and open_.upload.missing:

@@ -50,14 +50,14 @@ class Service:
         settings: How the server was started.
         backend: What keeps everything.
         accounts: Users, keys and shares.
-        metrics: What Prometheus is told.
+        metrics: The metrics for Prometheus.
         rates: Requests a second for each user.
         room: Bytes of large bodies in memory.
         small_room: Bytes of small ones, which never wait behind large ones.
         sending: Bytes of files that were read from the store and not yet sent, as answers may hold them.
         parsing: Bytes that large documents take besides when they are parsed.
         watching: Threads for those who watch the server, when all others are busy.
-        uploads: Those under way that this process has seen.
+        uploads: Those in progress that this process has seen.
         growth: What is appended to runs in progress.
         published: Generations that this process has read.
     """

@@ -1,4 +1,4 @@
-"""Run a server until it is told to stop."""
+"""Run a server until it is stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from t9k.em.server.http.protocol import protocol
 from t9k.em.server.settings import Settings
 
 DRAIN_S = 30
-"""How long requests under way may take after SIGTERM."""
+"""How long requests in progress may take after SIGTERM."""
 
 KEEP_ALIVE_S = 75
 

@@ -53,7 +53,7 @@ class Settings:
         rate: Requests a second that one user may make of one process, twice as many in a burst; 0 for no limit.
         audit: Path of the audit log; '-' for standard error, '' for none.
         max_shares: How many shares may reach into the home of one user who has no limit of their own; 0 for any number.
-        max_uploads: How many uploads such a user may have under way; 0 for any number.
+        max_uploads: How many uploads such a user may have in progress; 0 for any number.
         max_bytes: How many bytes may lie in the folders of such a user; 0 for any number.
         upload_lifetime_s: How long an upload that was begun can be gone on with, in seconds.
     """

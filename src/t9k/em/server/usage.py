@@ -32,7 +32,7 @@ def recount(accounts: Accounts, tree: Backend, user: str, period_s: float = 0.0)
         period_s: Nothing is counted when a count began within so many seconds.
 
     Returns:
-        The bytes, with those that uploads under way are about to store; None when nothing was counted.
+        The bytes, with those that uploads in progress are about to store; None when nothing was counted.
     """
     count = accounts.begin_count(user, period_s)
     return None if count is None else accounts.end_count(count, stored_bytes(tree, f"/{user}"))

@@ -53,7 +53,7 @@ class DamageSuite(BackendFixtures):
         unchanged = backend.begin(make_request(folder, "m", CONTENTS, id=there.draft.id))
         assert unchanged.outcome is Outcome.UNCHANGED
 
-    @pytest.mark.parametrize("when", ["before", "under way"])
+    @pytest.mark.parametrize("when", ["before", "in progress"])
     @pytest.mark.parametrize("how", HARM)
     def test_no_version_refers_to_what_is_not_there(
         self, backend: Backend, kept_in: ObjectStore, folder: str, there: UploadRequest, how: str, when: str

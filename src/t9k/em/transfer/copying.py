@@ -38,14 +38,14 @@ def copy_node(
         strategy: 'skip', 'error', 'new' or 'replace'. A node with the same id is updated, where its newest version is one that the copied
             version comes from: by its op, or because it holds the same as that or an earlier version of the source.
         make_folder: Whether to make the folder when it is missing.
-        progress: Told how far it is.
+        progress: Receives the progress.
 
     Returns:
         What became of it, and the node that is there now.
 
     Raises:
         InvalidInput: The source is a folder.
-        Diverged: The newest version there is none that the copied one comes from, and `strategy` is not 'replace'.
+        Diverged: The copied version does not descend from the newest one there, and `strategy` is not 'replace'.
     """
     check_path(folder)
     node = source.stat(path)
@@ -120,7 +120,7 @@ def copy_version(
         since: See `UploadRequest`.
         ancestors: See `UploadRequest`; None to compare with nothing.
         compare: See `UploadRequest`.
-        progress: Told how far it is.
+        progress: Receives the progress.
     """
     draft = Draft(
         kind=node.kind,

@@ -58,7 +58,7 @@ def download_files(
         or_newest: Whether to read the newest generation, once, when this one was collected meanwhile or is damaged.
         durable: Whether what was fetched has to survive a power cut. Files whose checksum is looked at before every use
             need not: they would be fetched again.
-        progress: Told how far it is.
+        progress: Receives the progress.
 
     Returns:
         The generation that was read.

@@ -1,4 +1,4 @@
-"""What long work tells about itself, to whoever wants to show it."""
+"""Progress of long work, for a display."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Watch:
 
     Args:
         body: The bytes.
-        progress: Who is told.
+        progress: Receives the progress.
 
     Attributes:
         body: The same bytes, to be given to the store; of a small file the body itself, for its end is soon told.

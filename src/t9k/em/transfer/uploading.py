@@ -19,7 +19,7 @@ BATCH_BYTES = 8 << 20
 
 
 class Journal(Protocol):
-    """Remember the op of an upload that is under way, so that another process can go on with it."""
+    """Remember the op of an upload that is in progress, so that another process can go on with it."""
 
     def op_for(self, target: str, digest: str) -> tuple[str, bool]:
         """Return the op for a target and content, and whether it was used before; durable on return."""
@@ -69,7 +69,7 @@ def upload_node(
         since: See `UploadRequest`.
         ancestors: See `UploadRequest`.
         compare: See `UploadRequest`.
-        progress: Told how far it is.
+        progress: Receives the progress.
 
     Returns:
         What became of it, and the node that is there now.

@@ -1,4 +1,4 @@
-"""Accounts of the AIStore server in SQL: users, API keys, groups, shares, and records of uploads under way."""
+"""Accounts of the AIStore server in SQL: users, API keys, groups, shares, and records of uploads in progress."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Accounts(Schema, Parties, Keys, Shares, UserQuotas, Stores, Uploads):
         clock: What time it is, with a time zone; decides what has expired.
 
     Raises:
-        InvalidURI: The URL is none of these.
+        InvalidURI: The URL has another form.
 
     All methods raise BackendUnavailable where the database does not answer, BackendError where its tables are not
     those of this version, and MissingExtra where the driver is not installed.

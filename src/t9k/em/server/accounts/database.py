@@ -35,7 +35,7 @@ class Database:
         clock: What time it is, with a time zone.
 
     Raises:
-        InvalidURI: The URL is none of these.
+        InvalidURI: The URL has another form.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], datetime] = utc_now) -> None:

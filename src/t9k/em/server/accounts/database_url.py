@@ -40,7 +40,7 @@ class Place:
 
     @property
     def secret(self) -> str:
-        """The password, '' if there is none."""
+        """The password; '' without one."""
         return str(self.url.password or "") if self.url is not None else ""
 
 

@@ -72,7 +72,7 @@ class Keys(Database):
             parent: The key that makes it, by its `id`. The new key never allows more, lasts no longer, and is revoked with it.
 
         Returns:
-            What is known about it, and its text, which is told only here.
+            The record of the key, and its text, which is returned only here.
 
         Raises:
             NotFound: No such user exists.

@@ -29,7 +29,7 @@ class Count:
     Attributes:
         user: In whose folders.
         stored_bytes: What was known before.
-        pending: What uploads under way were about to store, by op.
+        pending: What uploads in progress were about to store, by op.
     """
 
     user: str
@@ -150,7 +150,7 @@ def _pending(connection: Connection, home_id: int, now: datetime) -> dict[str, i
 
 
 def count_uploads(user_id: int, now: datetime) -> Select[int]:
-    """Count the uploads of a user that are under way."""
+    """Count the uploads of a user that are in progress."""
     return select(func.count()).where(uploads.c.user_id == user_id, uploads.c.expires > now)
 
 
@@ -169,7 +169,7 @@ def check_uploads(connection: Connection, user: Any, now: datetime, quotas: Quot
     most = quotas.uploads if user.max_uploads is None else user.max_uploads
     if most and connection.execute(count_uploads(user.id, now)).scalar_one() >= most:
         raise QuotaExceeded(
-            f"user {user.name!r} has {most} uploads under way, and no more are allowed; finish some of them by uploading "
+            f"user {user.name!r} has {most} uploads in progress, and no more are allowed; finish some of them by uploading "
             "again what was interrupted, or drop them (DELETE /apis/v1/uploads/OP)"
         )
 

@@ -1,4 +1,4 @@
-"""What the accounts tell: users, keys, groups and shares."""
+"""Records of the accounts: users, keys, groups and shares."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class KeyInfo:
     """An API key, without its text.
 
     Attributes:
-        id: What it is called where it is revoked; says nothing about the text.
+        id: Its name where it is revoked; unrelated to the text.
         user: Whose it is.
         note: What it is for, in the words of who made it.
         created: UTC.
@@ -133,7 +133,7 @@ class Quotas:
     Attributes:
         keys: Valid API keys.
         shares: Shares of what lies in the user's folders.
-        uploads: Uploads under way.
+        uploads: Uploads in progress.
         bytes: Bytes of files that lie in the user's folders, whoever uploaded them, old versions included.
     """
 
@@ -159,8 +159,8 @@ class Usage:
     Attributes:
         keys: Valid API keys.
         shares: Shares.
-        uploads: Uploads under way.
-        bytes: Bytes that are stored, and those that uploads under way are about to store.
+        uploads: Uploads in progress.
+        bytes: Bytes that are stored, and those that uploads in progress are about to store.
         counted: When the bytes were last counted in the store, UTC; None if they never were.
     """
 

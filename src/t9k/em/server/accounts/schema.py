@@ -28,7 +28,7 @@ class Schema(Database):
     """Make and check the tables."""
 
     def migrate(self) -> None:
-        """Make the database of SQLite if there is none, and all tables, or bring them to this version.
+        """Create the SQLite database if it does not exist, and all tables, or migrate them to this version.
 
         Of several processes that do it at once, one does, and the others wait for it.
 
@@ -102,7 +102,7 @@ def _known() -> set[str]:
 
 
 def _make_file(file: Path) -> None:
-    """Make an empty file that nobody else may read, where there is none; SQLite's own files take its mode.
+    """Create an empty file that only its owner may read, unless it exists; SQLite's own files take its mode.
 
     One that is there is not opened: closing it would drop the locks that SQLite holds in this process.
     """

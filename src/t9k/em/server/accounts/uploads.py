@@ -1,4 +1,4 @@
-"""Records of uploads under way: documents that every process of a server can find again."""
+"""Records of uploads in progress: documents that every process of a server can find again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Storing:
 
 
 class Uploads(Database):
-    """Keep records of uploads; each belongs to a user, and nobody else is told of it."""
+    """Keep records of uploads; each belongs to a user, and no other user sees it."""
 
     def save_upload(
         self, op: str, user: str, document: bytes, lifetime_s: float, storing: Storing | None = None
@@ -55,7 +55,7 @@ class Uploads(Database):
             NotFound: No such user exists.
             InvalidInput: The upload was not made by `names.new_op`, or the lifetime is not positive, or
                 over ten years.
-            QuotaExceeded: The user has as many uploads under way, or the home as many bytes, as are allowed.
+            QuotaExceeded: The user has as many uploads in progress, or the home as many bytes, as are allowed.
         """
         if not is_op(op):
             raise InvalidInput(f"upload {op!r} was not made by names.new_op; begin a new upload")
@@ -91,7 +91,7 @@ class Uploads(Database):
             raise Conflict(f"upload {op} was begun by another user; begin a new one")
 
     def check_uploads(self, user: str, quotas: Quotas) -> None:
-        """Refuse one more upload of a user who has as many under way as are allowed.
+        """Refuse one more upload of a user who has as many in progress as are allowed.
 
         Raises:
             QuotaExceeded: So it is.
@@ -106,7 +106,7 @@ class Uploads(Database):
         self._read(work)
 
     def upload(self, op: str, user: str) -> bytes | None:
-        """Return the record of an upload; None if there is none, it is another user's, or it has expired."""
+        """Return the record of an upload; None if it does not exist, belongs to another user, or has expired."""
         if not is_op(op) or not is_name(user):
             return None
         query = select(uploads.c.document).join(parties, parties.c.id == uploads.c.user_id)

@@ -24,7 +24,7 @@ _OF_STATUS = {
     400: ("bad_request", "the request cannot be understood"),
     404: (
         "not_found",
-        "there is nothing at this address; is the path before /apis right? docs/aistore-http.md tells what there is",
+        "there is nothing at this address; is the path before /apis right? docs/aistore-http.md lists all addresses",
     ),
     405: ("method_not_allowed", "this address does not take this method"),
     413: ("too_large", "the request is too large"),
@@ -46,7 +46,7 @@ _BEHIND = {
     "commit_unknown": "whether it was published is not known, for the store does not answer; commit again",
     "full": "no space is left behind this server",
 }
-"""What a client is told of the server's own troubles; the rest of them is said to its log only."""
+"""Messages for failures of the server itself; their details go to its log only."""
 
 
 class Refused(EMError):
@@ -67,7 +67,7 @@ class Refused(EMError):
 
 
 def failure(code: str, message: str, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the answer that tells of an error."""
+    """Return the response that reports an error."""
     return JSONResponse(wire.error_json(code, message, request_id), wire.CODES[code].status, dict(headers or {}))
 
 
@@ -88,7 +88,7 @@ def of_error(error: EMError, request_id: str, places: Sequence[str] = ()) -> JSO
     Args:
         error: What was raised.
         request_id: Of the request.
-        places: Where store and database are, which is none of the client's business.
+        places: Locations of store and database, which no client may learn.
     """
     code = code_of(error)
     message = str(error)
@@ -96,7 +96,7 @@ def of_error(error: EMError, request_id: str, places: Sequence[str] = ()) -> JSO
         level = logging.ERROR if code in _OURS else logging.WARNING
         _log.log(level, "request %s: %s: %s", request_id, type(error).__name__, error)
         known = _BEHIND.get(code)
-        message = unforeseen(request_id) if known is None else f"{known}; its log tells more under {request_id}"
+        message = unforeseen(request_id) if known is None else f"{known}; its log has the details under {request_id}"
     for place in places:
         message = message.replace(f" in {place}", "")
         if "://" in place:
@@ -113,7 +113,7 @@ def of_error(error: EMError, request_id: str, places: Sequence[str] = ()) -> JSO
 
 def unforeseen(request_id: str) -> str:
     """Return the message for what only the log can tell."""
-    return f"something went wrong in the server; its log tells more under {request_id}"
+    return f"something went wrong in the server; its log has the details under {request_id}"
 
 
 def install(app: FastAPI) -> None:

@@ -49,7 +49,7 @@ def keys(caller: Manager) -> JSONResponse:
 
 @router.post("/keys", operation_id="addKey", status_code=201, response_model=models.NewApiKey)
 def add_key(caller: Manager, body: models.NewKeyIn) -> JSONResponse:
-    """Make an API key, which ends with the one that asks and never allows more; its text is told this once."""
+    """Make an API key, which ends with the one that asks and never allows more; its text is returned only here."""
     expires = body.expires
     if expires is not None:
         if expires.tzinfo is None:

@@ -179,7 +179,7 @@ def report_damage(caller: Authenticated, body: models.DamageIn) -> JSONResponse:
 
 @router.post(f"{wire.PREFIX}/folders", operation_id="makeFolder", response_model=models.Node)
 def make_folder(caller: Authenticated, body: models.FolderIn) -> JSONResponse:
-    """Make a folder and its parents as needed; one that is there is fine."""
+    """Make a folder and its parents, each unless it exists."""
     path = check_path(body.path)
     caller.about(path=path)
     permission = caller.access.require(path, PASS if path == "/" else EDIT)

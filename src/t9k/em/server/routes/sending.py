@@ -32,7 +32,7 @@ class Content:
 
     Attributes:
         read: Gives the bytes in chunks, and raises what is wrong with them before the first one.
-        size_bytes: How many; None where only the end tells.
+        size_bytes: Number of bytes; None if it is known only at the end.
         status: Of the answer.
         headers: Of the answer.
     """

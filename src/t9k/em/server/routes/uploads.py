@@ -173,7 +173,7 @@ def signed(caller: Authenticated, op: str, body: models.SignedIn, round: Round =
 
 @router.post("/{op}/commit", operation_id="commit", response_model=models.UploadState)
 def commit(caller: Authenticated, op: str, round: Round = 0) -> JSONResponse:
-    """Publish the node as one whole, or tell what has to be sent first."""
+    """Publish the node as one whole, or return what has to be sent first."""
     upload = _find(caller, op, round)
     caller.service.uploads.commit(upload)
     return _state(caller, upload)

@@ -72,7 +72,7 @@ def run_check(backend: Backend, path: str, options: Options, *, place: str, prog
         path: Absolute path there, or 'path@3'.
         options: What is asked for.
         place: What the report calls it.
-        progress: Told how far it is.
+        progress: Receives the progress.
 
     Raises:
         NotFound: The path holds neither nodes nor damaged records.

@@ -39,7 +39,7 @@ class Sample:
         """Make a sample of what a caller gave: '5%', '3/20', 1000, or None for all.
 
         Raises:
-            InvalidInput: The value is none of these.
+            InvalidInput: The value has another form.
         """
         if given is None:
             return cls()

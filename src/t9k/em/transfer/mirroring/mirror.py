@@ -65,7 +65,7 @@ def run_mirror(
         options: What is asked for.
         verify: Whether to compare also what an earlier mirror found equal, by reading the bytes in the target.
         executor: Who works on shards; None for threads of this process.
-        progress: Told how far it is.
+        progress: Receives the progress.
 
     Returns:
         What was done, or would be.

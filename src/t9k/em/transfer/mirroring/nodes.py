@@ -117,7 +117,7 @@ class Count:
 
     Args:
         item: What was announced.
-        progress: Who else is told.
+        progress: Receives it as well.
     """
 
     def __init__(self, item: Item, progress: Progress) -> None:
@@ -128,7 +128,7 @@ class Count:
         self._progress = progress
 
     def start(self, what: str, files: int, size: int) -> None:
-        """See `Progress`; what is under way has started before."""
+        """See `Progress`; what is in progress has started before."""
 
     def advance(self, files: int, size: int) -> None:
         """See `Progress`."""
@@ -145,7 +145,7 @@ class Count:
 
 
 def fingerprint(node: Node) -> str:
-    """Tell one generation from every other, by what a listing says of it."""
+    """Identify one generation by its entry in a listing."""
     parts = (node.id, node.generation, node.modified, node.file_count, node.size)
     return " ".join(map(str, parts))
 
@@ -158,7 +158,7 @@ def mirror_node(source: Backend, target: Backend, item: Item, options: Options, 
         target: Where it goes.
         item: Which node.
         options: What is asked for.
-        progress: Told what is written.
+        progress: Receives the number of bytes written.
 
     Returns:
         What became of it; an error is part of that.

@@ -1,4 +1,4 @@
-"""Quotas of users, what is stored in their folders, and what uploads under way are about to store."""
+"""Quotas of users, what is stored in their folders, and what uploads in progress are about to store."""
 
 from __future__ import annotations
 
