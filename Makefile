@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or python3 >= 3.10 with venv. Each target installs what it needs into .venv, once.
-#   make test ARGS="-k commit"    arguments for pytest
+#   make test ARGS="-k commit"    arguments for pytest, likewise for test-all
 #   make test JOBS=0              in one process
 #   make PYTHON=python3.12 demo   another Python
 #   make UV= test                 with pip although uv is on the PATH
@@ -24,7 +24,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
 CAN_VENV := import ensurepip, venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-server openapi test test-frameworks test-notebooks coverage coverage-report lint format docs pictures bench-object-stores bench-memory bench-server-load bench-server-throughput bench-server-abuse lock clean distclean
+.PHONY: help demo demo-server openapi test test-all test-frameworks test-notebooks coverage coverage-report lint format docs pictures bench-object-stores bench-memory bench-server-load bench-server-throughput bench-server-abuse lock clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,7 +35,10 @@ demo: $(VENV)/.has-demo ## train a small model, keep it, load it back and show i
 demo-server: $(VENV)/.has-server ## train against a server in another process, and mirror the run elsewhere and back
 	@mirror=$$(mktemp -d) && PATH="$(CURDIR)/$(BIN):$$PATH" examples/server.sh "file://$$mirror"; status=$$?; rm -rf "$$mirror"; exit $$status
 
-test: $(VENV)/.has-test ## run the tests
+test: $(VENV)/.has-test ## run the tests that take a few minutes in all
+	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n $(JOBS) -m "not long" $(ARGS)
+
+test-all: $(VENV)/.has-test ## run every test: long matrices, kills and races too
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 test-frameworks: $(FRAMEWORKS)/.has-frameworks ## run the tests that need PyTorch and TensorFlow (about 1 GB)
@@ -44,8 +47,8 @@ test-frameworks: $(FRAMEWORKS)/.has-frameworks ## run the tests that need PyTorc
 test-notebooks: $(NOTEBOOKS)/.has-notebooks ## run the notebooks with an older ipykernel and IPython
 	$(NOTEBOOKS)/bin/python -m pytest $(ARGS) tests/notebooks
 
-coverage: ## run the tests and say which branches they miss
-	$(MAKE) test ARGS="--cov --cov-report= -m 'not greenlets' $(ARGS)"
+coverage: ## run every test and say which branches they miss
+	$(MAKE) test-all ARGS="--cov --cov-report= -m 'not greenlets' $(ARGS)"
 	$(MAKE) coverage-report
 
 coverage-report: $(VENV)/.has-test

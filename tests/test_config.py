@@ -149,6 +149,7 @@ class TestReading:
 
 
 class TestBrokenFiles:
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("data", "says"),
         [

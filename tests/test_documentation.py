@@ -86,6 +86,7 @@ def test_the_picture_shows_the_commands_and_loads_nothing_from_elsewhere():
         assert f"]({name})" in page.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
 def test_the_picture_is_the_same_each_time(tmp_path):
     program = (ROOT / "docs" / "images" / "draw.py").read_text()

@@ -133,6 +133,7 @@ data = st.dictionaries(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=200, deadline=None)
 @given(old=data, new=data, flow=st.sampled_from([None, True, False]), style=st.sampled_from([None, "'", '"']))
 def test_any_change_gives_the_data(

@@ -151,6 +151,7 @@ class TestAsAProgram:
         assert ran.stderr.startswith("em: ")
         assert ran.stderr.count("\n") == 1
 
+    @pytest.mark.long
     def test_nobody_reading_is_quiet(self, store: str) -> None:
         for number in range(500):
             directory = Path(f".em/runs/{'x' * 200}{number}")

@@ -46,6 +46,7 @@ class TestWithScikitLearn:
         (directory,) = Path("em-demo/.em/runs").iterdir()
         assert f"em show {directory}" in commands
 
+    @pytest.mark.long
     def test_again_adds_to_it(self, em: Em) -> None:
         for _ in range(3):
             assert em("demo", "--directory", "d", "--epochs", 1).code == 0

@@ -19,6 +19,7 @@ def train(count: int) -> None:
             run.log("val", {"accuracy": number / 100}, step=3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("remote", [False, True])
 def test_fifty_runs_of_one_name_are_told_apart(em: Em, store: str, remote: bool) -> None:
     train(50)

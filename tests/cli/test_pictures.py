@@ -30,6 +30,7 @@ def texts(svg: str) -> list[str]:
     return [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.long
 def test_a_png_is_a_picture_with_colors(em: Em) -> None:
     train()
     ran = em("plot", ".em/runs/*", "-o", "loss.png")

@@ -278,6 +278,7 @@ def test_the_help_loads_no_library_of_the_server() -> None:
     assert ran.stdout.endswith("\n[]\n")
 
 
+@pytest.mark.long
 def test_it_works_as_a_program_on_postgresql(program: Callable[..., Any], postgresql: str) -> None:
     environment = os.environ | {"EM_SERVER_DATABASE": postgresql}
     ran = program("server", "init", "alice", env=environment)

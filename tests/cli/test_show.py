@@ -156,6 +156,7 @@ class TestInABackend:
         assert f"recovered: {place}metrics/train.yaml: left out line 3" in ran.out
         assert f"damaged: git information {place}git.yaml" in ran.out
 
+    @pytest.mark.long
     def test_a_list_of_files_that_is_hostile(self, em: Em, logged_in: str, tmp_path: Path) -> None:
         em_.login(logged_in)
         make_artifact(files={f"{number:04}" * 20: b"" for number in range(1500)}).upload()

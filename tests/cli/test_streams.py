@@ -38,6 +38,7 @@ def test_a_full_disk_is_an_error_without_a_traceback(command: str) -> None:
     assert ran.stderr.count("\n") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["ls --json", "ls -l", "--help"])
 def test_a_reader_that_has_ended_is_no_error_message(command: str) -> None:
     for _ in range(3):

@@ -16,6 +16,7 @@ from t9k import em
 from t9k.em.errors import NotALocalNode
 
 
+@pytest.mark.long
 def test_two_thousand_unfinished_runs_log_with_256_descriptors():
     program = """
 import resource
@@ -30,6 +31,7 @@ assert all(len(run.metrics["train"]) == 2 for run in runs)
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=300)
 
 
+@pytest.mark.long
 def test_five_hundred_logs_of_output_take_256_descriptors():
     program = """
 import resource
@@ -81,6 +83,7 @@ def test_a_pickle_whose_directory_is_gone_says_what_to_pass(make):
         pickle.loads(pickled)
 
 
+@pytest.mark.long
 def test_nothing_that_happens_to_the_disk_raises_where_warnings_are_errors():
     program = """
 import shutil
@@ -118,6 +121,7 @@ def _log_one(run: em.Run, step: int) -> str:
     return run.status
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork", "loky"])
 def test_runs_passed_to_a_pool_log_and_end_nothing(method):
     """Also by loky, the pool of joblib, which pickles by cloudpickle."""

@@ -276,6 +276,7 @@ def test_an_index_that_cannot_be_is_refused(backend, data):
     assert not Path("pwned").exists()
 
 
+@pytest.mark.long
 def test_an_index_of_a_million_objects_is_read():
     count = 1_000_000
     data = objects.HEADER + b"".join(

@@ -27,6 +27,7 @@ from t9k_em_backends.tree.values import MAX_METADATA_BYTES
 LARGE = metadata.MAX_TEXT_BYTES
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("given", [{"description": "x" * (11 << 20)}, {"labels": ["x" * 100] * 10_000}])
 def test_a_description_or_labels_that_no_backend_takes_are_refused_at_once(given: dict[str, Any]) -> None:
     for make in (em.create_run, em.create_artifact):
@@ -47,6 +48,7 @@ def test_the_largest_description_is_kept_and_uploaded(backend: Any) -> None:
     assert em.load_run("default/default").description == run.description
 
 
+@pytest.mark.long
 def test_a_description_that_becomes_too_large_is_cut_with_one_warning_and_never_stops_the_end(backend: Any) -> None:
     run = em.create_run()
     run.description = "\x01é" * (6 << 20)
@@ -63,6 +65,7 @@ def test_a_description_that_becomes_too_large_is_cut_with_one_warning_and_never_
         assert loaded.labels == run.labels[: len(loaded.labels)]
 
 
+@pytest.mark.long
 def test_more_inputs_than_a_backend_takes_are_refused_when_they_are_marked(backend: Any) -> None:
     run = em.create_run()
     associations = [
@@ -87,6 +90,7 @@ def test_more_inputs_than_a_backend_takes_are_refused_when_they_are_marked(backe
     assert em.load_run("default/default").associations == run.associations
 
 
+@pytest.mark.long
 def test_a_file_of_yaml_that_could_not_be_read_is_not_written() -> None:
     with pytest.raises(LocalError, match=rf"platform.yaml would take \d+ bytes, of at most {MAX_BYTES}"):
         Run({"name": "a"}, platform={"packages": "x" * MAX_BYTES})
@@ -154,6 +158,7 @@ plain = st.recursive(
 large = st.sampled_from([1, 1000, 300_000, 900_000]).flatmap(lambda times: texts.map(lambda text: text * times))
 
 
+@pytest.mark.long
 @given(
     hparams=st.dictionaries(texts, plain | large, max_size=3),
     description=texts | large,

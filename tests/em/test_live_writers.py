@@ -103,6 +103,7 @@ def test_event_files_that_grow_are_kept_as_far_as_they_reached(tmp_path):
             assert list((Path(artifact.local) / ".em/staging").iterdir()) == []
 
 
+@pytest.mark.long
 def test_checkpoints_that_rotate_are_kept_as_they_were(tmp_path):
     source = tmp_path / "checkpoints"
     with writing(CHECKPOINTS, source):

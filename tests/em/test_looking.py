@@ -47,6 +47,7 @@ def _made() -> list[str]:
     return sorted(path.name for path in parent.iterdir()) if parent.exists() else []
 
 
+@pytest.mark.long
 def test_reading_all_of_many_runs_leaves_no_directory_and_no_descriptor(run, temporary):
     descriptors = len(os.listdir("/proc/self/fd"))
     wanted = run.to_dict()
@@ -95,6 +96,7 @@ CHANGES: dict[str, Callable[[Run], object]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_first_change_makes_the_directory_and_removes_the_temporary_one(run, temporary, change):
     loaded = em.load_run(PLACE)
@@ -220,6 +222,7 @@ def test_what_a_process_looked_at_goes_with_it(run, backend, temporary):
     assert _made() == []
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_made_by_fork_does_not_remove_what_its_parent_reads(run):
     loaded = em.load_run(PLACE)

@@ -67,6 +67,7 @@ def test_a_run_is_kept_and_uploaded_to_the_folder_of_somebody(work):
     assert "/alice/team/first" in python(work, f"URI = 'file://{work}/store'" + PROGRAM)
 
 
+@pytest.mark.long
 def test_what_lies_there_is_listed_shown_collected_and_mirrored(work):
     uri = f"file://{work}/store"
     python(work, f"URI = {uri!r}" + PROGRAM)
@@ -83,6 +84,7 @@ def test_what_lies_there_is_listed_shown_collected_and_mirrored(work):
         assert expected in done.stdout
 
 
+@pytest.mark.long
 def test_keys_in_the_environment_are_enough_for_s3(moto, work):
     environment = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
     for driver in ("obstore", "fsspec"):

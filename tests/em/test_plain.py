@@ -277,6 +277,7 @@ def test_all_of_a_runs_hyperparameters_may_be_a_config(given: Any) -> None:
     assert em.load_run(run.local).hparams.as_dict() == {"lr": 0.1}
 
 
+@pytest.mark.long
 def test_names_that_are_no_str_find_what_they_set() -> None:
     params: Any = Params(lambda _: None)
     params.update({0: {1: "a"}})
@@ -289,6 +290,7 @@ def test_names_that_are_no_str_find_what_they_set() -> None:
 
 
 class TestSize:
+    @pytest.mark.long
     def test_what_is_too_large_is_cut_in_the_file_and_the_rest_kept(self) -> None:
         run = Run({"name": "x"})
         with pytest.warns(IncompleteWarning, match=r"hparams\['data'\]\['text'\] takes \d+ bytes and is cut"):
@@ -300,10 +302,12 @@ class TestSize:
         assert loaded.data.rows == list(range(100))
         assert loaded.data.text.endswith(f"é... ({11 << 20} characters)")
 
+    @pytest.mark.long
     def test_a_long_list_is_described(self) -> None:
         with pytest.warns(IncompleteWarning, match=r"hparams\['x'\] takes"):
             assert re.fullmatch(r"2000000 elements, \d+ bytes", kept(list(range(2_000_000))))
 
+    @pytest.mark.long
     def test_of_too_many_entries_some_are_left_out(self) -> None:
         with pytest.warns(IncompleteWarning, match=r"hparams\['x'\] has 400000 entries, of which \d+ are left out"):
             found = kept({f"name {index}": index for index in range(400_000)})

@@ -399,6 +399,7 @@ def make_runs(start, results) -> None:
     results.put([Run({"name": "r"}).local for _ in range(20)])
 
 
+@pytest.mark.long
 def test_two_processes_that_create_runs_at_once_never_collide():
     context = multiprocessing.get_context("fork")
     start, results = context.Barrier(4), context.Queue()
@@ -548,6 +549,7 @@ class TestUpload:
         assert (loaded.status, values(loaded)) == ("Complete", [{"loss": 1}, {"loss": 2}])
         assert values(em.load_run("default/r@1")) == [{"loss": 1}]
 
+    @pytest.mark.long
     def test_may_happen_while_other_threads_log(self, run, backend, monkeypatch):
         stop = threading.Event()
 
@@ -671,6 +673,7 @@ class TestAutoUpload:
         em.create_run(name="r", folder="cv", make_folder=True).finish()
         assert backend.list("/alice") == []
 
+    @pytest.mark.long
     def test_that_fails_warns_and_says_how_to_do_it_later(self, backend):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -681,6 +684,7 @@ class TestAutoUpload:
         assert re.search(r"make_folder=True.*em upload .*r_\d+", told[-1])
         assert run.status == "Complete"
 
+    @pytest.mark.long
     def test_that_fails_does_not_hide_the_error_of_the_block(self, backend, monkeypatch):
         def refuse(request):
             raise BackendUnavailable("not now")

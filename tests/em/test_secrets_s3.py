@@ -70,6 +70,7 @@ def upload(uri: str, size: int = 10) -> None:
     run.upload(f"{uri}#default")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [10, 17 << 20], ids=["small", "in parts"])
 def test_after_uploads_and_downloads(uri: str, size: int, driver: str, caplog: pytest.LogCaptureFixture) -> None:
     upload(uri, size)
@@ -83,6 +84,7 @@ def test_after_uploads_and_downloads(uri: str, size: int, driver: str, caplog: p
         assert not secrets_in(repr(thing))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "answer",
     [stub.EXPIRED, stub.EXPIRED_403, stub.INVALID_TOKEN, stub.WRONG_SECRET, stub.SKEWED, stub.NO_BUCKET],
@@ -118,11 +120,13 @@ def test_after_signing_for_somebody_else(uri: str) -> None:
         assert not secrets_in(repr(reading))
 
 
+@pytest.mark.long
 def test_after_replies_that_were_lost(uri: str, proxy: Proxy) -> None:
     proxy.fate = every(3, LOST)
     upload(uri)
 
 
+@pytest.mark.long
 def test_after_nobody_answered(driver: str, moto: S3Place) -> None:
     with pytest.raises(EMError) as caught:
         em.login(f"{moto.new_root()}?driver={driver}&endpoint=http://127.0.0.1:1&timeout=1")

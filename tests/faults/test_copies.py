@@ -63,12 +63,14 @@ def history(place: Path, seed: int, *, is_alone: bool, tree_class: type[Simulate
         shutil.rmtree(root)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_no_schedule_loses_a_change(place: Path, shard: int) -> None:
     for seed in range(shard, SCHEDULES, SHARDS):
         history(place, seed, is_alone=False)
 
 
+@pytest.mark.long
 def test_the_only_copy_is_never_refused(place: Path) -> None:
     for seed in range(SCHEDULES // 2):
         history(place, seed, is_alone=True)
@@ -170,6 +172,7 @@ REFUSING = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", [*LOSING, *REFUSING])
 def test_without_one_rule_some_schedule_goes_wrong(place: Path, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
     mutant = {**LOSING, **REFUSING}[rule]

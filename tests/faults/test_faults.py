@@ -150,6 +150,7 @@ def _count(case: Case) -> int:
     return len(faults.calls)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("strategy", "situation"), CASES)
 def test_an_upload_survives_every_fault_and_every_pair_of_faults(strategy: str, situation: str) -> None:
     calls = _count(Case.of(strategy, situation))
@@ -162,6 +163,7 @@ def test_an_upload_survives_every_fault_and_every_pair_of_faults(strategy: str, 
             raise AssertionError(f"with {faults}") from error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("strategy", "situation"), CASES)
 def test_an_upload_to_a_directory_survives_every_fault(strategy: str, situation: str, tmp_path) -> None:
     for number, faults in enumerate(single_faults(_count(Case.of(strategy, situation)))):
@@ -225,6 +227,7 @@ def _prepare_two(store: ObjectStore) -> None:
         upload(tree, make_request(path, "m", OTHER), OTHER)
 
 
+@pytest.mark.long
 def test_a_deletion_survives() -> None:
     def check(store: ObjectStore) -> None:
         assert look(store) == {}
@@ -234,6 +237,7 @@ def test_a_deletion_survives() -> None:
     _survives_all(_prepare_two, lambda tree: tree.delete(f"{HOME}/m"), check)
 
 
+@pytest.mark.long
 def test_the_deletion_of_a_folder_survives() -> None:
     def check(store: ObjectStore) -> None:
         assert look(store) == {f"{HOME}/m": OTHER}
@@ -245,6 +249,7 @@ def test_the_deletion_of_a_folder_survives() -> None:
     _survives_all(_prepare_two, lambda tree: tree.delete(f"{HOME}/f", recursive=True), check, step=7)
 
 
+@pytest.mark.long
 def test_a_new_folder_survives() -> None:
     def check(store: ObjectStore) -> None:
         assert list(clean_tree(store).list(f"{HOME}/x/y")) == []
@@ -253,6 +258,7 @@ def test_a_new_folder_survives() -> None:
     _survives_all(_prepare_two, lambda tree: tree.make_folder(f"{HOME}/x/y"), check)
 
 
+@pytest.mark.long
 def test_a_collection_survives() -> None:
     def prepare(store: ObjectStore) -> None:
         _prepare_two(store)

@@ -24,6 +24,7 @@ def _files_below(directory: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(directory))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("killed_at", [1, 100, 300, 400])
 def test_an_upload_that_was_killed_is_finished_by_the_next_one(killed_at: int) -> None:
     source = Path("source")

@@ -96,6 +96,7 @@ for number in range(int(sys.argv[1])):
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(60 + 2 * ROUNDS)
 def test_nothing_that_was_logged_is_lost_and_nothing_torn_is_read():
     seed = int.from_bytes(os.urandom(4), "little")

@@ -124,6 +124,7 @@ def wait_for_more(told: Path, than: int) -> float:
     return moment
 
 
+@pytest.mark.long
 def test_at_most_the_last_moments_are_lost_and_nothing_is_torn(image: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     told = tmp_path / "told"

@@ -78,6 +78,7 @@ def in_the_end(act: Callable[[], Result], tries: int = 2) -> Result:
 
 
 class TestOneReplyOfAnUpload:
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("strategy", "taken", "fate", "first"),
         [
@@ -110,6 +111,7 @@ class TestOneReplyOfAnUpload:
             if len(proxy.exchanges) < number:
                 return
 
+    @pytest.mark.long
     @pytest.mark.parametrize("at_what", ["PutObject .*/b/c", "PutObject .*/h/m/", "ListObjects"])
     def test_never_comes_and_a_timeout_ends_the_wait(self, at_what: str, driver: str, proxy: Proxy, root: str) -> None:
         proxy.fate = first_of(at_what, STALLED)
@@ -119,6 +121,7 @@ class TestOneReplyOfAnUpload:
         assert STALLED in [exchange.fate for exchange in proxy.exchanges]
         assert nodes(root, driver) == {(f"{HOME}/m", 1): CONTENTS}
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "of", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "ListMultipartUploads|ListObjects"]
     )
@@ -143,6 +146,7 @@ def test_with_every_seventh_reply_gone_wrong_an_upload_gets_through(
     assert nodes(root, driver) == {(f"{HOME}/m", 1): CONTENTS}
 
 
+@pytest.mark.long
 def test_latency_changes_nothing(driver: str, proxy: Proxy, root: str) -> None:
     proxy.delay_s = 0.03
     with through(proxy, driver, root) as backend:
@@ -150,6 +154,7 @@ def test_latency_changes_nothing(driver: str, proxy: Proxy, root: str) -> None:
         assert read_node(backend, backend.stat(f"{HOME}/m")) == CONTENTS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fate", [LOST, RESET, TRUNCATED])
 def test_a_download_is_right_or_an_error_whichever_reply_goes_wrong(
     fate: str, driver: str, s3: S3Place, proxy: Proxy, root: str, tmp_path: Path
@@ -231,6 +236,7 @@ class TestWhatTheServiceSays:
         assert s3.secret_key not in message
         assert caught.value.__cause__ is None
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("answer", "of", "times"),
         [
@@ -261,6 +267,7 @@ class TestWhatTheServiceSays:
         assert [exchange.status for exchange in proxy.exchanges].count(answer.status) >= times
         assert nodes(root, driver) == {(f"{HOME}/m", 1): CONTENTS}
 
+    @pytest.mark.long
     @pytest.mark.parametrize("answer", [stub.SLOW_DOWN, stub.INTERNAL, stub.TOO_MANY])
     def test_and_means_later_about_a_part_is_tried_again(
         self, answer: stub.Answer, driver: str, proxy: Proxy, root: str
@@ -283,6 +290,7 @@ class TestWhatTheServiceSays:
             assert uploader.upload(backend)[0] is Outcome.PUBLISHED
         assert nodes(root, driver) == {(f"{HOME}/m", 1): CONTENTS}
 
+    @pytest.mark.long
     def test_a_conflict_that_does_not_end_is_no_answer_to_whether_it_is_there(
         self, driver: str, proxy: Proxy, root: str
     ) -> None:

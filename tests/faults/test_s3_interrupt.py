@@ -25,6 +25,7 @@ PARTS = 20
 COMMAND = [sys.executable, "-c", "from t9k.em.cli import main; main()"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT for another process")
 def test_an_interrupted_upload_goes_on_with_the_parts_that_are_there(s3):
     with proxied(s3) as proxy:

@@ -55,6 +55,7 @@ def check(backend: Backend, contents: dict[str, bytes]) -> None:
     assert read_node(backend, node) == contents
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sizes", "step"),
     [({"a": 100, "b/c": 3000, "empty": 0}, 1), ({"a": 100, "large": 20 * MIB}, 3)],
@@ -112,6 +113,7 @@ def part_number(exchange: Exchange) -> int:
     return int(dict(parse_qsl(urlsplit(exchange.target).query))["partNumber"])
 
 
+@pytest.mark.long
 def test_parts_that_are_there_are_not_sent_again(
     driver: str, root: str, proxy: Proxy, client: Any, tmp_path: Path
 ) -> None:
@@ -131,6 +133,7 @@ def test_parts_that_are_there_are_not_sent_again(
         check(backend, {"large": dying.content(PARTS * 8 * MIB)})
 
 
+@pytest.mark.long
 def test_gc_takes_away_what_nobody_goes_on_with(
     driver: str, root: str, proxy: Proxy, client: Any, tmp_path: Path
 ) -> None:

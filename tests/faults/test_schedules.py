@@ -29,6 +29,7 @@ SHARDS = 4
 MOST = 20_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_no_schedule_violates_anything(shard: int) -> None:
     for seed in range(shard, SCHEDULES, SHARDS):
@@ -111,6 +112,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rule", MUTANTS)
 def test_without_one_rule_some_schedule_goes_wrong(rule: str) -> None:
     assert next(filter(None, (_violation(seed, MUTANTS[rule]) for seed in range(MOST))), None)

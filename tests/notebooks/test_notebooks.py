@@ -35,6 +35,7 @@ def shown(outputs: list[dict[str, Any]], name: str = "stdout") -> str:
     return "".join(output["text"] for output in outputs if output.get("name") == name)
 
 
+@pytest.mark.long
 def test_cells_print_and_the_run_keeps_it(tmp_path):
     """Also in the very cell that makes the run, and after it has finished."""
     cells = executed(
@@ -54,6 +55,7 @@ def test_cells_print_and_the_run_keeps_it(tmp_path):
     assert shown(cells[7]) == repr("one\ntwo\nthree\n0\n1\n2\n") + "\n"
 
 
+@pytest.mark.long
 def test_what_took_hold_of_the_stream_before_is_kept(tmp_path):
     cells = executed(
         tmp_path,
@@ -80,6 +82,7 @@ def test_an_error_in_a_cell_is_no_end_of_the_run(tmp_path):
     assert shown(cells[-1]) == "Running\nComplete\n"
 
 
+@pytest.mark.long
 def test_a_thousand_cells_do_not_recurse(tmp_path):
     cells = executed(
         tmp_path,
@@ -90,12 +93,14 @@ def test_a_thousand_cells_do_not_recurse(tmp_path):
     assert shown(cells[-1]) == "1200\n"
 
 
+@pytest.mark.long
 def test_a_kernel_that_ends_without_finish_leaves_an_end(tmp_path):
     executed(tmp_path, "from t9k import em\nrun = em.create_run(name='nb')\nprint('one')")
     (metadata,) = tmp_path.glob(".em/runs/*/metadata.yaml")
     assert "status: Running" not in metadata.read_text()
 
 
+@pytest.mark.long
 def test_papermill_runs_a_notebook_with_a_run(tmp_path):
     papermill = pytest.importorskip("papermill")
     notebook = nbformat.v4.new_notebook(

@@ -19,6 +19,7 @@ class Signing:
         raise AssertionError("nothing is read")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("direct", [True, False])
 @pytest.mark.parametrize("can", [True, False])
 def test_direct_reads_are_offered_where_the_backend_says_that_it_signs_now(direct: bool, can: bool) -> None:

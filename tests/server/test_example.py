@@ -8,12 +8,14 @@ import sys
 import uuid
 from pathlib import Path
 
+import pytest
 from tests.services.places import BUCKET
 from tests.services.processes import free_port
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "server.sh"
 
 
+@pytest.mark.long
 def test_a_run_goes_from_the_server_to_a_bucket_and_back_unchanged(s3, tmp_path):
     environment = {
         **os.environ,  # with the credentials that the fixture left there

@@ -52,6 +52,7 @@ class TestDocuments:
             connection.sendall(head(target, 1 << 20) + b"{")  # and no more
             assert b" 401 " in connection.recv(65536)
 
+    @pytest.mark.long
     def test_many_large_documents_wait_for_each_other(self, server, alice):
         metadata = {"a": ["x" * 1000] * 14_000}
         begun = document(f"/{alice.name}/f", "m", {})
@@ -131,6 +132,7 @@ class TestHeads:
         assert error["code"] == "bad_request"
         assert error.keys() == {"code", "message", "requestId"}
 
+    @pytest.mark.long
     @pytest.mark.parametrize("sent", [b"", b"GET /hea", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /hea"])
     def test_who_never_ends_a_head_loses_the_connection(self, monkeypatch, sent):
         monkeypatch.setattr(connections, "HEAD_S", 0.5)
@@ -139,6 +141,7 @@ class TestHeads:
             while connection.recv(65536):
                 pass
 
+    @pytest.mark.long
     def test_a_connection_may_rest_between_requests_and_a_request_may_take_its_time(self, monkeypatch):
         monkeypatch.setattr(connections, "HEAD_S", 0.5)
         with serving(pause_s=1.0) as port, socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
@@ -184,6 +187,7 @@ LocalStore.list = slow
 """
 
 
+@pytest.mark.long
 def test_who_watches_the_server_is_answered_while_all_threads_wait_for_the_store(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(SLOW)
     waits = tmp_path / "waits"

@@ -46,6 +46,7 @@ def assert_served(user: Someone) -> None:
         assert read(user, node, key).content == data
 
 
+@pytest.mark.long
 def test_slow_readers(patient, attackers):
     with ExitStack() as stack:
         for user, node in attackers * 30:

@@ -29,6 +29,7 @@ def eventually(is_so):
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_it_grows_and_outlives_a_server_that_is_killed(place):
     alice = place.someone()
     em.login(place.url, api_key=alice.key, timeout=5)

@@ -60,6 +60,7 @@ def wait_until_ready_says(someone: Someone, status: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("instead", KINDS)
 def test_uploads_are_refused_with_the_reason_and_go_on_when_the_root_is_back(place, instead) -> None:
     alice = place.someone()
@@ -103,6 +104,7 @@ def test_uploads_are_refused_with_the_reason_and_go_on_when_the_root_is_back(pla
     assert str(root_of(place)) in place.log(), "the log says which store is gone"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("instead", ["nothing", "another store"])
 def test_clients_that_upload_all_the_time_lose_nothing_that_was_acknowledged(place, instead) -> None:
     people = [place.someone() for _ in range(3)]
@@ -148,6 +150,7 @@ def test_clients_that_upload_all_the_time_lose_nothing_that_was_acknowledged(pla
             assert all(read_node(backend, node) == CONTENT for node in found.values())
 
 
+@pytest.mark.long
 def test_a_client_goes_on_with_its_upload_when_the_root_is_back(place) -> None:
     alice = place.someone()
     with Clients() as client:
@@ -159,6 +162,7 @@ def test_a_client_goes_on_with_its_upload_when_the_root_is_back(place) -> None:
         assert read_node(backend, node) == CONTENT
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("instead", ["nothing", "an empty directory"])
 def test_a_server_that_starts_without_its_root_is_not_ready_until_it_is_back(place, instead) -> None:
     alice = place.someone()
@@ -173,6 +177,7 @@ def test_a_server_that_starts_without_its_root_is_not_ready_until_it_is_back(pla
     assert alice.ask("GET", "nodes", params={"path": f"/{alice.name}/f/m"}).status_code == 200
 
 
+@pytest.mark.long
 def test_another_store_is_served_once_somebody_has_accepted_it(place) -> None:
     alice = place.someone()
     upload(alice, f"/{alice.name}/f", "m", CONTENT)

@@ -35,6 +35,7 @@ class TestHomes:
             assert (answer.status_code, code(answer)) == (403, "forbidden")
         assert alice.ask("GET", "nodes", params={"path": f"/{alice.name}"}).json()["type"] == "Folder"
 
+    @pytest.mark.long
     def test_nobody_publishes_over_their_own_home(self, alice):
         answer = alice.ask("POST", "uploads", json=document("/", alice.name, CONTENT, strategy="replace"))
         assert (answer.status_code, code(answer)) == (403, "forbidden")
@@ -141,6 +142,7 @@ class TestWhatIsBehind:
             assert answer.json()["error"]["message"]
         assert f"there is no /{alice.name}/x" in answers[0].json()["error"]["message"]
 
+    @pytest.mark.long
     def test_bytes_that_are_gone_do_not_tell_where_they_were(self, tmp_path):
         with aistore(tmp_path / "lossy") as lossy:
             alice = lossy.someone()
@@ -151,6 +153,7 @@ class TestWhatIsBehind:
             assert (answer.status_code, code(answer)) == (404, "not_found")
             assert str(tmp_path) not in answer.text
 
+    @pytest.mark.long
     def test_a_database_that_fails_is_told_to_the_log_only_and_may_come_back(self, tmp_path):
         with aistore(tmp_path / "torn") as torn:
             alice = torn.someone()
@@ -185,6 +188,7 @@ class TestUploadsUnderWay:
         ]
         assert [code(answer) for answer in answers] == ["not_found"] * 7
 
+    @pytest.mark.long
     def test_what_comes_after_the_commit_touches_nothing(self, tmp_path):
         with aistore(tmp_path / "late") as late:
             alice = late.someone()

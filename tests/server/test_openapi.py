@@ -71,6 +71,7 @@ def there(server):
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=[f"{method} {path}" for path, method in OPERATIONS])
 def test_no_request_makes_the_server_fail(server, there, path, method):
     alice, values = there

@@ -307,6 +307,7 @@ def test_every_route_has_its_row():
     assert described == {row.operation for row in ROWS}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.operation} {row.name}".strip())
 def test_each_role_gets_what_it_may(server, row):
     assert set(row.statuses) == set(ROLES)

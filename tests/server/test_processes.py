@@ -40,6 +40,7 @@ def send(someone, op, keys, **parameters):
         assert answer.status_code == 204, answer.text
 
 
+@pytest.mark.long
 def test_an_upload_goes_through_several_servers(two, alice):
     one, other = (at(place, alice) for place in two)
     begun = document(f"/{alice.name}/f", "m", CONTENT)
@@ -57,6 +58,7 @@ def test_an_upload_goes_through_several_servers(two, alice):
         assert read(other, state["node"], key).content == data
 
 
+@pytest.mark.long
 def test_a_name_that_is_lost_in_between_is_lost_for_all_servers(two, alice):
     one, other = (at(place, alice) for place in two)
     folder = f"/{alice.name}/f"
@@ -74,6 +76,7 @@ def test_a_name_that_is_lost_in_between_is_lost_for_all_servers(two, alice):
     assert state["node"]["path"] == f"{folder}/{begun['draft']['alternativeName']}"
 
 
+@pytest.mark.long
 def test_a_killed_server_goes_on_where_it_was(tmp_path):
     with aistore(tmp_path / "killed") as place:
         alice = place.someone()
@@ -96,6 +99,7 @@ def test_a_killed_server_goes_on_where_it_was(tmp_path):
         assert len(alice.ask("GET", "nodes/versions", params={"path": state["node"]["path"]}).json()["items"]) == 1
 
 
+@pytest.mark.long
 def test_a_server_that_is_told_to_stop_answers_what_it_accepted(tmp_path):
     with aistore(tmp_path / "stopped") as place:
         alice = place.someone()
@@ -120,6 +124,7 @@ def test_a_server_that_is_told_to_stop_answers_what_it_accepted(tmp_path):
         assert alice.ask("GET", f"uploads/{begun['op']}").json()["missing"] == []
 
 
+@pytest.mark.long
 def test_several_workers_serve_one_address(tmp_path):
     with aistore(tmp_path / "workers", workers=2) as place:
         alice = place.someone()
@@ -143,6 +148,7 @@ def test_several_workers_serve_one_address(tmp_path):
                 assert read(alice, node, key).content == data
 
 
+@pytest.mark.long
 def test_a_server_whose_database_is_gone_says_so_and_recovers(tmp_path):
     with aistore(tmp_path / "database") as place:
         alice = place.someone()
@@ -188,6 +194,7 @@ def test_prometheus_is_told(server, alice):
     assert "em_request_seconds_bucket" in text
 
 
+@pytest.mark.long
 def test_a_server_behind_a_prefix_answers_under_it(tmp_path):
     with aistore(tmp_path / "prefix", root_path="/t9k/aistore/server/") as place:
         alice = place.someone()

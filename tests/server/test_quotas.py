@@ -70,6 +70,7 @@ class TestBytes:
         assert used(alice) == 2200
         assert counted(two, alice) == 2200
 
+    @pytest.mark.long
     def test_what_was_deleted_counts_until_it_is_collected(self, two, alice):
         upload(alice, f"/{alice.name}/f", "m", {"a": b"a" * 1000})
         alice.ask("DELETE", "nodes", params={"path": f"/{alice.name}/f/m"}).raise_for_status()
@@ -155,6 +156,7 @@ def test_uploads_under_way_are_bounded_and_those_that_are_known_go_on(two, alice
     assert begin(alice, "m4", {"a": b"a"})[0].status_code == 200
 
 
+@pytest.mark.long
 def test_shares_of_a_home_are_bounded_and_those_that_are_there_change(two, alice, bob):
     upload(alice, f"/{alice.name}/f", "m", {})
     share = {"path": f"/{alice.name}/f", "kind": "public", "name": "", "level": "view"}

@@ -82,6 +82,7 @@ class TestPathTricks:
                 answer = raw(alice, method, target)
                 assert (answer.status, code_of(answer)) == (400, "bad_request"), (method, target[:80])
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "trick", [*TRICKS[:-1], "/alice/../bob", "/a/./b", "/alice/%2e%2e", "/a/", "", "a", "\ud800", "/a\0"]
     )
@@ -143,6 +144,7 @@ class TestKeys:
         server.accounts.set_disabled(bob.name, True)
         assert code(bob.ask("GET", "user")) == "user_disabled"
 
+    @pytest.mark.long
     def test_a_query_key_is_taken_only_where_that_is_switched_on(self, server, alice, tmp_path):
         someone = Someone(alice.url, alice.name, "")
         someone.session.headers["Authorization"] = ""
@@ -349,6 +351,7 @@ class TestReading:
 
 
 class TestLimits:
+    @pytest.mark.long
     def test_a_key_that_asks_too_often_is_told_when_to_come_back(self, tmp_path):
         with aistore(tmp_path / "limited", rate=2.0) as limited:
             alice, bob = limited.someone(), limited.someone()
@@ -359,6 +362,7 @@ class TestLimits:
             assert {answer.headers["Retry-After"] for answer in refused} == {"1"}
             assert bob.ask("GET", "user").status_code == 200, "another key has a limit of its own"
 
+    @pytest.mark.long
     def test_many_large_bodies_at_once_are_all_taken(self, server):
         alice = server.someone()
         data = b"\1" * (8 << 20)
@@ -415,6 +419,7 @@ class TestUploads:
         assert first == second
         assert first["outcome"] == "published"
 
+    @pytest.mark.long
     def test_an_upload_ends_with_its_lifetime(self, tmp_path):
         with aistore(tmp_path / "short", upload_lifetime_s=1) as short:
             alice = short.someone()

@@ -65,6 +65,7 @@ def test_a_real_client_notices_nothing(service: str, request: pytest.FixtureRequ
         assert proxy.exchanges[0].line == f"PUT /{bucket}/{key}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fate", [LOST, RESET, REFUSED])
 def test_a_write_whose_reply_goes_wrong_has_happened_unless_it_was_refused(fate: str, moto_service: S3Place) -> None:
     bucket, key = moto_service.bucket, str(uuid4())
@@ -97,6 +98,7 @@ def test_each_fate_looks_to_a_client_like_what_it_is(fate: str, error: type[Exce
         assert len(server.asked) == (2 if fate == REFUSED else 3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fate", FATES)
 def test_every_so_manieth_reply_can_go_wrong(fate: str, server: WebServer) -> None:
     with Proxy(f"127.0.0.1:{server.port}") as proxy:

@@ -13,6 +13,7 @@ import pytest
 from tests.services.processes import answers, running
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("service", ["s3", "moto", "rclone_s3"])
 def test_an_s3_service_keeps_what_a_client_finds_through_the_environment(request, service):
     place = request.getfixturevalue(service)
@@ -65,6 +66,7 @@ def test_a_server_that_does_not_start_is_reported_with_what_it_says(tmp_path):
         pass
 
 
+@pytest.mark.long
 def test_seaweedfs_is_shared_and_gone_with_its_last_user_even_if_that_was_killed(tmp_path):
     use = (
         "import os, pathlib, sys; from tests.services.seaweedfs import seaweedfs\n"

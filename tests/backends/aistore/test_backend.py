@@ -72,6 +72,7 @@ class TestOverFiles(OnServer):
         return over_files
 
 
+@pytest.mark.long
 class TestOverS3(OnServer, SendsDirectSuite):
     @pytest.fixture
     def place(self, over_s3: AIStorePlace) -> AIStorePlace:

@@ -59,6 +59,7 @@ def test_the_server_moves_no_large_file(bob: Someone, client: Clients, caplog: p
     assert caplog.records == []
 
 
+@pytest.mark.long
 def test_direct_false_takes_the_way_through_the_server(bob: Someone, client: Clients) -> None:
     with Proxy(bob.url.removeprefix("http://")) as proxy:
         backend = client(bob, url=f"http://{proxy.address}?direct=false")
@@ -68,6 +69,7 @@ def test_direct_false_takes_the_way_through_the_server(bob: Someone, client: Cli
         assert not any("sign" in exchange.target for exchange in proxy.exchanges)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [len(WHOLE), len(PARTS)])
 def test_a_file_that_changed_is_not_told_to_be_there(bob: Someone, client: Clients, size: int) -> None:
     data = PARTS[:size]
@@ -173,6 +175,7 @@ def test_a_busy_store_is_asked_again(scene) -> None:
     assert b"".join(backend.read(NODE, FILE)) == PARTS
 
 
+@pytest.mark.long
 def test_a_signature_that_ended_is_made_again(scene) -> None:
     backend, store = scene
     send(backend)
@@ -214,6 +217,7 @@ def test_parts_of_another_process_are_not_built_upon(scene) -> None:
     assert list(store.kept) == [DIRECT_BYTES]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reply", [Reply(status=403), Reply(status=400), Reply(status=307), Reply(status=404)])
 def test_a_store_that_refuses_is_left_alone(scene, caplog: pytest.LogCaptureFixture, reply: Reply) -> None:
     backend, store = scene
@@ -265,6 +269,7 @@ def test_a_store_that_gives_no_ranges_is_left_alone(scene) -> None:
     assert b"".join(backend.read(NODE, FILE, 7)) == PARTS[7:]
 
 
+@pytest.mark.long
 def test_a_server_that_signs_nothing_is_asked_once(scene) -> None:
     _, store = scene
     serve = store.serve

@@ -40,6 +40,7 @@ def error_of(server: Scripted) -> EMError:
     return caught.value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", wire.CODES)
 def test_each_code_is_its_error_and_an_http_error_and_can_be_pickled(server: Scripted, code: str) -> None:
     server.answers = lambda _: an_error(code, "the reason")
@@ -88,6 +89,7 @@ def test_a_code_of_a_later_version_means_what_its_status_means(
     assert "see the news" in str(error)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("reply", "kind", "says"),
     [

@@ -153,6 +153,7 @@ def test_a_wrong_address_is_told_soon() -> None:
     assert clock.now <= 5
 
 
+@pytest.mark.long
 def test_a_connection_is_used_again(alice: Someone, client: Clients) -> None:
     with Proxy(alice.url.removeprefix("http://")) as proxy:
         backend = client(alice, url=f"http://{proxy.address}")

@@ -27,6 +27,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> str:
     return "\n".join(f"{record.getMessage()} {record.args!r} {record.exc_info!r}" for record in caplog.records)
 
 
+@pytest.mark.long
 def test_nothing_is_told_at_the_lowest_level(
     over_s3: AIStorePlace, client: Clients, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -87,6 +87,7 @@ def backend(server_of: Scripted, client: Clients) -> AIStoreBackend:
     return client(Someone(server_of.url, "alice", KEY))
 
 
+@pytest.mark.long
 class TestTime:
     def test_a_head_that_trickles_is_given_up(self, client: Clients) -> None:
         found = whole(wire.node_json(NODE))
@@ -234,6 +235,7 @@ class TestBytes:
         assert len(sent) < NOT_ENDLESS
 
 
+@pytest.mark.long
 class TestRequests:
     def test_a_stream_that_breaks_after_every_byte_is_given_up(self, client: Clients, server_of: Scripted) -> None:
         backend = client(Someone(server_of.url, "alice", KEY))
@@ -312,6 +314,7 @@ class TestRequests:
             backend.list("/alice")
 
 
+@pytest.mark.long
 class TestUploads:
     def test_commits_that_say_nothing_is_missing_end(self, server_of: Scripted, backend: Backend) -> None:
         state: dict[str, Any] = {"op": "", "outcome": None, "node": None, "missing": [], "round": 0}

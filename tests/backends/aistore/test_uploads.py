@@ -103,6 +103,7 @@ def sent(proxy: Proxy) -> list[Exchange]:
     return [exchange for exchange in proxy.exchanges if "/part?" in exchange.target]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [100, 2 * MIB, len(LARGE)])
 def test_a_file_that_changed_is_not_published(backend: AIStoreBackend, size: int) -> None:
     data = LARGE[:size]
@@ -172,6 +173,7 @@ def test_what_stops_one_part_stops_them_all_and_gives_memory_back(error: BaseExc
     assert budget.taken_bytes == 0
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_and_started_again_is_outlasted(tmp_path: Path, client: Clients) -> None:
     small = {f"{number}": os.urandom(100) for number in range(30)}
     contents = {**small, "large": LARGE, "more": LARGE[: 2 * BODY]}
@@ -192,6 +194,7 @@ def test_a_server_that_is_killed_and_started_again_is_outlasted(tmp_path: Path, 
         assert [node.generation for node in backend.versions(f"/{someone.name}/f/m")] == [1]
 
 
+@pytest.mark.long
 def test_a_database_that_was_lost_costs_nothing_of_an_upload(tmp_path: Path, client: Clients) -> None:
     contents = {"a": b"a", "large": LARGE}
     with aistore(tmp_path / "server", body_bytes=BODY) as place:
@@ -206,6 +209,7 @@ def test_a_database_that_was_lost_costs_nothing_of_an_upload(tmp_path: Path, cli
         assert read_node(backend, backend.stat(f"/{someone.name}/f/m")) == contents
 
 
+@pytest.mark.long
 def test_a_server_that_stays_away_is_told(tmp_path: Path, client: Clients) -> None:
     with aistore(tmp_path / "server") as place:
         someone = place.someone()

@@ -63,6 +63,7 @@ def test_a_large_object_that_changes_while_it_is_read_is_never_seen(store):
     assert [info.key for info in store.list("")] == ["a"]
 
 
+@pytest.mark.long
 def test_a_large_conditional_write_is_one_request_whose_condition_holds(store):
     store.put("a", Body.of(LARGE), if_absent=True)
     with pytest.raises(AlreadyExists):
@@ -114,6 +115,7 @@ def test_a_service_that_keeps_nothing_of_a_chunk_or_loses_what_it_had_is_given_u
         assert list(store.list("")) == []
 
 
+@pytest.mark.long
 def test_an_object_that_changes_while_it_is_read_is_told(store):
     store.put("a", Body.of(LARGE))
     reading = store.get("a")

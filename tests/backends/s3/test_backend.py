@@ -57,6 +57,7 @@ def test_without_any_both_are_named_the_better_one_first():
     assert said == "s3:// needs a driver; pip install 't9k-em[obstore]', or 't9k-em[s3]' for s3fs"
 
 
+@pytest.mark.long
 def test_after_a_fork_another_is_taken_and_without_one_obstore_says_why_it_cannot_be_used():
     assert opened("s3://bucket/root", before=FORKED) == "S3fsStore"
     assert opened("s3://bucket/root", "s3fs", before=FORKED) == "ObstoreStore"

@@ -115,6 +115,7 @@ def test_that_of_the_profile_is(s3, driver, serve, certificates, monkeypatch, tm
     use(s3.new_root(), driver)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "bundle"), [("good", ""), ("other", "authority.pem"), ("old", "authority.pem")])
 def test_any_other_certificate_is_refused_and_said_to_be_the_reason(
     s3, driver, serve, certificates, monkeypatch, name, bundle
@@ -130,6 +131,7 @@ def test_any_other_certificate_is_refused_and_said_to_be_the_reason(
     assert not proxy.exchanges
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("content", [None, b"", b"rubbish"])
 def test_what_holds_no_certificates_is_named(s3, driver, monkeypatch, tmp_path, content):
     if content is not None:

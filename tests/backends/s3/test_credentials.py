@@ -148,6 +148,7 @@ def keys_of(proxy: Proxy, pattern: str) -> set[str]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("driver", ["obstore", "fsspec"])
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_credentials_that_end_are_used_and_renewed_in_the_middle_of_an_upload(
@@ -171,6 +172,7 @@ def test_credentials_that_end_are_used_and_renewed_in_the_middle_of_an_upload(
         assert keys_of(service, "/em-tests/") <= set(metadata.given)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_they_are_renewed_while_many_small_files_go_over_sockets(
     service, metadata, later, monkeypatch, tmp_path, moto_service, way

@@ -60,6 +60,7 @@ def use(backend: Backend, name: str) -> None:
     assert name in [found.name for found in backend.list(HOME)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("used_before", [True, False])
 @pytest.mark.parametrize("query", ["driver=fsspec", ""])
 def test_a_fork_works_with_what_its_parent_opened(query: str, used_before: bool, s3: S3Place) -> None:
@@ -71,6 +72,7 @@ def test_a_fork_works_with_what_its_parent_opened(query: str, used_before: bool,
         assert read_node(backend, backend.stat(f"{HOME}/inside"))["x"] == b"inside"
 
 
+@pytest.mark.long
 def test_a_fork_does_not_end_the_connections_of_its_parent(s3: S3Place) -> None:
     with open_backend(s3.new_root()) as backend:
         assert isinstance(backend, S3Backend)

@@ -160,6 +160,7 @@ def test_uploads_of_other_keys_are_left_alone(store, data):
     assert pending(store) == ["ab"]
 
 
+@pytest.mark.long
 def test_an_object_too_large_for_one_copy_is_copied_in_parts(store, data, monkeypatch, s3):
     monkeypatch.setattr("t9k_em_backends.s3.obstore_store.COPY_LIMIT_BYTES", MIB)
     monkeypatch.setattr("t9k_em_backends.s3.multipart.COPY_BYTES", 5 * MIB)
@@ -169,6 +170,7 @@ def test_an_object_too_large_for_one_copy_is_copied_in_parts(store, data, monkey
     assert read(store, "b c") == data
 
 
+@pytest.mark.long
 def test_every_part_carries_a_checksum_that_the_store_compares(s3):
     """The service refuses a part whose checksum is wrong, so the one we send means something."""
     client = boto3.session.Session().client("s3", config=Config(s3={"addressing_style": "path"}))

@@ -96,6 +96,7 @@ class TestObstoreStore(_OnSeaweedFS, ObjectStoreSuite, CopiesObjectsSuite, Fills
     pass
 
 
+@pytest.mark.long
 class TestObstoreStoreAlone(_OnSeaweedFS, ObjectStoreSuite, CopiesObjectsSuite, FillsBuffersSuite):
     """The same where nothing goes over sockets of our own, as with TLS: the folder `plain_http` could be deleted."""
 
@@ -108,6 +109,7 @@ class TestObstoreStoreAlone(_OnSeaweedFS, ObjectStoreSuite, CopiesObjectsSuite, 
         return f"{s3.new_root()}?plain_http=false"
 
 
+@pytest.mark.long
 class TestObstoreStoreInsteadOfSockets(_OnSeaweedFS, ObjectStoreSuite, FillsBuffersSuite):
     """The same where the service never answers these as was hoped."""
 
@@ -120,6 +122,7 @@ class TestObstoreStoreInsteadOfSockets(_OnSeaweedFS, ObjectStoreSuite, FillsBuff
         monkeypatch.setattr(Sockets, "put_many", lambda _, objects, *__: [None] * len(objects))
 
 
+@pytest.mark.long
 class TestObstoreStoreOnMoto(ObjectStoreSuite, CopiesObjectsSuite):
     @pytest.fixture
     def store(self, moto):
@@ -127,6 +130,7 @@ class TestObstoreStoreOnMoto(ObjectStoreSuite, CopiesObjectsSuite):
             yield store
 
 
+@pytest.mark.long
 class TestObstoreBackend(BackendSuite, DescentSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
     def root(self, s3):
@@ -159,6 +163,7 @@ def test_any_history_of_two_clients_is_that_of_the_reference(s3):
 
 
 class TestReading:
+    @pytest.mark.long
     @pytest.mark.parametrize("size", [PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 6 * PART_BYTES + 3])
     def test_the_pieces_of_a_large_object_come_in_order(self, s3, size):
         data = b"".join(number.to_bytes(4, "big") for number in range(size // 4 + 1))[:size]
@@ -189,6 +194,7 @@ class TestReading:
             assert store._budget.taken_bytes == 0
 
 
+@pytest.mark.long
 def test_files_joined_at_once_do_not_wait_for_room_that_the_others_hold(s3):
     data = bytes(MULTIPART_FROM_BYTES)
     contents = {str(number): data for number in range(3)}
@@ -401,6 +407,7 @@ class TestManyAtOnce:
             for key, data in dict(contents).items():
                 assert b"".join(store.get(key)) == data
 
+    @pytest.mark.long
     def test_copies_of_what_another_bucket_has_go_without_their_bytes_each_known_to_be_right(
         self, s3, other_bucket, copied_over_sockets
     ):
@@ -516,6 +523,7 @@ class TestLetGo:
 
 
 class TestErrors:
+    @pytest.mark.long
     def test_a_wrong_key_a_missing_bucket_and_a_server_that_is_away_say_what_to_do(self, s3, monkeypatch):
         root = s3.new_root()
         with open_store(root) as store:

@@ -80,6 +80,7 @@ def test_what_ends_a_program_is_passed_on(moto, monkeypatch, kind):
     store.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [RuntimeError, TypeError, KeyError, ValueError, AttributeError])
 def test_whatever_botocore_raises_is_one_too(moto, monkeypatch, kind):
     import botocore.client

@@ -61,6 +61,7 @@ class TestObstoreStore(_Store, SignsRequestsSuite):
     pass
 
 
+@pytest.mark.long
 class TestS3fsStore(_Store, SignsRequestsSuite):
     driver = "fsspec"
 
@@ -73,10 +74,12 @@ class _OnMoto(_Store):
         return moto.new_root()
 
 
+@pytest.mark.long
 class TestObstoreStoreOnMoto(_OnMoto, SignsRequestsSuite):
     pass
 
 
+@pytest.mark.long
 class TestS3fsStoreOnMoto(_OnMoto, SignsRequestsSuite):
     driver = "fsspec"
 
@@ -102,6 +105,7 @@ class TestObstoreBackend(_Backend, SendsDirectSuite, SignsReadsSuite):
     pass
 
 
+@pytest.mark.long
 class TestS3fsBackend(_Backend, SendsDirectSuite, SignsReadsSuite):
     driver = "fsspec"
 
@@ -145,6 +149,7 @@ class TestWhatIsSigned:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         return lambda uri: STORES[request.param].from_uri(parse(uri))
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("uri", "address"),
         [
@@ -162,6 +167,7 @@ class TestWhatIsSigned:
         assert signed["X-Amz-Algorithm"] == "AWS4-HMAC-SHA256"
         assert parse(uri).options.get("region", "us-east-1") in signed["X-Amz-Credential"].split("/")
 
+    @pytest.mark.long
     def test_length_and_checksum_are_signed(self, offline):
         (request,) = sign(offline("s3://bucket"), b"bytes").requests
         assert request.headers["Content-Length"] == "5"
@@ -169,6 +175,7 @@ class TestWhatIsSigned:
         assert {"content-length", "x-amz-checksum-sha256"} <= set(signed)
         assert {name.lower() for name in request.headers} == set(signed) - {"host"}
 
+    @pytest.mark.long
     @pytest.mark.parametrize(("lifetime_s", "seconds"), [(60.9, "60"), (0.1, "1"), (1e9, "604800")])
     def test_a_lifetime_is_whole_seconds_and_seven_days_at_most(self, offline, lifetime_s, seconds):
         assert query(offline("s3://bucket").sign_get("a", lifetime_s=lifetime_s).url)["X-Amz-Expires"] == seconds
@@ -181,6 +188,7 @@ class TestWhatIsSigned:
         assert signed["X-Amz-Security-Token"] == "token"
         assert 3000 < int(signed["X-Amz-Expires"]) <= 3600
 
+    @pytest.mark.long
     def test_with_credentials_that_have_ended_nothing_is_signed(self, offline, monkeypatch):
         monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
         monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00+00:00")
@@ -220,6 +228,7 @@ class TestSending:
         with pytest.raises(NotFound):
             store.complete_signed("a", 5, signed.token)
 
+    @pytest.mark.long
     def test_a_completion_whose_reply_was_lost_is_repeated_without_harm(self, store, data, monkeypatch):
         signed = sign(store, data)
         for request in signed.requests:
@@ -265,6 +274,7 @@ class TestSending:
         with pytest.raises(BackendError, match="InvalidRequest"):
             store.put("a", Body.of(data))
 
+    @pytest.mark.long
     def test_of_two_that_complete_at_once_both_see_the_object(self, store, data, monkeypatch):
         signed = sign(store, data)
         for request in signed.requests:
@@ -320,6 +330,7 @@ class TestRecords:
             assert again.token != signed.token
             assert len(again.requests) == 3
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "left", [b"", b"{", b"[]", b"{}", b"null", b"\xff", b'{"upload": 1, "size": 1, "sha256": ""}']
     )
@@ -331,6 +342,7 @@ class TestRecords:
         assert len(signed.requests) == 3
         assert json.loads(b"".join(store.get(record.key)))["upload"] == signed.token
 
+    @pytest.mark.long
     def test_with_other_bytes_the_parts_that_are_there_are_dropped(self, store, data):
         sign(store, data)
         other = sign(store, data[::-1])
@@ -344,6 +356,7 @@ class TestTree:
         with open_backend(f"{s3.new_root()}?driver=obstore") as backend:
             yield backend
 
+    @pytest.mark.long
     def test_files_sent_under_a_name_that_was_taken_meanwhile_are_asked_for_under_the_other(self, backend):
         folder = f"/{backend.whoami()}/default"
         mine = backend.begin(make_request(folder, "m", {"x": b"mine"}, strategy="new", alternative_name="other"))

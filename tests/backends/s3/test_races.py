@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.backends.racing import check, race
 from tests.services.places import S3Place
 
@@ -14,6 +15,7 @@ from t9k.em.names import STRATEGIES
 from t9k.em.registry import open_backend
 
 
+@pytest.mark.long
 def test_sixteen_processes_and_one_name(s3: S3Place, tmp_path: Path) -> None:
     root = s3.new_root()
     told = race([f"{root}?driver={driver}" for driver in ("obstore", "fsspec")] * 8, tmp_path / "meeting", STRATEGIES)

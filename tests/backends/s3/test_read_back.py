@@ -65,6 +65,7 @@ def test_boto3_finds_the_keys_and_the_bytes(place: str, tmp_path: Path) -> None:
     assert found == local(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["--download", "--checksum"])
 def test_rclone_finds_no_difference(place: str, s3: S3Place, tmp_path: Path, how: str) -> None:
     environment = {
@@ -86,6 +87,7 @@ def test_rclone_finds_no_difference(place: str, s3: S3Place, tmp_path: Path, how
     assert check().returncode == 1, "it would have told a difference"
 
 
+@pytest.mark.long
 def test_pandas_reads_a_table_where_it_lies(place: str) -> None:
     read = pd.read_parquet(f"s3://{place}/table.parquet", storage_options={"use_listings_cache": False})
     pd.testing.assert_frame_equal(read, TABLE)

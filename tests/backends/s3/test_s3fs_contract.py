@@ -39,6 +39,7 @@ class _Store:
         return lambda: open_store(root)
 
 
+@pytest.mark.long
 class TestS3fsStore(_Store, ObjectStoreSuite, CopiesObjectsSuite, SweepsTemporarySuite):
     @pytest.fixture
     def root(self, s3):
@@ -50,6 +51,7 @@ class TestS3fsStore(_Store, ObjectStoreSuite, CopiesObjectsSuite, SweepsTemporar
             multipart._create(store._key("half"))
 
 
+@pytest.mark.long
 class TestS3StoreOnMoto(_Store, ObjectStoreSuite, CopiesObjectsSuite):
     @pytest.fixture
     def root(self, moto):
@@ -71,6 +73,7 @@ class _Backend:
         return lambda: open_backend(root)
 
 
+@pytest.mark.long
 class TestS3Backend(_Backend, BackendSuite, DescentSuite, CollectsSuite, ServesUsersSuite, TakesPartsSuite, GrowsSuite):
     @pytest.fixture
     def root(self, s3):

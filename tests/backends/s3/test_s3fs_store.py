@@ -203,6 +203,7 @@ class TestConditions:
 
 
 class TestErrors:
+    @pytest.mark.long
     def test_each_says_what_to_do(self, root, monkeypatch):
         with open_store(root) as store, pytest.raises(NotFound):
             store.get("a")
@@ -274,6 +275,7 @@ class TestErrors:
         with pytest.raises(BackendUnavailable, match="changed while it was read; read it again"):
             list(reading)
 
+    @pytest.mark.long
     def test_no_secret_is_told_or_logged(self, s3, root, monkeypatch, caplog, capfd):
         caplog.set_level(logging.DEBUG)
         secrets = [s3.secret_key, "session-token-that-nobody-sees"]
@@ -337,6 +339,7 @@ class TestProcesses:
         with pickle.loads(pickle.dumps(store)) as another:
             assert get(another, "a") == b"x"
 
+    @pytest.mark.long
     def test_a_process_that_closes_nothing_ends_in_silence(self, root):
         code = (
             "import sys; from t9k.em.records import Body; from t9k.em.uris import parse\n"

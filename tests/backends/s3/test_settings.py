@@ -141,6 +141,7 @@ class TestProxies:
         assert any("partNumber" in line for line in forward.asked)
         assert forward.authorizations == {"Basic bWU6cGFzc3dvcmQ="}
 
+    @pytest.mark.long
     @pytest.mark.parametrize("entry", ["127.0.0.0/8", "10.0.0.0/8,127.0.0.1/32", "*", "elsewhere"])
     def test_nothing_goes_by_it_on_this_machine_whatever_no_proxy_names(
         self, root, service, forward, monkeypatch, tmp_path, driver, entry
@@ -151,6 +152,7 @@ class TestProxies:
         assert not forward.asked
         assert any("partNumber" in exchange.line for exchange in service.exchanges)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("entry", ["*.localhost", ".localhost", "localhost"])
     def test_names_are_matched_by_their_ends(
         self, service, moto_service, forward, monkeypatch, tmp_path, driver, entry
@@ -213,6 +215,7 @@ def seen(service: Proxy, uri: str, tmp_path: Path) -> list[tuple[str, list[str],
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(OBEYED_BY_OBSTORE))
 def test_variables_that_obstore_alone_reads_change_nothing(root, service, moto_service, monkeypatch, tmp_path, name):
     other = f"{moto_service.new_root()}?endpoint=http://{service.address}&driver=obstore"
@@ -324,6 +327,7 @@ class TestWhere:
             find_access(Place(bucket="b"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("code", ["AuthorizationHeaderMalformed", "PermanentRedirect"])
 def test_a_bucket_in_another_region_is_found_there_or_the_region_is_named(root, service, tmp_path, driver, code):

@@ -70,6 +70,7 @@ def nothing_came(elsewhere: Scripted) -> bool:
     return not any(names & request.headers.keys() or BYTES in request.body for request in elsewhere.requests)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("make", [ObstoreStore, S3fsStore])

@@ -89,6 +89,7 @@ def test_copies_of_the_directory_of_a_node_stay(backend, caplog):
     assert read_node(backend, node) == CONTENTS
 
 
+@pytest.mark.long
 def test_what_a_killed_first_upload_left_goes(backend):
     begin(backend)
     publish(backend, "other")

@@ -42,6 +42,7 @@ def _change(backend, name, changes, generation=1):
     backend.store.put(key, Body.of(json.dumps(json.loads(_read(backend, key)) | changes).encode()))
 
 
+@pytest.mark.long
 def test_hostile_records_are_left_out_told_of_mirrored_around_and_deleted(backend, caplog):
     for number in range(len(HOSTILE)):
         upload(backend, make_request(FOLDER, f"m{number}", CONTENTS), CONTENTS)

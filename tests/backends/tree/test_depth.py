@@ -77,6 +77,7 @@ def test_nothing_is_made_deeper() -> None:
     assert list(store.list("")) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "depth"), [("memory", 960), ("local", 400)])
 def test_folders_that_are_deeper_are_read_and_deleted(kind, depth, tmp_path) -> None:
     store = LocalStore(tmp_path) if kind == "local" else MemoryStore()

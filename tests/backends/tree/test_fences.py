@@ -69,6 +69,7 @@ def _resume(backend, op: str):
     return backend.begin(make_request("/alice", "m", FILES, id="mine", op=op, resumed=True))
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_uploads_that_were_given_up_leave_a_node_that_is_read_and_written(backend, store, clock):
     node = upload(backend, make_request("/alice", "m", FILES, id="mine"), FILES)
     ops = _give_up(store, 115_000)

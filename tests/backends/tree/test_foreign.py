@@ -150,6 +150,7 @@ ODD_KEYS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("driver", ["obstore", "fsspec"])
 @pytest.mark.parametrize("at_root", [False, True], ids=["below", "at the root of the bucket"])
 def test_keys_of_other_tools_in_a_bucket_are_left_alone(moto, driver, at_root):

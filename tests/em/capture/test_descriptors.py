@@ -130,6 +130,7 @@ def test_a_signal_to_the_whole_group_ends_the_run_and_not_its_last_words(tmp_pat
     assert ran.stdout == (tmp_path / "log").read_text() == "after the signal\n"
 
 
+@pytest.mark.long
 def test_printing_goes_on_when_the_helper_is_killed(tmp_path):
     code = """
     import warnings
@@ -167,6 +168,7 @@ def test_who_waits_for_all_children_does_not_wait_for_the_helper(tmp_path):
     assert ran.stdout == (tmp_path / "log").read_text() == "child\nchild\nchild\n3\n"
 
 
+@pytest.mark.long
 def test_a_child_that_goes_on_prints_on_after_the_run_has_stopped(tmp_path):
     code = """
     child = subprocess.Popen(["sh", "-c", "sleep 1; echo late"])

@@ -154,6 +154,7 @@ TOKEN = f"ghp_{'a1B2' * 9}"
 
 
 class TestRemote:
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("url", "kept"),
         [
@@ -270,6 +271,7 @@ def is_alive(pid: int) -> bool:
 
 
 class TestSlowGit:
+    @pytest.mark.long
     def test_is_killed_with_its_children_and_what_is_known_stays(self, repository, tmp_path, monkeypatch):
         pids = tmp_path / "pids"
         slow = f"sleep 600 & echo $! $$ > {pids}; wait"

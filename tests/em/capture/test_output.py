@@ -437,6 +437,7 @@ class TestConcurrency:
                 thread.join()
             assert sorted(log.path.read_text().splitlines()) == sorted(f"{n} {i}" for n in range(8) for i in range(200))
 
+    @pytest.mark.long
     def test_logs_may_start_and_stop_while_threads_print(self, tmp_path):
         with console():
             done = threading.Event()

@@ -52,6 +52,7 @@ def lines(text: str) -> list[str]:
     return [line.rstrip().partition(" [")[0] for line in text.splitlines() if line.strip()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("output", ["stream", "fd"])
 @pytest.mark.parametrize("name", ["by_logging", "by_print", "by_tqdm"])
 def test_the_log_equals_what_the_terminal_showed(tmp_path, name, output):

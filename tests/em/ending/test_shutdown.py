@@ -87,6 +87,7 @@ WAYS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", WAYS)
 def test_the_status_says_how_the_process_ended(way):
     act, code, status = WAYS[way]
@@ -195,6 +196,7 @@ def test_a_run_that_was_finished_is_not_uploaded_without_being_asked(tmp_path):
         em.load_run(f"{store}#/alice/f/r@2")
 
 
+@pytest.mark.long
 def test_what_a_run_that_was_uploaded_by_hand_could_not_send_is_told(tmp_path):
     store = tmp_path / "store"
     program = f"{BEGIN}import shutil\nrun.upload('file://{store}#/alice/f', make_folder=True)\nshutil.rmtree('{store}')\nopen('{store}', 'w').close()"

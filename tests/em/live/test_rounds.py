@@ -107,6 +107,7 @@ def quiet_then_busy(run, second):
         busy(run, second)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("act", [busy, quiet_then_busy])
 @pytest.mark.parametrize("away", [(), range(HOUR_S, 2 * HOUR_S)], ids=["reached", "away for an hour"])
 def test_requests_are_bounded_whatever_the_run_does(run, rounds, clock, store, folder, act, away):
@@ -146,6 +147,7 @@ def test_what_is_logged_follows_byte_by_byte(run, rounds, clock, store, folder):
     assert (loaded.directory / "metrics/train.yaml").read_bytes() == (run.directory / "metrics/train.yaml").read_bytes()
 
 
+@pytest.mark.long
 def test_a_reader_has_few_segments_to_read(run, rounds, clock, store, folder):
     rounds.round()
     for step in range(2000):
@@ -260,6 +262,7 @@ def test_metrics_that_are_replaced_replace_those_that_were_sent(run, rounds, clo
     assert load(folder).metrics == run.metrics
 
 
+@pytest.mark.long
 def test_no_file_waits_for_another_when_few_may_be_written(run, rounds, clock, store, folder):
     for kind in range(70):
         run.log(f"kind{kind}", {"loss": 1.0}, step=0)

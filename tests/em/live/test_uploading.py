@@ -114,6 +114,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", FAULTS, ids=lambda trouble: type(trouble).__name__)
 def test_a_fault_is_told_once_and_nothing_is_lost(backend, trouble):
     with warnings.catch_warnings(record=True) as caught:
@@ -436,6 +437,7 @@ run.mark_output(artifact)
 ENDS["with a backend that needs threads"] = POOL, 0, "Complete"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ENDS)
 def test_a_process_that_ends_sends_what_was_logged(how):
     act, code, status = ENDS[how]
@@ -506,6 +508,7 @@ def live(source, told):
     return upload
 
 
+@pytest.mark.long
 def test_a_run_that_hangs_keeps_no_other_from_being_sent_at_the_end(monkeypatch):
     monkeypatch.setattr("t9k.em.live.pace.FIRST_S", 60)
     go_on, source = threading.Event(), Changing()

@@ -298,6 +298,7 @@ class TestSync:
             lines.append(b"one\n")
         assert path.read_bytes() == b"one\n"
 
+    @pytest.mark.long
     def test_a_forgotten_appender_is_closed(self, path, monkeypatch):
         monkeypatch.setattr(appender, "_SYNC_PERIOD_S", 0.01)
         lines = LineAppender(path)
@@ -385,6 +386,7 @@ def _append_for_ever(path: Path, acknowledged) -> None:
         acknowledged.value = number
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wait_s", [0.0, 0.01, 0.05, 0.2])
 def test_sigkill_loses_nothing_that_was_acknowledged(path, wait_s):
     context = multiprocessing.get_context("spawn")

@@ -84,6 +84,7 @@ def by_worker(run: Run, kind: str = "train") -> dict[int, list[int]]:
     return found
 
 
+@pytest.mark.long
 def test_children_made_by_fork_and_their_parent_share_a_file_without_a_loss():
     run = Run({"name": "r"})
     python(FORKING, run.local)
@@ -108,6 +109,7 @@ run.log(f"own {sys.argv[2]}", {"x": 1}, step=1)
 """
 
 
+@pytest.mark.long
 def test_processes_that_opened_one_run_lose_nothing_and_tear_nothing():
     run = Run({"name": "r"})
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -255,6 +257,7 @@ class TestVanished:
         assert run.metrics["train"][-1]["sequence"]["step"] == 7
         run.finish()
 
+    @pytest.mark.long
     def test_a_disk_that_failed_to_sync_is_told_and_the_line_is_written(self, monkeypatch):
         failed = threading.Event()
         run = Run({"name": "r"})
@@ -320,6 +323,7 @@ print(resident_bytes() - before)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is told by /proc")
 def test_a_process_does_not_grow_with_what_it_logs():
     grown = int(python(GROWING).stdout)

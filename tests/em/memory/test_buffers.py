@@ -44,6 +44,7 @@ def test_what_nobody_has_serves_the_next():
     assert address(take()) == there
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "part", [lambda view: view[5:10], lambda view: view.cast("b"), lambda view: [view[:1]], memoryview]
 )

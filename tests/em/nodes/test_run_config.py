@@ -47,6 +47,7 @@ def test_keys_without_a_value_count_as_missing(tmp_path, text):
     assert read(tmp_path, text) == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "advice"),
     [

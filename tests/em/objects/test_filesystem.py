@@ -186,6 +186,7 @@ class TestReading:
         assert fs.head("large", 100) == FILES["large"][:100]
         assert fs.tail("large", 100) == FILES["large"][-100:]
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("start", "end"),
         [(0, 10), (5, None), (None, 7), (-10, None), (-10, -5), (None, -2_999_990), (10, 10), (20, 10), (9**9, None)],
@@ -580,6 +581,7 @@ class TestLibraries:
         assert (np.load(remote.fs.open("x.npy")) == array).all()
 
 
+@pytest.mark.long
 def test_it_works_on_s3(s3, monkeypatch, table):
     import pyarrow.parquet as pq
 

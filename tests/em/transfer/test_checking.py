@@ -108,6 +108,7 @@ def test_a_flipped_bit_that_nobody_else_has_stays_reported(backend):
     assert len(check(backend).left) == 1
 
 
+@pytest.mark.long
 def test_what_a_check_finds_damaged_is_sent_again_by_the_next_upload(backend):
     node = publish(backend)
     flip(backend, key_of(backend, node, "a"))
@@ -140,6 +141,7 @@ def test_damage_of_an_older_version_names_the_version(backend):
     assert read_node(backend, node) == SECOND
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b"[]"], ids=["empty", "cut", "no text", "other JSON"])
 def test_a_damaged_newest_record_goes_back_to_the_last_good_version(backend, damage):
     two_versions(backend)
@@ -192,6 +194,7 @@ def test_a_damaged_older_record_is_set_aside(backend):
     assert check(backend).is_whole
 
 
+@pytest.mark.long
 def test_a_lost_record_below_others_is_found_and_filled(backend):
     two_versions(backend)
     backend.store.delete([head("node", 1)])

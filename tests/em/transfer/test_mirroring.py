@@ -519,6 +519,7 @@ class TestTrouble:
             assert "written by somebody else meanwhile" in problem.problem
             assert report.nodes == []
 
+    @pytest.mark.long
     @pytest.mark.parametrize("scheme", ["memory"])
     @pytest.mark.parametrize("level", ["backend", "store"])
     @pytest.mark.parametrize("when", WHEN)

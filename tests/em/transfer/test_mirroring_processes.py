@@ -58,6 +58,7 @@ def tree(uri: str, path: str = "/") -> dict[str, object]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("killed_at", [5, 60, 130, 200])
 def test_a_mirror_that_was_killed_is_finished_by_the_next_one(source, target, killed_at):
     script = "import sys; from t9k import em; sys.exit(0 if em.mirror(*sys.argv[1:]).complete else 3)"
@@ -160,6 +161,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_a_cluster_of_dask(source, target, tmp_path):
     pytest.importorskip("distributed")
     script = tmp_path / "dask_mirror.py"

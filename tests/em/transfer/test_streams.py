@@ -62,6 +62,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.long
 @given(steps)
 def test_any_reading_is_that_of_a_file(history):
     stream, model = open_ranges(Place(LARGE).ranges), io.BytesIO(LARGE)
@@ -283,6 +284,7 @@ def test_a_closed_stream_cannot_be_read_and_has_let_go():
             use()
 
 
+@pytest.mark.long
 def test_threads_share_a_stream_as_they_share_a_file():
     stream = open_ranges(Place(LARGE).ranges)
     with ThreadPoolExecutor(8) as pool:

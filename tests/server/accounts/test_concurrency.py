@@ -63,12 +63,14 @@ def race(url: str, code: str) -> list[list[str]]:
     return [json.loads(output) for output, _ in ended]
 
 
+@pytest.mark.long
 def test_of_many_who_migrate_at_once_all_find_the_tables(url: str) -> None:
     race(url, "accounts.migrate(); accounts.check(); accounts.add_user(f'user-{number}')")
     with closing(Accounts(url)) as accounts:
         assert len(accounts.users()) == PROCESSES
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["user", "group"])
 def test_of_many_who_want_a_name_one_gets_it(accounts: Accounts, url: str, kind: str) -> None:
     code = (
@@ -81,6 +83,7 @@ def test_of_many_who_want_a_name_one_gets_it(accounts: Accounts, url: str, kind:
     assert len(accounts.users() if kind == "user" else accounts.groups()) == 12
 
 
+@pytest.mark.long
 def test_of_many_who_begin_an_upload_one_does(team: Accounts, url: str) -> None:
     for number in range(PROCESSES):
         team.add_user(f"user-{number}")
@@ -97,6 +100,7 @@ def test_of_many_who_begin_an_upload_one_does(team: Accounts, url: str) -> None:
             assert {accounts.upload(op, f"user-{number}") for op in ops} <= {str(number).encode()}
 
 
+@pytest.mark.long
 def test_nobody_is_refused_while_others_write(team: Accounts, url: str) -> None:
     code = (
         "_, key = accounts.add_key('bob')\n"
@@ -114,6 +118,7 @@ def test_nobody_is_refused_while_others_write(team: Accounts, url: str) -> None:
     assert team.groups()[0].members == ("bob", "carol")
 
 
+@pytest.mark.long
 def test_a_group_that_is_removed_meanwhile_keeps_no_share(team: Accounts, url: str) -> None:
     code = (
         "for each in range(12):\n"
@@ -130,6 +135,7 @@ def test_a_group_that_is_removed_meanwhile_keeps_no_share(team: Accounts, url: s
     assert team.shares("/x") == []
 
 
+@pytest.mark.long
 def test_forty_threads_share_it(team: Accounts) -> None:
     _, key = team.add_key("bob")
 
@@ -160,6 +166,7 @@ def test_a_connection_that_was_dropped_is_replaced(postgresql: str) -> None:
         assert [user.name for user in accounts.users()] == ["alice", "bob"]
 
 
+@pytest.mark.long
 def test_a_server_that_is_restarted_is_found_again(tmp_path: Path) -> None:
     with postgresql_in(tmp_path / "postgresql") as place:
         url = place.new_database()

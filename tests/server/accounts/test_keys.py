@@ -86,6 +86,7 @@ def test_each_reason_is_told_apart(team: Accounts, clock: Clock) -> None:
     assert team.authenticate(other).user == "bob"
 
 
+@pytest.mark.long
 def test_the_reason_survives_pickling(accounts: Accounts) -> None:
     error = pickle.loads(pickle.dumps(refused(accounts, "secret")))
     assert (type(error), error.reason) == (NotAuthenticated, "key_malformed")

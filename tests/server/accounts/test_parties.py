@@ -39,6 +39,7 @@ def test_a_user_and_a_group_may_have_the_same_name(accounts: Accounts) -> None:
         accounts.add_member("alice", "alice")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", ["", "a/b", "..", ".em", "a\0", "a\n", "x" * 256, "\ud800", "CON", "a@3"])
 def test_a_wrong_name_is_refused(accounts: Accounts, wrong: str) -> None:
     for add in (accounts.add_user, accounts.add_group):

@@ -63,6 +63,7 @@ def test_names_of_users_and_groups_are_not_mixed_up(team: Accounts, as_user: AsU
     assert team.level(as_user("team"), "/alice/x") == "edit"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("path", "other"),
     [

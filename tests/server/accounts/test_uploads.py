@@ -21,6 +21,7 @@ def test_a_record_is_its_users_until_it_expires(team: Accounts, clock: Clock) ->
     assert team.upload(op, "alice") is None
 
 
+@pytest.mark.long
 def test_saving_it_again_replaces_it_and_renews_its_time(team: Accounts, clock: Clock) -> None:
     op = new_op()
     team.save_upload(op, "alice", b"first", 60)
@@ -61,6 +62,7 @@ def test_what_has_expired_is_removed_and_counted(team: Accounts, clock: Clock) -
     assert [team.upload(op, "alice") for op in ops] == [None, None, b"x"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("noise", [False, True], ids=["compressible", "noise"])
 def test_it_may_be_large(team: Accounts, noise: bool) -> None:
     document = random.Random(0).randbytes(20 << 20) if noise else b'{"key": "weights/a.bin"}' * 850_000

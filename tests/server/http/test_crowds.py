@@ -91,6 +91,7 @@ def test_half_open_and_idle_connections_keep_nobody_out(small):
         assert alice.ask("GET", "user").status_code == 200
 
 
+@pytest.mark.long
 def test_one_too_many_is_told_so(monkeypatch):
     monkeypatch.setattr(connections.BoundedConnection, "open", Connections(2, 2))
     with serving(pause_s=1.0) as port, ExitStack() as stack:
@@ -105,6 +106,7 @@ def test_one_too_many_is_told_so(monkeypatch):
         assert all(b" 204 " in each.recv(65536) for each in busy)
 
 
+@pytest.mark.long
 def test_who_does_not_read_loses_the_connection_and_holds_little(tmp_path):
     patch = "import t9k.em.server.http.connections as c; c.WRITE_S = 2.0\n"
     (tmp_path / "sitecustomize.py").write_text(patch)

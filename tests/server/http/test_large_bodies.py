@@ -117,6 +117,7 @@ def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).hexdigest().encode()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", SIZES)
 def test_a_body_arrives_whole_and_the_connection_goes_on(connection, app, size):
     for _ in range(3):
@@ -203,6 +204,7 @@ def test_who_closes_after_the_next_request_gets_its_answer_whatever_follows(conn
     assert answers(connection, 2).endswith(sha256(b"small"))
 
 
+@pytest.mark.long
 def test_of_who_sends_slowly_the_app_sees_what_there_is(monkeypatch, connection, app):
     monkeypatch.setattr(large_bodies, "PARTIAL_S", 0.1)
     connection.sendall(head(CHUNK_BYTES))
@@ -252,6 +254,7 @@ def test_memory_serves_the_next_body_at_once(monkeypatch, connection):
     assert 1 <= len(made) <= 3
 
 
+@pytest.mark.long
 def test_nothing_is_read_before_the_app_asks(connection, app):
     app.asks.clear()
     size = 64 * CHUNK_BYTES

@@ -260,6 +260,7 @@ class TestTimeout:
         finally:
             connection.close()
 
+    @pytest.mark.long
     def test_a_body_that_comes_slowly_is_waited_for(self, connect):
         def talk(peer):
             peer.request()
