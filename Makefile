@@ -36,7 +36,7 @@ demo-server: $(VENV)/.has-server ## train against a server in another process, a
 	@mirror=$$(mktemp -d) && PATH="$(CURDIR)/$(BIN):$$PATH" examples/server.sh "file://$$mirror"; status=$$?; rm -rf "$$mirror"; exit $$status
 
 test: $(VENV)/.has-test ## run the tests that take a few minutes in all
-	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n $(JOBS) -m "not long" $(ARGS)
+	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS)
 
 test-all: $(VENV)/.has-test ## run every test: long matrices, kills and races too
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)

@@ -123,7 +123,7 @@ def test_a_record_larger_than_any_of_ours_is_left_where_it_is(store):
     large = b"x" * (MAX_HEAD_BYTES + 1)
     put(store, head("node", 2), large)
     (left,) = check(tree(store), repair=True).left
-    assert "take it away and check again" in left.flaw.problem
+    assert "move it away and check again" in left.flaw.problem
     assert get(store, head("node", 2)) == large
 
 
