@@ -22,7 +22,12 @@ from t9k_em_backends.s3.obstore_store import ObstoreStore
 from t9k_em_backends.shared.part_size import PART_BYTES
 
 PARTS = 20
-COMMAND = [sys.executable, "-c", "from t9k.em.cli import main; main()"]
+# A shell without job control lets the programs that it starts in the background ignore SIGINT, these tests among them.
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from t9k.em.cli import main; main()",
+]
 
 
 @pytest.mark.long
