@@ -31,6 +31,7 @@ def replacing_output(path: Path) -> Iterator[BinaryIO]:
         with replacing(path) as fd:
             with os.fdopen(fd, "wb", closefd=False) as file:
                 yield file
-            os.fchmod(fd, 0o666 & ~umask)
+            if hasattr(os, "fchmod"):  # on Windows a file has no such mode
+                os.fchmod(fd, 0o666 & ~umask)
     except OSError as error:
         raise InvalidInput(f"cannot write {path}: {error.strerror or error}; choose another file with -o") from error
